@@ -1,0 +1,35 @@
+/**
+ * `npm test`: everything. Gates, then unit, integration and differential tests; prints `N passed, N failed` last.
+ *
+ *   bun tools/test.ts [unit|integration|differential ...] [-- arguments for bun test]
+ *
+ * With CI set, a skipped test counts as a failed one.
+ */
+import { installEnvoy } from './envoy.ts';
+import { generate, runGates, runTestStage, type Tally, testStages } from './stages.ts';
+
+const separator = process.argv.indexOf('--');
+const chosen = process.argv.slice(2, separator === -1 ? undefined : separator);
+const extra = separator === -1 ? [] : process.argv.slice(separator + 1);
+const total: Tally = { passed: 0, failed: 0, skipped: 0 };
+
+function add(tally: Tally): void {
+  total.passed += tally.passed;
+  total.failed += tally.failed;
+  total.skipped += tally.skipped;
+}
+
+if (!(await generate())) {
+  console.log('FAILED: generating the sources');
+  total.failed++;
+}
+if (chosen.length === 0) add(await runGates());
+for (const stage of testStages) {
+  if (chosen.length > 0 && !chosen.includes(stage.name)) continue;
+  if (stage.name !== 'unit') await installEnvoy();
+  add(await runTestStage(stage, extra));
+}
+if (total.skipped > 0) console.log(`${total.skipped} skipped`);
+if (process.env.CI !== undefined) total.failed += total.skipped;
+console.log(`\n${total.passed} passed, ${total.failed} failed`);
+process.exit(total.failed === 0 ? 0 : 1);
