@@ -1,0 +1,85 @@
+import type { Clock } from '../base/clock.ts';
+import type { Random } from '../base/random.ts';
+import { SlabPool } from '../base/slab-pool.ts';
+import { Timer, type TimerTarget, TimerWheel } from '../base/timer-wheel.ts';
+
+/** Something to be done before the present turn ends, such as flushing a connection. */
+export interface TurnTask {
+  onTurnEnd(): void;
+}
+
+/**
+ * One thread's event loop as the proxy sees it: time (read once per turn), timers, and work put off to the turn's end.
+ * The socket runtime wraps each native callback in `enter`/`leave`; code called from elsewhere (a promise) may call `defer`
+ * at any time: outside a turn it opens one by a microtask.
+ */
+export class Dispatcher {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly slabs: SlabPool;
+  readonly timers: TimerWheel;
+  /** Monotonic milliseconds at the beginning of this turn. */
+  nowMs: number;
+  /** Wall-clock milliseconds since the epoch at the beginning of this turn. */
+  wallMs: number;
+  #depth = 0;
+  #tasks: TurnTask[] = [];
+  #spare: TurnTask[] = [];
+  #microtaskQueued = false;
+  readonly #runMicrotask: () => void;
+
+  constructor(clock: Clock, random: Random, manualTimers = false) {
+    this.clock = clock;
+    this.random = random;
+    this.slabs = new SlabPool();
+    this.nowMs = clock.monotonicMs();
+    this.wallMs = clock.wallMs();
+    this.timers = new TimerWheel(
+      clock,
+      () => this.enter(),
+      () => this.leave(),
+      manualTimers,
+    );
+    this.#runMicrotask = () => {
+      this.#microtaskQueued = false;
+      this.enter();
+      this.leave();
+    };
+  }
+
+  createTimer(target: TimerTarget): Timer {
+    return new Timer(this.timers, target);
+  }
+
+  enter(): void {
+    if (this.#depth++ === 0) {
+      this.nowMs = this.clock.monotonicMs();
+      this.wallMs = this.clock.wallMs();
+    }
+  }
+
+  leave(): void {
+    if (this.#depth === 1) this.#runTasks();
+    this.#depth--;
+  }
+
+  /** Calls `task.onTurnEnd()` before control goes back to the runtime. Tasks may defer further ones. */
+  defer(task: TurnTask): void {
+    this.#tasks.push(task);
+    if (this.#depth === 0 && !this.#microtaskQueued) {
+      this.#microtaskQueued = true;
+      queueMicrotask(this.#runMicrotask);
+    }
+  }
+
+  #runTasks(): void {
+    while (this.#tasks.length > 0) {
+      const tasks = this.#tasks;
+      this.#tasks = this.#spare;
+      this.#spare = [];
+      for (let i = 0; i < tasks.length; i++) tasks[i]!.onTurnEnd();
+      tasks.length = 0;
+      this.#spare = tasks;
+    }
+  }
+}

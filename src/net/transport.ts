@@ -1,0 +1,105 @@
+import type { Address } from './address.ts';
+
+/** Why a transport ended otherwise than by an orderly close. */
+export interface TransportError {
+  /** errno name such as ECONNRESET, ECONNREFUSED, ETIMEDOUT, EPIPE; or `TLS`. */
+  readonly code: string;
+  /** Envoy's text for `%..._TRANSPORT_FAILURE_REASON%`; empty when there is none. */
+  readonly message: string;
+}
+
+/** Receives a transport's events. Every call comes inside a dispatcher turn. */
+export interface TransportHandler {
+  /** Connected (and, for TLS, the handshake is done). Never called for accepted raw sockets, which start open. */
+  onOpen(): void;
+  /** Bytes arrived; the receiver owns them. */
+  onBytes(bytes: Buffer): void;
+  /** Room again after `write` took less than offered. */
+  onDrain(): void;
+  /** The peer's FIN: no more bytes will come. */
+  onPeerEnd(): void;
+  /** Last call. null: orderly, both directions ended or closed by us. Before `onOpen`: the connect failed. */
+  onClosed(error: TransportError | null): void;
+}
+
+/** Facts about a TLS session; null for plain transports. */
+export interface TransportSecurity {
+  readonly protocolVersion: string;
+  readonly cipher: string;
+  readonly alpn: string;
+  readonly serverName: string;
+  readonly peerCertificatePresented: boolean;
+  readonly peerCertificateValidated: boolean;
+}
+
+/**
+ * A byte stream over one socket: the seam between Nuncio and the runtime. Implementations: `net/bun`, `net/node`, and TLS
+ * on top of either. Nothing outside those folders knows the runtime's sockets.
+ */
+export interface Transport {
+  readonly localAddress: Address;
+  readonly remoteAddress: Address;
+  /** OS file descriptor; -1 when unknown. */
+  readonly fd: number;
+  readonly security: TransportSecurity | null;
+  setHandler(handler: TransportHandler): void;
+  /** @returns bytes taken (maybe 0, then one `onDrain` follows); -1 once closed */
+  write(bytes: Buffer, start: number, end: number): number;
+  /** Stops the flow from the peer at its source; not counted. */
+  pause(): void;
+  resume(): void;
+  /** FIN after everything taken. */
+  endWrites(): void;
+  /** Orderly close of both directions; `onClosed(null)` follows, later. */
+  close(): void;
+  /** RST; `onClosed` follows, later. */
+  reset(): void;
+  setNoDelay(on: boolean): void;
+  /** @param idleSeconds 0 leaves the system's default */
+  setKeepAlive(on: boolean, idleSeconds: number): void;
+}
+
+export interface ListenSpec {
+  readonly address: Address;
+  readonly reusePort: boolean;
+  /** Pending connections; 0 = system default. */
+  readonly backlog: number;
+  readonly ipv6Only: boolean;
+  readonly transparent: boolean;
+  readonly freebind: boolean;
+  readonly socketOptions: readonly SocketOption[];
+}
+
+/** A numeric socket option as in envoy.config.core.v3.SocketOption. */
+export interface SocketOption {
+  readonly level: number;
+  readonly name: number;
+  readonly value: number | Uint8Array;
+  readonly state: 'prebind' | 'bound' | 'listening';
+}
+
+export interface ConnectSpec {
+  readonly address: Address;
+  readonly bindAddress: Address | null;
+  readonly socketOptions: readonly SocketOption[];
+}
+
+export interface ListeningSocket {
+  /** With the real port when 0 was asked for. */
+  readonly address: Address;
+  /** Stops accepting and closes the listening socket; accepted connections live on. */
+  close(): void;
+}
+
+export interface Acceptor {
+  /** The acceptor calls `transport.setHandler` before it returns, or closes the transport. */
+  onAccept(transport: Transport): void;
+}
+
+/** The runtime's sockets. One instance per thread. */
+export interface SocketRuntime {
+  /** @throws Error with `code` (EADDRINUSE, EACCES, ...) */
+  listen(spec: ListenSpec, acceptor: Acceptor): ListeningSocket;
+  /** Begins to connect; the handler hears `onOpen`, or `onClosed` with the failure, both always later. */
+  connect(spec: ConnectSpec, handler: TransportHandler): Transport;
+}
