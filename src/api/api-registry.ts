@@ -101,7 +101,7 @@ export class ApiRegistry {
       }
       const file = this.#index.file(name);
       if (file === undefined) throw new Error(`the descriptor file lacks ${name}`);
-      for (const dependency of file.dependencies) visit(dependency);
+      for (const dependency of this.#index.dependencies(file)) visit(dependency);
       fresh.push(name);
     };
     visit(fileName);
