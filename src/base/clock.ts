@@ -6,13 +6,26 @@ export interface Clock {
   wallMs(): number;
 }
 
+/** How often the wall clock is read from the system; in between it runs with the monotonic one, which has sub-ms digits. */
+const WALL_SYNC_MS = 1000;
+
 export class SystemClock implements Clock {
+  #offset = 0;
+  #syncedAt = Number.NEGATIVE_INFINITY;
+
   monotonicMs(): number {
     return performance.now();
   }
 
   wallMs(): number {
-    return performance.timeOrigin + performance.now();
+    const now = performance.now();
+    if (now - this.#syncedAt > WALL_SYNC_MS) {
+      const offset = Date.now() - now;
+      // Within a millisecond it is Date.now()'s rounding, not a step of the system clock.
+      if (Math.abs(offset - this.#offset) > 1) this.#offset = offset;
+      this.#syncedAt = now;
+    }
+    return this.#offset + now;
   }
 }
 

@@ -20,8 +20,12 @@ export class Dispatcher {
   readonly timers: TimerWheel;
   /** Monotonic milliseconds at the beginning of this turn. */
   nowMs: number;
-  /** Wall-clock milliseconds since the epoch at the beginning of this turn. */
-  wallMs: number;
+  /** Called with what a callback threw: our own bug. Tests rethrow, production counts and logs. */
+  onBug: (error: unknown) => void = (error) => {
+    throw error;
+  };
+  /** Connections of this thread are numbered from here. */
+  nextConnectionId = 0;
   #depth = 0;
   #tasks: TurnTask[] = [];
   #spare: TurnTask[] = [];
@@ -33,7 +37,6 @@ export class Dispatcher {
     this.random = random;
     this.slabs = new SlabPool();
     this.nowMs = clock.monotonicMs();
-    this.wallMs = clock.wallMs();
     this.timers = new TimerWheel(
       clock,
       () => this.enter(),
@@ -47,15 +50,17 @@ export class Dispatcher {
     };
   }
 
+  /** Wall-clock milliseconds since the epoch, now. */
+  get wallMs(): number {
+    return this.clock.wallMs();
+  }
+
   createTimer(target: TimerTarget): Timer {
     return new Timer(this.timers, target);
   }
 
   enter(): void {
-    if (this.#depth++ === 0) {
-      this.nowMs = this.clock.monotonicMs();
-      this.wallMs = this.clock.wallMs();
-    }
+    if (this.#depth++ === 0) this.nowMs = this.clock.monotonicMs();
   }
 
   leave(): void {
@@ -77,7 +82,13 @@ export class Dispatcher {
       const tasks = this.#tasks;
       this.#tasks = this.#spare;
       this.#spare = [];
-      for (let i = 0; i < tasks.length; i++) tasks[i]!.onTurnEnd();
+      for (let i = 0; i < tasks.length; i++) {
+        try {
+          tasks[i]!.onTurnEnd();
+        } catch (error) {
+          this.onBug(error);
+        }
+      }
       tasks.length = 0;
       this.#spare = tasks;
     }
