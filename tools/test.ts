@@ -1,7 +1,9 @@
 /**
  * `npm test`: everything. Gates, then unit, integration and differential tests; prints `N passed, N failed` last.
  *
- *   bun tools/test.ts [unit|integration|differential ...] [-- arguments for bun test]
+ *   bun tools/test.ts [unit|integration|differential ...] [--self] [-- arguments for bun test]
+ *
+ * --self compares Envoy with Envoy in the differential tests, which must find no difference.
  *
  * With CI set, a skipped test counts as a failed one.
  */
@@ -9,7 +11,9 @@ import { installEnvoy } from './envoy.ts';
 import { generate, runGates, runTestStage, type Tally, testStages } from './stages.ts';
 
 const separator = process.argv.indexOf('--');
-const chosen = process.argv.slice(2, separator === -1 ? undefined : separator);
+const own = process.argv.slice(2, separator === -1 ? undefined : separator);
+const chosen = own.filter((argument) => !argument.startsWith('--'));
+if (own.includes('--self')) process.env.DIFFERENTIAL_SELF = '1';
 const extra = separator === -1 ? [] : process.argv.slice(separator + 1);
 const total: Tally = { passed: 0, failed: 0, skipped: 0 };
 

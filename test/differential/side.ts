@@ -1,0 +1,123 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ProxyProcess, type ProxyProgram } from '../support/proxy-process.ts';
+import { ScriptedUpstream, type UpstreamScript } from '../support/scripted-upstream.ts';
+import type { Surroundings } from './normalise.ts';
+
+/** A configuration: YAML text, or a value that is written as JSON. Placeholders are documented in README.md. */
+export type Config = string | object;
+
+/** What a suite says of the proxy and of what stands behind it. */
+export interface Stage {
+  readonly config: Config;
+  readonly upstreams?: Readonly<Record<string, UpstreamScript>>;
+  /** More command-line flags. */
+  readonly flags?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** Prepares files under the side's folder before the start. */
+  readonly prepare?: (tmp: string) => void | Promise<void>;
+}
+
+/** Where a connection to nothing goes: no process listens on port 1 of the loopback. */
+const REFUSED_PORT = 1;
+
+function socketAddress(port: number): string {
+  return JSON.stringify({ socket_address: { address: '127.0.0.1', port_value: port } });
+}
+
+/** Replaces the placeholders of a configuration. Throws on a name that is not declared. */
+export function fillIn(config: Config, tmp: string, ports: ReadonlyMap<string, number>): string {
+  let text = typeof config === 'string' ? config : JSON.stringify(config, null, 1);
+  if (typeof config === 'string' ? !/^admin:/m.test(config) : !('admin' in config)) {
+    const admin = { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } };
+    text =
+      typeof config === 'string'
+        ? `admin: ${JSON.stringify(admin)}\n${text}`
+        : JSON.stringify({ admin, ...config }, null, 1);
+  }
+  return text.replace(/"?\{\{(\w+)(?::([\w.-]+))?\}\}"?/g, (found: string, kind: string, name: string | undefined) => {
+    const inText = found.startsWith('"') && found.endsWith('"') ? '' : found.startsWith('"') ? '"' : '';
+    const closing = !found.startsWith('"') && found.endsWith('"') ? '"' : '';
+    const bare = (value: string): string => `${inText}${value}${closing}`;
+    if (kind === 'tmp') return found.startsWith('"') && found.endsWith('"') ? `"${tmp}"` : bare(tmp);
+    if (kind === 'listen') return bare(socketAddress(0));
+    if (kind === 'admin') return bare(socketAddress(0));
+    if (kind === 'refused') return bare(socketAddress(REFUSED_PORT));
+    const port = ports.get(name ?? '');
+    if (port === undefined) throw new Error(`the configuration names ${found}, which no upstream of the suite has`);
+    if (kind === 'upstream') return bare(socketAddress(port));
+    if (kind === 'port') return bare(String(port));
+    throw new Error(`unknown placeholder ${found}`);
+  });
+}
+
+/** One of the two proxies that are compared, with its own upstreams and its own folder. */
+export class Side {
+  readonly program: ProxyProgram;
+  readonly stage: Stage;
+  readonly upstreams: Map<string, ScriptedUpstream>;
+  readonly ports: Map<string, number>;
+  tmp: string;
+  proxy: ProxyProcess | null;
+  listeners: Map<string, number>;
+  /** Why the first start failed: the next case of the suite would only wait for the same. */
+  #failure: unknown;
+
+  constructor(program: ProxyProgram, stage: Stage) {
+    this.program = program;
+    this.stage = stage;
+    this.upstreams = new Map();
+    this.ports = new Map();
+    this.tmp = '';
+    this.proxy = null;
+    this.listeners = new Map();
+    this.#failure = null;
+  }
+
+  /** Starts what is not running; a proxy that has exited is started anew. */
+  async start(): Promise<ProxyProcess> {
+    if (this.proxy !== null && this.proxy.exitCode === null) return this.proxy;
+    if (this.tmp === '') {
+      this.tmp = await mkdtemp(join(tmpdir(), `${this.program.name}-tmp-`));
+      await this.stage.prepare?.(this.tmp);
+      for (const [name, script] of Object.entries(this.stage.upstreams ?? {})) {
+        const upstream = new ScriptedUpstream(script);
+        this.upstreams.set(name, upstream);
+        this.ports.set(name, upstream.start());
+      }
+    }
+    const config = fillIn(this.stage.config, this.tmp, this.ports);
+    if (this.#failure !== null) throw this.#failure;
+    try {
+      this.proxy = await ProxyProcess.start(this.program, this.tmp, config, this.stage.flags, this.stage.env);
+    } catch (failure) {
+      this.#failure = failure;
+      throw failure;
+    }
+    this.listeners = await this.proxy.listenerPorts();
+    return this.proxy;
+  }
+
+  get surroundings(): Surroundings {
+    const ports = new Map<number, string>();
+    for (const [name, port] of this.ports) ports.set(port, `port:${name}`);
+    for (const [name, port] of this.listeners) ports.set(port, `port:${name}`);
+    if (this.proxy !== null) ports.set(this.proxy.adminPort, 'port:admin');
+    return { ports, tmp: this.tmp };
+  }
+
+  /** The text of a file under the side's folder; empty where there is none. */
+  file(name: string): string {
+    const path = join(this.tmp, name);
+    return existsSync(path) ? readFileSync(path, 'utf8') : '';
+  }
+
+  async stop(): Promise<void> {
+    await this.proxy?.stop();
+    for (const upstream of this.upstreams.values()) upstream.stop();
+    if (this.tmp !== '') await rm(this.tmp, { recursive: true, force: true });
+    this.proxy = null;
+  }
+}
