@@ -1,0 +1,79 @@
+import type { Message } from '@bufbuild/protobuf';
+import type { Any } from '@bufbuild/protobuf/wkt';
+import type { ApiRegistry } from '../api/api-registry.ts';
+import type { RuntimeReader } from '../routing/runtime-fraction.ts';
+import type { Scope } from '../stats/scope.ts';
+import type { ExtensionRegistry } from './extension-registry.ts';
+
+/** One thing that is wrong (or, as a warning, doubtful) with a configuration, by the path of its field. */
+export interface BuildIssue {
+  /** Such as `static_resources.clusters[0].lb_policy`; proto field names. */
+  readonly path: string;
+  readonly reason: string;
+  /** What to do about it; empty: nothing known. */
+  readonly hint: string;
+}
+
+/** What is shared by all contexts of one build. */
+export interface BuildScope {
+  readonly api: ApiRegistry;
+  readonly extensions: ExtensionRegistry;
+  readonly runtime: RuntimeReader;
+  readonly errors: BuildIssue[];
+  readonly warnings: BuildIssue[];
+  /** Root stats scope of the thread that builds; a throw-away one in a dry build. */
+  readonly stats: Scope;
+  /** Names of clusters that exist, for checks of static routes; null: do not check. */
+  readonly clusterNames: ReadonlySet<string> | null;
+}
+
+/**
+ * Where a builder stands in the configuration. Builders never throw for bad configuration: they `refuse` and go on, so that
+ * all errors come at once; a builder that cannot give a result returns null.
+ */
+export class BuildContext {
+  readonly shared: BuildScope;
+  /** Path of the message under construction; empty at the root. */
+  readonly path: string;
+  /** Stats scope that the thing under construction should use. */
+  readonly stats: Scope;
+
+  constructor(shared: BuildScope, path = '', stats: Scope = shared.stats) {
+    this.shared = shared;
+    this.path = path;
+    this.stats = stats;
+  }
+
+  /** Context of a field (`listeners[2].name`), relative to this one. */
+  at(field: string): BuildContext {
+    return new BuildContext(this.shared, this.resolve(field), this.stats);
+  }
+
+  withStats(stats: Scope): BuildContext {
+    return new BuildContext(this.shared, this.path, stats);
+  }
+
+  resolve(field: string): string {
+    if (field === '') return this.path;
+    if (this.path === '') return field;
+    return field.startsWith('[') ? this.path + field : `${this.path}.${field}`;
+  }
+
+  /** Reports that `field` (relative) is wrong or not supported. */
+  refuse(field: string, reason: string, hint = ''): void {
+    this.shared.errors.push({ path: this.resolve(field), reason, hint });
+  }
+
+  warn(field: string, reason: string, hint = ''): void {
+    this.shared.warnings.push({ path: this.resolve(field), reason, hint });
+  }
+
+  get errorCount(): number {
+    return this.shared.errors.length;
+  }
+
+  /** Unpacks an Any (and a TypedStruct inside it). Null: refused, with the reason reported at `field`. */
+  unpack(field: string, any: Any | undefined): Message | null {
+    return this.shared.extensions.unpack(this, field, any);
+  }
+}

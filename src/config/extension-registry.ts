@@ -1,0 +1,133 @@
+import { fromBinary, type Message } from '@bufbuild/protobuf';
+import type { Any } from '@bufbuild/protobuf/wkt';
+import type { NetworkFilterBuilder } from '../net/filter.ts';
+import type { AccessLogFilter, AccessLogger } from '../pipeline/access-logger.ts';
+import type { ConnectionContext, WorkerEnvironment } from '../pipeline/environment.ts';
+import type { HttpFilterBuilder } from '../pipeline/http-filter.ts';
+import type { BalancerPolicy } from '../upstream/load-balancer.ts';
+import type { BuildContext } from './build-context.ts';
+
+/** What each kind of extension builds from its configuration. Envoy's category names are in `ENVOY_CATEGORIES`. */
+export interface ExtensionProducts {
+  'network-filter': NetworkFilterBuilder<ConnectionContext>;
+  'http-filter': HttpFilterBuilder;
+  /** Loggers live per worker: files are opened through the environment. */
+  'access-logger': (environment: WorkerEnvironment) => AccessLogger;
+  'access-log-filter': AccessLogFilter;
+  'load-balancing-policy': BalancerPolicy;
+  [kind: string]: unknown;
+}
+export type ExtensionKind = keyof ExtensionProducts & string;
+
+/** Fields of one message type that are carried out. Anything else that is set is refused (design law 2). */
+export interface FieldSupport {
+  /** Full message name. */
+  readonly message: string;
+  /** Proto names of fields that the builder obeys, separated by white space; `*` for all of them. */
+  readonly fields: string;
+  /** Fields that Envoy itself ignores, or that have no meaning at run time: accepted silently. */
+  readonly inert?: string;
+}
+
+/** An extension's factory: one per process, stateless. */
+export interface ExtensionFactory<K extends ExtensionKind = ExtensionKind, C extends Message = Message> {
+  readonly kind: K;
+  /** Envoy's name, such as `envoy.filters.http.buffer`. */
+  readonly name: string;
+  /** Legacy names, accepted with a warning as Envoy does. */
+  readonly aliases?: readonly string[];
+  /** Full name of the configuration message. Factories are found by it. */
+  readonly configType: string;
+  /** The configuration messages that this factory obeys, nested ones included. */
+  readonly support: readonly FieldSupport[];
+  /** No side effects beyond the stats of `context.stats`. @returns null when errors were reported */
+  build(config: C, context: BuildContext): ExtensionProducts[K] | null;
+  /** Full name of the per-route message, for HTTP filters that have one. */
+  readonly routeConfigType?: string;
+  /** @returns what `FilterStream.routeConfig()` gives; null when errors were reported */
+  buildRoute?(config: Message, context: BuildContext): unknown;
+}
+
+/** All factories, by type URL and by name. Filled from an explicit array; nothing registers itself. */
+export class ExtensionRegistry {
+  readonly #byType = new Map<string, ExtensionFactory>();
+  readonly #byName = new Map<string, ExtensionFactory>();
+  readonly #byRouteType = new Map<string, ExtensionFactory>();
+  readonly #all: readonly ExtensionFactory[];
+
+  constructor(factories: readonly ExtensionFactory[]) {
+    this.#all = factories;
+    for (const factory of factories) {
+      this.#byType.set(`${factory.kind}|${factory.configType}`, factory);
+      this.#byName.set(`${factory.kind}|${factory.name}`, factory);
+      for (const alias of factory.aliases ?? []) this.#byName.set(`${factory.kind}|${alias}`, factory);
+      if (factory.routeConfigType !== undefined) this.#byRouteType.set(factory.routeConfigType, factory);
+    }
+  }
+
+  all(): readonly ExtensionFactory[] {
+    return this.#all;
+  }
+
+  findByType<K extends ExtensionKind>(kind: K, typeName: string): ExtensionFactory<K> | null {
+    return (this.#byType.get(`${kind}|${typeName}`) as ExtensionFactory<K> | undefined) ?? null;
+  }
+
+  findByName<K extends ExtensionKind>(kind: K, name: string): ExtensionFactory<K> | null {
+    return (this.#byName.get(`${kind}|${name}`) as ExtensionFactory<K> | undefined) ?? null;
+  }
+
+  findByRouteType(typeName: string): ExtensionFactory | null {
+    return this.#byRouteType.get(typeName) ?? null;
+  }
+
+  /** See {@link BuildContext.unpack}. */
+  unpack(context: BuildContext, field: string, any: Any | undefined): Message | null {
+    if (any === undefined || any.typeUrl === '') {
+      context.refuse(field, 'a typed configuration is missing', 'give it a "@type"');
+      return null;
+    }
+    const desc = context.shared.api.byTypeUrl(any.typeUrl);
+    if (desc === undefined) {
+      context.refuse(field, `unknown type ${any.typeUrl}`);
+      return null;
+    }
+    try {
+      return fromBinary(desc, any.value);
+    } catch (error) {
+      context.refuse(field, `cannot decode ${desc.typeName}: ${(error as Error).message}`);
+      return null;
+    }
+  }
+
+  /** Finds the factory for `any`, unpacks it and builds. Errors are reported at `field`. */
+  build<K extends ExtensionKind>(
+    kind: K,
+    context: BuildContext,
+    field: string,
+    name: string,
+    any: Any | undefined,
+  ): ExtensionProducts[K] | null {
+    const typeName = any === undefined ? '' : any.typeUrl.slice(any.typeUrl.lastIndexOf('/') + 1);
+    if (typeName === '') {
+      const byName = this.findByName(kind, name);
+      if (byName === null) {
+        context.refuse(field, `no ${kind} is called ${JSON.stringify(name)}`);
+        return null;
+      }
+      const empty = context.shared.api.message(byName.configType);
+      return empty === undefined ? null : byName.build(fromBinary(empty, new Uint8Array(0)), context.at(field));
+    }
+    const factory = this.findByType(kind, typeName);
+    if (factory === null) {
+      if (context.shared.api.hasType(typeName)) {
+        context.refuse(field, `${kind} ${typeName} is not supported yet`);
+      } else {
+        context.refuse(field, `unknown type ${any!.typeUrl}`);
+      }
+      return null;
+    }
+    const config = this.unpack(context, field, any);
+    return config === null ? null : factory.build(config, context.at(field));
+  }
+}

@@ -1,0 +1,51 @@
+import type { LoggerRegistry } from '../base/log.ts';
+import type { Dispatcher } from '../net/dispatcher.ts';
+import type { RuntimeReader } from '../routing/runtime-fraction.ts';
+import type { Scope } from '../stats/scope.ts';
+import type { ClusterManager } from '../upstream/cluster-manager.ts';
+import type { LogFiles } from './access-logger.ts';
+
+/** Who this proxy is (bootstrap node and command line). */
+export interface LocalInfo {
+  readonly nodeId: string;
+  readonly clusterName: string;
+  readonly zone: string;
+  /** IP address by which the node is known; Envoy picks a non-loopback interface's. */
+  readonly address: string;
+}
+
+/** Whether connections should be closed, now or gradually. One per listener; see Envoy's draining documentation. */
+export interface DrainDecision {
+  /** True when this response's connection should be closed (`connection: close`, GOAWAY): drawn anew at each call. */
+  drainClose(): boolean;
+}
+
+/** What one worker thread offers to what runs in it. Lives as long as the worker. */
+export interface WorkerEnvironment {
+  readonly dispatcher: Dispatcher;
+  readonly clusters: ClusterManager;
+  readonly runtime: RuntimeReader;
+  readonly local: LocalInfo;
+  readonly loggers: LoggerRegistry;
+  readonly logFiles: LogFiles;
+  /** Root scope of this worker's store. */
+  readonly stats: Scope;
+  /** The server-wide health switch (`/healthcheck/fail`). */
+  readonly health: { readonly failed: boolean };
+}
+
+/** What a network filter is made for: one connection of one listener. */
+export interface ConnectionContext {
+  readonly environment: WorkerEnvironment;
+  readonly drain: DrainDecision;
+  readonly listener: ListenerView;
+}
+
+/** What filters may know of the listener that accepted their connection. */
+export interface ListenerView {
+  readonly name: string;
+  /** `listener.<address>.` scope. */
+  readonly scope: Scope;
+  readonly direction: 'unspecified' | 'inbound' | 'outbound';
+  readonly bufferLimit: number;
+}

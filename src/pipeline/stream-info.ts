@@ -1,0 +1,117 @@
+import type { BytesMeter, Protocol } from '../http/codec.ts';
+import type { Address } from '../net/address.ts';
+import type { Connection } from '../net/connection.ts';
+import type { Route } from '../routing/route.ts';
+import type { FilterStateObject, MetadataStruct, StreamView, TlsView } from '../routing/stream-view.ts';
+import type { Host } from '../upstream/host.ts';
+
+/** Where a stream's upstream side stands; one per stream, filled by the router (or tcp_proxy) for its latest attempt. */
+export class UpstreamInfo {
+  host: Host | null = null;
+  connection: Connection | null = null;
+  protocol: Protocol | null = null;
+  meter: BytesMeter | null = null;
+  clusterName = '';
+  transportFailureReason = '';
+  attemptCount = 0;
+  hostsAttempted: Host[] = [];
+  connectionIdsAttempted: number[] = [];
+  /** Monotonic ms; -1 until it happened. */
+  connectStartMs = -1;
+  poolReadyMs = -1;
+  firstByteSentMs = -1;
+  lastByteSentMs = -1;
+  firstByteReceivedMs = -1;
+  lastByteReceivedMs = -1;
+}
+
+/**
+ * What is known of one request (or TCP connection): for access logs, format strings, matchers and filters.
+ * Times are the dispatcher's monotonic milliseconds; -1 means that it has not happened.
+ */
+export class StreamInfo implements StreamView {
+  readonly connection: Connection | null;
+  /** Wall-clock ms since the epoch. */
+  readonly startWallMs: number;
+  readonly startMs: number;
+  readonly stableRandom: number;
+  protocol: Protocol | null = null;
+  /** 0 until a response is decided. */
+  responseCode = 0;
+  /** Envoy's response code details; empty: none. */
+  responseCodeDetails = '';
+  /** Bits of {@link ResponseFlag}. */
+  responseFlags = 0;
+  route: Route | null = null;
+  virtualClusterName = '';
+  upstream: UpstreamInfo | null = null;
+  downstreamMeter: BytesMeter | null = null;
+  /** Body bytes. */
+  bytesReceived = 0;
+  bytesSent = 0;
+  /** The last byte of the request was read. */
+  lastRxByteMs = -1;
+  firstTxByteMs = -1;
+  lastTxByteMs = -1;
+  endMs = -1;
+  healthCheck = false;
+  traced = false;
+  /** `%DOWNSTREAM_REMOTE_ADDRESS%`: after x-forwarded-for. */
+  remoteAddress: Address | null;
+  requestId = '';
+  traceId = '';
+  spanId = '';
+  localReplyBody = '';
+  connectionTerminationDetails = '';
+  #metadata: Map<string, MetadataStruct> | null = null;
+  #filterState: Map<string, FilterStateObject> | null = null;
+
+  constructor(connection: Connection | null, startWallMs: number, startMs: number, stableRandom: number) {
+    this.connection = connection;
+    this.startWallMs = startWallMs;
+    this.startMs = startMs;
+    this.stableRandom = stableRandom;
+    this.remoteAddress = connection === null ? null : connection.remoteAddress;
+  }
+
+  setFlag(flag: number): void {
+    this.responseFlags |= flag;
+  }
+
+  hasFlag(flag: number): boolean {
+    return (this.responseFlags & flag) !== 0;
+  }
+
+  get downstreamTls(): TlsView | null {
+    return this.connection === null ? null : this.connection.security;
+  }
+
+  get downstreamRemoteIp(): string | null {
+    const address = this.remoteAddress;
+    return address !== null && address.kind === 'ip' ? address.ip : null;
+  }
+
+  dynamicMetadata(namespace: string): MetadataStruct | null {
+    return this.#metadata?.get(namespace) ?? null;
+  }
+
+  allDynamicMetadata(): ReadonlyMap<string, MetadataStruct> | null {
+    return this.#metadata;
+  }
+
+  /** Merges `values` into the namespace (Envoy: StreamInfo::setDynamicMetadata). */
+  setDynamicMetadata(namespace: string, values: MetadataStruct): void {
+    this.#metadata ??= new Map();
+    const before = this.#metadata.get(namespace);
+    this.#metadata.set(namespace, before === undefined ? values : { ...before, ...values });
+  }
+
+  filterState(key: string): FilterStateObject | null {
+    return this.#filterState?.get(key) ?? null;
+  }
+
+  setFilterState(key: string, value: FilterStateObject): void {
+    this.#filterState ??= new Map();
+    this.#filterState.set(key, value);
+  }
+}
