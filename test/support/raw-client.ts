@@ -33,7 +33,7 @@ export class RawClient extends BytePipe {
   async finalResponse(options: { head?: boolean; timeoutMs?: number } = {}): Promise<string> {
     for (;;) {
       const text = await this.response(options);
-      if (!/^HTTP\/1\.[01] 1\d\d/.test(text) || text.startsWith('HTTP/1.1 101')) return text;
+      if (!/^HTTP\/1\.[01] 1\d\d\b/.test(text) || text.startsWith('HTTP/1.1 101')) return text;
     }
   }
 }

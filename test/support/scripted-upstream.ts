@@ -1,6 +1,6 @@
 import type { Socket, TCPSocketListener } from 'bun';
 import { BytePipe, pipeHandlers } from './byte-pipe.ts';
-import { findRequest } from './wire-text.ts';
+import { bodyOf, findRequest } from './wire-text.ts';
 
 /** One request as an upstream saw it, bytes and all. */
 export interface SeenRequest {
@@ -8,6 +8,7 @@ export interface SeenRequest {
   readonly text: string;
   readonly method: string;
   readonly path: string;
+  /** Without chunked framing. */
   readonly body: string;
   /** 1 for the first request of this upstream since it was started or `forget` was called. */
   readonly number: number;
@@ -140,7 +141,7 @@ export class ScriptedUpstream {
         text: next.text,
         method,
         path,
-        body: next.text.slice(next.bodyStart),
+        body: bodyOf(next.text, next.bodyStart),
         number: this.requests,
         header: (name) => new RegExp(`^${name}:[ \\t]*(.*?)[ \\t]*$`, 'im').exec(head)?.[1] ?? null,
       };

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test';
-import { findRequest, findResponse, joinChunks, showBytes } from './wire-text.ts';
+import { bodyOf, findRequest, findResponse, joinChunks, showBytes } from './wire-text.ts';
 
 describe('findResponse', () => {
   const plain = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok';
@@ -34,6 +34,12 @@ test('bodies that differ in chunk sizes alone read the same', () => {
   expect(joinChunks(one)).not.toBe(joinChunks(two.replace('bcd', 'bce')));
   expect(joinChunks(`${head}4\r\nab`)).not.toBe(joinChunks(`${head}2\r\nab\r\n0\r\n\r\n`));
   expect(joinChunks(head)).toBe(head);
+});
+
+test('the body of a chunked message is read without its framing', () => {
+  const head = 'POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n';
+  expect(bodyOf(`${head}3\r\nabc\r\n1;x\r\nd\r\n0\r\nt: v\r\n\r\n`, head.length)).toBe('abcd');
+  expect(bodyOf('POST / HTTP/1.1\r\n\r\nab', 19)).toBe('ab');
 });
 
 test('control bytes are shown, CRLF is a new line', () => {

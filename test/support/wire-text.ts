@@ -52,7 +52,7 @@ export function findResponse(text: string, start: number, context: ResponseConte
   if (headEnd === -1) return null;
   const bodyStart = headEnd + 4;
   const head = text.slice(start, bodyStart);
-  const status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(head)?.[1] ?? '0');
+  const status = Number(/^HTTP\/1\.[01] (\d+)/.exec(head)?.[1] ?? '0');
   if (context.head === true || (status >= 100 && status < 200) || status === 204 || status === 304) {
     return { bodyStart, end: bodyStart };
   }
@@ -103,6 +103,20 @@ export function joinChunks(text: string): string {
   }
 }
 
+/** The body of a message whose head ends at `bodyStart`, without its chunked framing. */
+export function bodyOf(text: string, bodyStart: number): string {
+  if (!readFraming(text.slice(0, bodyStart)).chunked) return text.slice(bodyStart);
+  let body = '';
+  let at = bodyStart;
+  for (;;) {
+    const lineEnd = text.indexOf('\r\n', at);
+    const size = Number.parseInt(text.slice(at, lineEnd), 16);
+    if (lineEnd === -1 || !(size > 0)) return body;
+    body += text.slice(lineEnd + 2, lineEnd + 2 + size);
+    at = lineEnd + 4 + size;
+  }
+}
+
 function readChunks(text: string, start: number): { text: string; end: number } | null {
   let at = start;
   let body = '';
@@ -125,20 +139,19 @@ function readChunks(text: string, start: number): { text: string; end: number } 
   }
 }
 
-const LONG = 4000;
+const LONG_LINE = 400;
 
-/** Bytes as a person reads them: CRLF is a new line, other control bytes and 8-bit bytes are escaped, long text is cut. */
+function shorten(line: string): string {
+  if (line.length <= LONG_LINE) return line;
+  const digest = new Bun.CryptoHasher('sha256').update(Buffer.from(line, 'latin1')).digest('hex').slice(0, 16);
+  return `${line.slice(0, 80)}[... ${line.length} bytes in all, sha256 ${digest}]`;
+}
+
+/** Bytes as a person reads them: CRLF is a new line, other control bytes and 8-bit bytes are escaped, long lines are cut. */
 export function showBytes(text: string): string {
-  let shown = text;
-  if (shown.length > LONG) {
-    const digest = new Bun.CryptoHasher('sha256').update(Buffer.from(shown, 'latin1')).digest('hex').slice(0, 16);
-    shown = `${shown.slice(0, LONG / 2)}[... ${shown.length} bytes in all, sha256 ${digest}]`;
-  }
-  return (
-    shown
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: control bytes are what is looked for
-      .replace(/\r\n|[\x00-\x1f\x7f-\xff]/g, (found) =>
-        found === '\r\n' ? '\n' : `\\x${found.charCodeAt(0).toString(16).padStart(2, '0')}`,
-      )
-  );
+  const lines = text.split('\r\n').map(shorten);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control bytes are what is looked for
+  const control = /[\x00-\x1f\x7f-\xff]/g;
+  const toHex = (found: string): string => `\\x${found.charCodeAt(0).toString(16).padStart(2, '0')}`;
+  return lines.map((line) => line.replace(control, toHex)).join('\n');
 }
