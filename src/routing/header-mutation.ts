@@ -1,0 +1,167 @@
+import type { HeaderMap } from '../http/header-map.ts';
+import { isListHeader } from './list-headers.ts';
+import type { FormatContext, ValueFormatter } from './stream-view.ts';
+
+/** Values of `HeaderValueOption.append_action`. */
+export const AppendAction = {
+  AppendIfExistsOrAdd: 0,
+  AddIfAbsent: 1,
+  OverwriteIfExistsOrAdd: 2,
+  OverwriteIfExists: 3,
+} as const;
+export type AppendAction = (typeof AppendAction)[keyof typeof AppendAction];
+
+/** One header to add or overwrite. */
+export class HeaderMutation {
+  /** Lower case. */
+  readonly name: string;
+  readonly value: ValueFormatter;
+  readonly action: AppendAction;
+  /** False: an empty value changes nothing. */
+  readonly keepEmptyValue: boolean;
+
+  constructor(name: string, value: ValueFormatter, action: AppendAction, keepEmptyValue: boolean) {
+    this.name = name;
+    this.value = value;
+    this.action = action;
+    this.keepEmptyValue = keepEmptyValue;
+  }
+}
+
+/** What one level (weighted cluster, route, virtual host or table) does to headers: removals first, then additions. */
+export class HeaderMutations {
+  static readonly NONE = new HeaderMutations([], []);
+
+  /** Lower-case names. */
+  readonly removals: readonly string[];
+  readonly additions: readonly HeaderMutation[];
+  /** No formatter and no order to respect: each addition is applied as it is read. */
+  readonly #direct: boolean;
+
+  constructor(removals: readonly string[], additions: readonly HeaderMutation[]) {
+    this.removals = removals;
+    this.additions = additions;
+    this.#direct =
+      additions.length < 2
+        ? true
+        : additions.every((each) => each.value.constant !== null) &&
+          new Set(additions.map((each) => each.name)).size === additions.length;
+  }
+
+  get isEmpty(): boolean {
+    return this.removals.length === 0 && this.additions.length === 0;
+  }
+
+  /**
+   * Changes `headers`. All values are computed before any is set, overwriting comes before appending (Envoy,
+   * HeaderParser::evaluateHeaders).
+   */
+  apply(headers: HeaderMap, context: FormatContext): void {
+    const removals = this.removals;
+    for (let i = 0; i < removals.length; i++) headers.remove(removals[i]!);
+    const additions = this.additions;
+    if (additions.length === 0) return;
+    if (this.#direct) {
+      for (let i = 0; i < additions.length; i++) {
+        const mutation = additions[i]!;
+        const value = mutation.value.constant ?? mutation.value.format(context);
+        if (value === '' && !mutation.keepEmptyValue) continue;
+        switch (mutation.action) {
+          case AppendAction.AppendIfExistsOrAdd:
+            appendHeader(headers, mutation.name, value);
+            break;
+          case AppendAction.AddIfAbsent:
+            if (headers.lookup(mutation.name) === null) appendHeader(headers, mutation.name, value);
+            break;
+          case AppendAction.OverwriteIfExists:
+            if (headers.lookup(mutation.name) !== null) overwriteHeader(headers, mutation.name, value);
+            break;
+          default:
+            overwriteHeader(headers, mutation.name, value);
+        }
+      }
+      return;
+    }
+    this.#applyInTwoPhases(headers, context);
+  }
+
+  #applyInTwoPhases(headers: HeaderMap, context: FormatContext): void {
+    const overwrites: string[] = [];
+    const appends: string[] = [];
+    for (const mutation of this.additions) {
+      const value = mutation.value.constant ?? mutation.value.format(context);
+      if (value === '' && !mutation.keepEmptyValue) continue;
+      switch (mutation.action) {
+        case AppendAction.AppendIfExistsOrAdd:
+          appends.push(mutation.name, value);
+          break;
+        case AppendAction.AddIfAbsent:
+          if (headers.lookup(mutation.name) === null) appends.push(mutation.name, value);
+          break;
+        case AppendAction.OverwriteIfExists:
+          if (headers.lookup(mutation.name) !== null) overwrites.push(mutation.name, value);
+          break;
+        default:
+          overwrites.push(mutation.name, value);
+      }
+    }
+    for (let i = 0; i < overwrites.length; i += 2) overwriteHeader(headers, overwrites[i]!, overwrites[i + 1]!);
+    for (let i = 0; i < appends.length; i += 2) appendHeader(headers, appends[i]!, appends[i + 1]!);
+  }
+}
+
+/** The levels of one route in the order in which they run, empty ones left out: one flat list. */
+export class HeaderMutationPlan {
+  static readonly NONE = new HeaderMutationPlan([]);
+
+  readonly levels: readonly HeaderMutations[];
+
+  constructor(levels: readonly HeaderMutations[]) {
+    this.levels = levels.filter((level) => !level.isEmpty);
+  }
+
+  get isEmpty(): boolean {
+    return this.levels.length === 0;
+  }
+
+  apply(headers: HeaderMap, context: FormatContext): void {
+    const levels = this.levels;
+    for (let i = 0; i < levels.length; i++) levels[i]!.apply(headers, context);
+  }
+}
+
+/** Adds as Envoy's header map does: a header that it knows as a list grows by `,`, any other gets a further line. */
+export function appendHeader(headers: HeaderMap, name: string, value: string): void {
+  if (isHostName(name)) {
+    setAuthority(headers, value, true);
+  } else if (isListHeader(name)) {
+    headers.append(name, value);
+  } else {
+    headers.add(name, value);
+  }
+}
+
+function overwriteHeader(headers: HeaderMap, name: string, value: string): void {
+  if (isHostName(name)) {
+    setAuthority(headers, value, false);
+  } else {
+    headers.set(name, value);
+  }
+}
+
+function isHostName(name: string): boolean {
+  return name === 'host';
+}
+
+/** `host` lives in the pseudo-header; a response has none and keeps an ordinary header. */
+function setAuthority(headers: HeaderMap, value: string, append: boolean): void {
+  if ('authority' in headers) {
+    const request = headers as HeaderMap & { authority: string | null };
+    request.authority =
+      append && request.authority !== null && request.authority !== '' ? `${request.authority},${value}` : value;
+  } else if (append) {
+    headers.add('host', value);
+  } else {
+    headers.set('host', value);
+  }
+}
