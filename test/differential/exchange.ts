@@ -156,12 +156,11 @@ export class Exchange {
     for (const [name, upstream] of this.side.upstreams) {
       let order = 0;
       for (const connection of upstream.connections) {
-        const text = connection.received.slice(connection.chapterStart);
+        const text = connection.received;
         if (text === '') continue;
         order++;
-        const age = connection.chapterStart === 0 ? 'new' : 'reused';
         const fate = connection.endedByUs ? '' : `\n[${connection.fate}]`;
-        this.note(`upstream ${name}, connection ${order} (${age})`, `${showBytes(joinChunks(text))}${fate}`);
+        this.note(`upstream ${name}, connection ${order}`, `${showBytes(joinChunks(text))}${fate}`);
       }
     }
   }

@@ -141,7 +141,8 @@ async function runCase(side: Side, one: Case, suite: SuiteOptions): Promise<Exch
   const options = { ...suite, ...one.options };
   const exchange = new Exchange(side, proxy, [...(suite.rewrite ?? []), ...(one.options.rewrite ?? [])]);
   const patterns = toPatterns(options.stats ?? []);
-  for (const upstream of side.upstreams.values()) upstream.forget();
+  // Every case begins without pooled connections, so that no case depends on the one before it.
+  await Promise.all([...side.upstreams.values()].map((upstream) => upstream.forget()));
   const before = patterns.length > 0 ? await settledStats(exchange, patterns) : new Map<string, number>();
   const linesBefore = new Map<string, number>();
   const logs = options.log === undefined ? [] : [options.log];

@@ -29,14 +29,11 @@ export type ConnectionScript = (connection: UpstreamConnection) => void | Promis
 export class UpstreamConnection extends BytePipe {
   /** Order of acceptance, from 1. */
   readonly number: number;
-  /** How much of `received` had come when the owner last began a new chapter. */
-  chapterStart: number;
   #parsed: number;
 
   constructor(number: number) {
     super();
     this.number = number;
-    this.chapterStart = 0;
     this.#parsed = 0;
   }
 
@@ -150,10 +147,15 @@ export class ScriptedUpstream {
     }
   }
 
-  /** Begins a new chapter: request numbers start again, and only later bytes count as seen. */
-  forget(): void {
+  /** Ends all connections and forgets them and their requests. */
+  async forget(): Promise<void> {
+    const connections = this.connections.splice(0);
     this.requests = 0;
-    for (const connection of this.connections) connection.chapterStart = connection.received.length;
+    for (const connection of connections) connection.end();
+    for (const connection of connections) {
+      await connection.closed(300);
+      connection.reset();
+    }
   }
 
   stop(): void {
