@@ -1,0 +1,30 @@
+import type { DescMessage, Message } from '@bufbuild/protobuf';
+import type { ApiRegistry } from '../../api/api-registry.ts';
+import { type ConfigError, configError } from '../diagnostics/config-error.ts';
+import type { AnyMessages } from './any-messages.ts';
+import { walkMessage } from './message-walk.ts';
+
+/** Reports fields that the API does not know in a message that came as bytes, those inside Anys too. */
+export function checkUnknownFields(
+  message: Message,
+  desc: DescMessage,
+  anys: AnyMessages,
+  api: ApiRegistry,
+  into: ConfigError[],
+  mode: 'reject' | 'warn',
+): void {
+  const severity = mode === 'warn' ? 'warning' : 'error';
+  walkMessage(message, desc, '', api, anys, {
+    message(inner, innerDesc, path) {
+      const unknown = inner.$unknown;
+      if (unknown !== undefined && unknown.length > 0) {
+        const numbers = [...new Set(unknown.map((field) => field.no))].join(', ');
+        into.push(configError(severity, path, `${innerDesc.typeName} has no field with the number ${numbers}`));
+      }
+      return true;
+    },
+    broken(_any, reason, path) {
+      into.push(configError('error', path, reason));
+    },
+  });
+}
