@@ -160,6 +160,8 @@ export class RequestHeaders extends HeaderMap {
   path: string | null = null;
   /** `:protocol` of an extended CONNECT; null otherwise. */
   protocol: string | null = null;
+  /** How the peer wrote the name `Host`; kept with `wireNames`, null otherwise. */
+  authorityWireName: string | null = null;
 
   override clone(): RequestHeaders {
     const copy = new RequestHeaders();
@@ -169,6 +171,7 @@ export class RequestHeaders extends HeaderMap {
     copy.authority = this.authority;
     copy.path = this.path;
     copy.protocol = this.protocol;
+    copy.authorityWireName = this.authorityWireName;
     return copy;
   }
 
@@ -209,6 +212,8 @@ export class RequestHeaders extends HeaderMap {
 export class ResponseHeaders extends HeaderMap {
   /** 100-599; 0 until known. */
   status = 0;
+  /** Received reason phrase, where a header-case formatter sends it on; null: the usual words. */
+  reasonPhrase: string | null = null;
 
   static of(status: number): ResponseHeaders {
     const headers = new ResponseHeaders();
@@ -220,6 +225,7 @@ export class ResponseHeaders extends HeaderMap {
     const copy = new ResponseHeaders();
     this.copyEntriesTo(copy);
     copy.status = this.status;
+    copy.reasonPhrase = this.reasonPhrase;
     return copy;
   }
 

@@ -1,0 +1,202 @@
+/**
+ * Header names that need no string made: they are found by a hash of their bytes. The first ones are those that the codec
+ * itself looks at; their index is their id.
+ */
+export const NameId = {
+  Host: 0,
+  ContentLength: 1,
+  TransferEncoding: 2,
+  Connection: 3,
+  Upgrade: 4,
+} as const;
+
+/**
+ * Names of which Envoy keeps one entry per message: a further one is appended to the first with a comma (its O(1) headers).
+ * NameId's come first.
+ */
+const SINGLE = [
+  'host',
+  'content-length',
+  'transfer-encoding',
+  'connection',
+  'upgrade',
+  'content-type',
+  'user-agent',
+  'te',
+  'expect',
+  'via',
+  'date',
+  'server',
+  'location',
+  'keep-alive',
+  'proxy-connection',
+  'grpc-status',
+  'grpc-message',
+  'grpc-timeout',
+  'x-request-id',
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-forwarded-host',
+  'x-forwarded-port',
+  'x-forwarded-client-cert',
+  'x-client-trace-id',
+] as const;
+
+/** Others that are common enough to be kept as strings already made. */
+const REPEATED = [
+  'accept',
+  'accept-charset',
+  'accept-encoding',
+  'accept-language',
+  'accept-ranges',
+  'access-control-allow-credentials',
+  'access-control-allow-headers',
+  'access-control-allow-methods',
+  'access-control-allow-origin',
+  'access-control-expose-headers',
+  'access-control-max-age',
+  'access-control-request-headers',
+  'access-control-request-method',
+  'age',
+  'allow',
+  'alt-svc',
+  'authorization',
+  'b3',
+  'baggage',
+  'cache-control',
+  'content-disposition',
+  'content-encoding',
+  'content-language',
+  'content-location',
+  'content-range',
+  'content-security-policy',
+  'cookie',
+  'dnt',
+  'etag',
+  'expires',
+  'forwarded',
+  'from',
+  'http2-settings',
+  'if-match',
+  'if-modified-since',
+  'if-none-match',
+  'if-range',
+  'if-unmodified-since',
+  'last-modified',
+  'link',
+  'origin',
+  'pragma',
+  'priority',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'range',
+  'referer',
+  'referrer-policy',
+  'retry-after',
+  'sec-ch-ua',
+  'sec-ch-ua-mobile',
+  'sec-ch-ua-platform',
+  'sec-fetch-dest',
+  'sec-fetch-mode',
+  'sec-fetch-site',
+  'sec-fetch-user',
+  'sec-websocket-accept',
+  'sec-websocket-extensions',
+  'sec-websocket-key',
+  'sec-websocket-protocol',
+  'sec-websocket-version',
+  'set-cookie',
+  'strict-transport-security',
+  'traceparent',
+  'tracestate',
+  'trailer',
+  'upgrade-insecure-requests',
+  'vary',
+  'warning',
+  'www-authenticate',
+  'x-api-key',
+  'x-b3-parentspanid',
+  'x-b3-sampled',
+  'x-b3-spanid',
+  'x-b3-traceid',
+  'x-content-type-options',
+  'x-correlation-id',
+  'x-envoy-attempt-count',
+  'x-envoy-decorator-operation',
+  'x-envoy-expected-rq-timeout-ms',
+  'x-envoy-external-address',
+  'x-envoy-internal',
+  'x-envoy-max-retries',
+  'x-envoy-original-path',
+  'x-envoy-peer-metadata',
+  'x-envoy-peer-metadata-id',
+  'x-envoy-retry-on',
+  'x-envoy-upstream-service-time',
+  'x-forwarded-scheme',
+  'x-frame-options',
+  'x-ot-span-context',
+  'x-powered-by',
+  'x-real-ip',
+  'x-requested-with',
+  'x-xss-protection',
+] as const;
+
+/** Index: id. */
+export const KNOWN_NAMES: readonly string[] = [...SINGLE, ...REPEATED];
+/** Ids below this are Envoy's one-entry headers. */
+export const SINGLE_NAMES = SINGLE.length;
+
+/** Bits of CLASS. */
+export const TOKEN = 1;
+/** Never allowed in a head: controls other than tab, CR and LF (quiche: kInvalidHeaderCharList). */
+export const FORBIDDEN = 2;
+
+/** What each byte may be. */
+export const CLASS = new Uint8Array(256);
+/** Lower case of each byte that is an ASCII letter; others as they are. */
+export const LOWER = new Uint8Array(256);
+for (let c = 0; c < 256; c++) {
+  LOWER[c] = c >= 65 && c <= 90 ? c + 32 : c;
+  if ((c < 32 && c !== 9 && c !== 10 && c !== 13) || c === 127) CLASS[c] = FORBIDDEN;
+}
+for (const c of "!#$%&'*+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~") {
+  CLASS[c.charCodeAt(0)] = TOKEN;
+}
+
+const TABLE_BITS = 10;
+const TABLE = new Int16Array(1 << TABLE_BITS).fill(-1);
+const TABLE_MASK = TABLE.length - 1;
+
+/** One step of the hash over lower-case bytes; begin with 0. */
+function hashOf(name: string): number {
+  let hash = 0;
+  for (let i = 0; i < name.length; i++) hash = (Math.imul(hash, 31) + name.charCodeAt(i)) | 0;
+  return hash;
+}
+
+KNOWN_NAMES.forEach((name, id) => {
+  const hash = hashOf(name);
+  let at = (hash ^ (hash >>> 12)) & TABLE_MASK;
+  while (TABLE[at]! >= 0) at = (at + 1) & TABLE_MASK;
+  TABLE[at] = id;
+});
+
+/**
+ * Id of the known name in `bytes[start..end)`, in any case; -1 when it is not a known one.
+ * @param hash the bytes' hash: `hash = (Math.imul(hash, 31) + LOWER[byte]) | 0` for each, from 0
+ */
+export function knownName(bytes: Uint8Array, start: number, end: number, hash: number): number {
+  const size = end - start;
+  let at = (hash ^ (hash >>> 12)) & TABLE_MASK;
+  for (;;) {
+    const id = TABLE[at]!;
+    if (id < 0) return -1;
+    const name = KNOWN_NAMES[id]!;
+    if (name.length === size) {
+      let i = 0;
+      while (i < size && LOWER[bytes[start + i]!] === name.charCodeAt(i)) i++;
+      if (i === size) return id;
+    }
+    at = (at + 1) & TABLE_MASK;
+  }
+}

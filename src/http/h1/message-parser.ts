@@ -1,0 +1,688 @@
+import { ByteBuffer } from '../../base/byte-buffer.ts';
+import type { ProtocolError } from '../codec.ts';
+import type { HeaderMap } from '../header-map.ts';
+import { type Http1CodecStats, type Http1Options, UnderscoreAction } from './http1-options.ts';
+import { CLASS, FORBIDDEN, KNOWN_NAMES, knownName, LOWER, NameId, SINGLE_NAMES, TOKEN } from './known-names.ts';
+
+/** Where the parser stands in the message. */
+export const ParserState = {
+  /** Before the first byte of a message. */
+  Start: 0,
+  /** A head has begun whose end has not come; its bytes are in `#held`. */
+  Head: 1,
+  FixedBody: 2,
+  ChunkSize: 3,
+  ChunkExtension: 4,
+  ChunkData: 5,
+  /** The line end behind a chunk's data. */
+  ChunkEnd: 6,
+  /** Behind the last chunk's line: a blank line or trailers. */
+  LastChunk: 7,
+  Trailers: 8,
+  UntilClose: 9,
+  /** Upgraded or CONNECT: bytes pass as they are. */
+  Raw: 10,
+  /** The message is whole; the next one waits until the codec says `nextMessage`. */
+  Complete: 11,
+  /** After an error or a reset: what comes is dropped. */
+  Dead: 12,
+} as const;
+export type ParserState = (typeof ParserState)[keyof typeof ParserState];
+
+/** Body length facts of a head. */
+const NO_LENGTH = -1;
+const BAD_LENGTH = -2;
+
+const HEAD_END = Buffer.from('\r\n\r\n');
+const CR = 13;
+const LF = 10;
+const TWO_TO_64 = 2 ** 64;
+
+/**
+ * Framing of HTTP/1 messages in both directions, with the tolerance and the strictness of Envoy's BalsaParser, quirks included:
+ * line ends may be bare LF, obs-fold is unfolded, whitespace before the colon is refused, and so on. What to do with a message
+ * is the subclass's.
+ *
+ * A head that lies whole in the first slice of the input takes the fast way: one pass, no copy. Everything else (split heads,
+ * anything unusual or wrong) is collected in `#held` (at most `maxHeadersBytes`) and takes the careful way, which alone decides
+ * about errors. Both ways give the same result for the same bytes, however they are split.
+ */
+export abstract class MessageParser {
+  protected readonly options: Http1Options;
+  protected readonly stats: Http1CodecStats;
+  protected state: ParserState = ParserState.Start;
+
+  // Facts of the present head.
+  /** Joined value of Host; null when absent. */
+  protected host: string | null = null;
+  protected hostWireName: string | null = null;
+  /** Digits as received; null when absent. */
+  protected contentLengthText: string | null = null;
+  /** -1: none; -2: not a number. */
+  protected contentLength: number = NO_LENGTH;
+  /** Joined value of Transfer-Encoding; null when absent. */
+  protected transferEncoding: string | null = null;
+  /** The last Transfer-Encoding line is `chunked`. */
+  protected chunked = false;
+  protected hasConnection = false;
+  protected hasUpgrade = false;
+  protected headerBytes = 0;
+
+  /** Decoded body that has not been delivered; emptied before `dispatch` returns. */
+  protected body: ByteBuffer | null = null;
+  /** Bytes left of a fixed body or of the present chunk. */
+  #remaining = 0;
+  #sawChunkDigit = false;
+  /** Line-end bytes seen last, as quiche's framer keeps them. */
+  #lineEnds = 0;
+  #previousCr = false;
+
+  /** A head or trailers in the making. */
+  #held: Buffer | null = null;
+  #heldLength = 0;
+  #lineLength = 0;
+  /** End of the first line inside `#held`; 0 until it is there. */
+  #firstLineEnd = 0;
+  #seen = 0;
+
+  constructor(options: Http1Options, stats: Http1CodecStats) {
+    this.options = options;
+    this.stats = stats;
+  }
+
+  /** First byte of a message. @returns an error when no message can begin with it */
+  protected abstract onMessageBegin(byte: number): ProtocolError | null;
+  /** An empty target for the fields that follow, or the trailers. */
+  protected abstract newHeaders(): HeaderMap;
+  protected abstract newTrailers(): HeaderMap;
+  /**
+   * The line in `bytes[start..end)`, line end included. @returns offset of the first field line if the line is a plain one and
+   * right, -1 otherwise. Must have no effects when it returns -1.
+   */
+  protected abstract fastFirstLine(bytes: Buffer, start: number, end: number): number;
+  /** The same with all rules. @returns an error; `headOnly` is to be set when no fields follow (HTTP/0.9) */
+  protected abstract firstLine(line: string): ProtocolError | null;
+  /** All fields are there. The subclass calls `beginBody` or changes the state itself. */
+  protected abstract onHead(headers: HeaderMap): ProtocolError | null;
+  /** Part of the body; `end` at most once. */
+  protected abstract onBody(data: ByteBuffer, end: boolean): void;
+  protected abstract onTrailers(trailers: HeaderMap): void;
+  /** The message has ended without its end having been told by `onBody` or `onTrailers`. */
+  protected abstract onEnd(): void;
+  protected abstract fail(details: string, status: number, message: string): ProtocolError;
+  /** Bodies of this kind of message may be told to have none although their framing says so (HEAD, 204, ...). */
+  protected abstract readonly bodyForbidden: boolean;
+
+  /** HTTP/0.9: the message is its first line. */
+  protected headOnly = false;
+
+  /** Ready for the next message. */
+  protected nextMessage(): void {
+    this.state = ParserState.Start;
+  }
+
+  /** Sets the state that the head's framing facts ask for. @returns whether a body follows */
+  protected beginBody(untilClose: boolean): boolean {
+    if (this.chunked) {
+      this.#sawChunkDigit = false;
+      this.#remaining = 0;
+      this.state = ParserState.ChunkSize;
+      return true;
+    }
+    if (this.contentLength > 0) {
+      this.#remaining = this.contentLength;
+      this.state = ParserState.FixedBody;
+      return true;
+    }
+    if (untilClose && this.contentLength === NO_LENGTH) {
+      this.state = ParserState.UntilClose;
+      return true;
+    }
+    this.state = ParserState.Complete;
+    return false;
+  }
+
+  /** Consumes `input` up to the end of a message. */
+  protected parse(input: ByteBuffer): ProtocolError | null {
+    while (input.length > 0) {
+      let error: ProtocolError | null = null;
+      switch (this.state) {
+        case ParserState.Start: {
+          const slice = input.firstSlice()!;
+          error = this.onMessageBegin(slice.bytes[slice.start]!);
+          if (error !== null) return error;
+          this.state = ParserState.Head;
+          this.#startHolding();
+          const size = this.#fastHead(slice.bytes, slice.start, slice.end);
+          if (size > 0) {
+            input.drain(size);
+            error = this.onHead(this.#headers!);
+            this.#headers = null;
+            break;
+          }
+          error = this.#holdHead(input);
+          break;
+        }
+        case ParserState.Head:
+          error = this.#holdHead(input);
+          break;
+        case ParserState.FixedBody:
+          this.#fixedBody(input);
+          break;
+        case ParserState.ChunkSize:
+        case ParserState.ChunkExtension:
+        case ParserState.ChunkEnd:
+        case ParserState.LastChunk:
+          error = this.#chunkLines(input);
+          break;
+        case ParserState.ChunkData: {
+          const size = Math.min(this.#remaining, input.length);
+          this.#bodyBuffer().moveFrom(input, size);
+          this.#remaining -= size;
+          if (this.#remaining === 0) {
+            this.state = ParserState.ChunkEnd;
+            this.#previousCr = false;
+          }
+          break;
+        }
+        case ParserState.Trailers:
+          error = this.#holdTrailers(input);
+          break;
+        case ParserState.UntilClose:
+        case ParserState.Raw:
+          this.#bodyBuffer().moveFrom(input);
+          break;
+        case ParserState.Complete:
+          return null;
+        case ParserState.Dead:
+          input.clear();
+          return null;
+      }
+      if (error !== null) return error;
+    }
+    this.#deliverBody(false);
+    return null;
+  }
+
+  #bodyBuffer(): ByteBuffer {
+    this.body ??= new ByteBuffer();
+    return this.body;
+  }
+
+  #deliverBody(end: boolean): void {
+    const body = this.body;
+    if (body === null || body.length === 0) {
+      if (end) this.onEnd();
+      return;
+    }
+    this.onBody(body, end);
+    if (body.length > 0) body.clear();
+  }
+
+  /** The peer will send no more. @returns true when that ended a body that runs until close */
+  protected endUntilClose(): boolean {
+    if (this.state !== ParserState.UntilClose) return false;
+    this.state = ParserState.Complete;
+    this.#deliverBody(true);
+    return true;
+  }
+
+  #fixedBody(input: ByteBuffer): void {
+    const size = Math.min(this.#remaining, input.length);
+    this.#remaining -= size;
+    this.#bodyBuffer().moveFrom(input, size);
+    if (this.#remaining === 0) {
+      this.state = ParserState.Complete;
+      this.#deliverBody(true);
+    }
+  }
+
+  /** Chunk sizes, extensions and line ends, byte by byte (RFC 9112 section 7.1). */
+  #chunkLines(input: ByteBuffer): ProtocolError | null {
+    const slice = input.firstSlice()!;
+    const bytes = slice.bytes;
+    const start = slice.start;
+    const end = slice.end;
+    let at = start;
+    let state: ParserState = this.state;
+    let error: string | null = null;
+    scan: while (at < end) {
+      const c = bytes[at]!;
+      switch (state) {
+        case ParserState.ChunkSize: {
+          const digit = hexDigit(c);
+          if (digit >= 0) {
+            this.#sawChunkDigit = true;
+            // Sizes beyond 2^53 are not exact; such a chunk never ends anyway. 2^64 and more is an error, as in Envoy.
+            const size = this.#remaining * 16 + digit;
+            if (size >= TWO_TO_64) {
+              error = 'CHUNK_LENGTH_OVERFLOW';
+              break scan;
+            }
+            this.#remaining = size;
+            at++;
+            break;
+          }
+          if (!this.#sawChunkDigit || (c !== 9 && c !== LF && c !== CR && c !== 32 && c !== 59)) {
+            error = 'HPE_INVALID_CHUNK_SIZE';
+            break scan;
+          }
+          this.#previousCr = false;
+          state = ParserState.ChunkExtension;
+          break;
+        }
+        case ParserState.ChunkExtension:
+          at++;
+          if (this.#previousCr && c !== LF) {
+            error = 'INVALID_CHUNK_EXTENSION';
+            break scan;
+          }
+          this.#previousCr = c === CR;
+          if (c === LF) {
+            this.#sawChunkDigit = false;
+            if (this.#remaining > 0) {
+              state = ParserState.ChunkData;
+              break scan;
+            }
+            this.#lineEnds = LF;
+            state = ParserState.LastChunk;
+          }
+          break;
+        case ParserState.ChunkEnd:
+          at++;
+          if (c === LF) {
+            state = ParserState.ChunkSize;
+            this.#remaining = 0;
+          }
+          break;
+        default:
+          // LastChunk. Ends by LF LF or LF CR LF; the first other byte begins the trailers.
+          if (c !== CR && c !== LF) {
+            state = ParserState.Trailers;
+            this.#startHolding();
+            break scan;
+          }
+          at++;
+          this.#lineEnds = ((this.#lineEnds << 8) | c) & 0xffffff;
+          if ((this.#lineEnds & 0xffff) === 0x0a0a || this.#lineEnds === 0x0a0d0a) {
+            state = ParserState.Complete;
+            break scan;
+          }
+      }
+    }
+    this.state = state;
+    input.drain(at - start);
+    if (error !== null) return this.fail('http1.codec_error', 400, error);
+    if (state === ParserState.Complete) this.#deliverBody(true);
+    return null;
+  }
+
+  // ---- heads ----
+
+  #headers: HeaderMap | null = null;
+
+  #startHolding(): void {
+    this.#heldLength = 0;
+    this.#lineLength = 0;
+    this.#firstLineEnd = 0;
+    this.#previousCr = false;
+  }
+
+  #resetFacts(): void {
+    this.host = null;
+    this.hostWireName = null;
+    this.contentLengthText = null;
+    this.contentLength = NO_LENGTH;
+    this.transferEncoding = null;
+    this.chunked = false;
+    this.hasConnection = false;
+    this.hasUpgrade = false;
+    this.headOnly = false;
+    this.headerBytes = 0;
+    this.#seen = 0;
+  }
+
+  /** @returns size of the head, now parsed into `#headers`; 0 when the careful way has to be taken */
+  #fastHead(bytes: Buffer, start: number, end: number): number {
+    const found = bytes.indexOf(HEAD_END, start);
+    if (found < 0 || found + 4 > end || found + 4 - start > this.options.maxHeadersBytes) return 0;
+    const headEnd = found + 4;
+    this.#resetFacts();
+    let at = this.fastFirstLine(bytes, start, headEnd);
+    if (at < 0) return 0;
+    const headers = this.newHeaders();
+    const text = bytes.latin1Slice(start, headEnd);
+    const last = headEnd - 2;
+    const single = this.options.headersWithUnderscores === UnderscoreAction.Allow;
+    const keepNames = headers.wireNames !== null;
+    let count = 0;
+    while (at < last) {
+      const nameStart = at;
+      let hash = 0;
+      let c = bytes[at]!;
+      while (CLASS[c] === TOKEN) {
+        if (c === 95 && !single) return 0;
+        hash = (Math.imul(hash, 31) + LOWER[c]!) | 0;
+        c = bytes[++at]!;
+      }
+      if (c !== 58 || at === nameStart) return 0;
+      const nameEnd = at;
+      c = bytes[++at]!;
+      while (c === 32 || c === 9) c = bytes[++at]!;
+      const valueStart = at;
+      for (;;) {
+        if (c < 32) {
+          if (c === CR) break;
+          if (c !== 9) return 0;
+        } else if (c === 127) return 0;
+        c = bytes[++at]!;
+      }
+      if (bytes[at + 1] !== LF) return 0;
+      let valueEnd = at;
+      at += 2;
+      const next = bytes[at]!;
+      if (next === 32 || next === 9) return 0;
+      if (valueEnd > valueStart) {
+        let tail = bytes[valueEnd - 1]!;
+        while (tail === 32 || tail === 9) tail = bytes[--valueEnd - 1]!;
+      }
+      if (++count > this.options.maxHeadersCount) return 0;
+      const value = text.substring(valueStart - start, valueEnd - start);
+      const id = knownName(bytes, nameStart, nameEnd, hash);
+      if (id >= 0 && id <= NameId.TransferEncoding) {
+        if (id === NameId.ContentLength) {
+          if (this.contentLengthText !== null) return 0;
+          this.contentLength = parseLength(value);
+          if (this.contentLength < 0) return 0;
+        } else if (id === NameId.TransferEncoding) {
+          this.chunked = equalsIgnoreCase(value, 'chunked');
+        }
+      }
+      this.headerBytes += nameEnd - nameStart + value.length;
+      const name = id >= 0 ? KNOWN_NAMES[id]! : lowerName(text, bytes, nameStart, nameEnd, start);
+      this.#add(headers, id, name, keepNames ? text.substring(nameStart - start, nameEnd - start) : null, value);
+    }
+    this.#headers = headers;
+    return headEnd - start;
+  }
+
+  /** Enters one field, joining those of which Envoy keeps a single entry. */
+  #add(headers: HeaderMap, id: number, name: string, wireName: string | null, value: string): void {
+    if (id >= 0 && id < SINGLE_NAMES) {
+      const bit = 1 << id;
+      const again = (this.#seen & bit) !== 0;
+      this.#seen |= bit;
+      switch (id) {
+        case NameId.Host:
+          if (again) this.host = joined(this.host!, value);
+          else {
+            this.host = value;
+            this.hostWireName = wireName;
+          }
+          if (this.hostInList) break;
+          return;
+        case NameId.ContentLength:
+          this.contentLengthText = again ? joined(this.contentLengthText!, value) : value;
+          break;
+        case NameId.TransferEncoding:
+          this.transferEncoding = again ? joined(this.transferEncoding!, value) : value;
+          break;
+        case NameId.Connection:
+          this.hasConnection = true;
+          break;
+        case NameId.Upgrade:
+          this.hasUpgrade = true;
+          break;
+      }
+      if (again) {
+        headers.append(name, value);
+        return;
+      }
+    }
+    headers.list.push(name, value);
+    if (wireName !== null) headers.wireNames!.push(wireName);
+  }
+
+  /** Responses may hold a `host` like any other header. */
+  protected abstract readonly hostInList: boolean;
+
+  /** Copies head bytes out of `input` until the head ends. */
+  #holdHead(input: ByteBuffer): ProtocolError | null {
+    while (input.length > 0) {
+      const slice = input.firstSlice()!;
+      const from = this.#heldLength;
+      const { taken, ended } = this.#hold(slice.bytes, slice.start, slice.end);
+      input.drain(taken);
+      if (this.#firstLineEnd === 0 && this.#heldLength > from) {
+        const at = this.#held!.indexOf(LF, from);
+        if (at >= 0 && at < this.#heldLength) {
+          this.#resetFacts();
+          this.#firstLineEnd = at + 1;
+          const error = this.firstLine(this.#held!.latin1Slice(0, at + 1));
+          if (error !== null) return error;
+          if (this.headOnly) {
+            // What was held behind the line belongs to the next message.
+            if (this.#heldLength > at + 1) {
+              input.prepend(Buffer.from(this.#held!.subarray(at + 1, this.#heldLength)));
+              this.#heldLength = at + 1;
+            }
+            return this.#heldHead(this.newHeaders(), at + 1);
+          }
+        }
+      }
+      if (ended) return this.#heldHead(this.newHeaders(), this.#firstLineEnd);
+      if (this.#heldLength >= this.options.maxHeadersBytes) {
+        return this.fail('http1.headers_too_large', 431, 'headers size exceeds limit');
+      }
+    }
+    return null;
+  }
+
+  #holdTrailers(input: ByteBuffer): ProtocolError | null {
+    while (input.length > 0) {
+      const slice = input.firstSlice()!;
+      const { taken, ended } = this.#hold(slice.bytes, slice.start, slice.end);
+      input.drain(taken);
+      if (ended) {
+        const trailers = this.newTrailers();
+        const error = this.#carefulFields(trailers, 0, true);
+        this.#held = null;
+        if (error !== null) return error;
+        this.state = ParserState.Complete;
+        this.#deliverBody(!this.options.enableTrailers);
+        if (this.options.enableTrailers) this.onTrailers(trailers);
+        return null;
+      }
+      if (this.#heldLength >= this.options.maxHeadersBytes) {
+        return this.fail('http1.headers_too_large', 431, 'trailers size exceeds limit');
+      }
+    }
+    return null;
+  }
+
+  /** Takes bytes up to the blank line, at most up to the limit. */
+  #hold(bytes: Buffer, start: number, end: number): { taken: number; ended: boolean } {
+    const limit = Math.min(end, start + this.options.maxHeadersBytes - this.#heldLength);
+    let at = start;
+    let ended = false;
+    while (at < limit) {
+      const c = bytes[at++]!;
+      if (c !== LF) {
+        // Custom methods allow blank lines in front of a message (quiche skips them).
+        this.#lineLength++;
+        this.#previousCr = c === CR;
+        continue;
+      }
+      const size = this.#lineLength + 1;
+      this.#lineLength = 0;
+      if (size === 1 || (size === 2 && this.#previousCr)) {
+        ended = true;
+        break;
+      }
+    }
+    const taken = at - start;
+    const needed = this.#heldLength + taken;
+    if (this.#held === null || this.#held.length < needed) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(512, needed * 2));
+      if (this.#held !== null) this.#held.copy(grown, 0, 0, this.#heldLength);
+      this.#held = grown;
+    }
+    bytes.copy(this.#held, this.#heldLength, start, at);
+    this.#heldLength = needed;
+    return { taken, ended };
+  }
+
+  #heldHead(headers: HeaderMap, fieldsStart: number): ProtocolError | null {
+    const error = this.#carefulFields(headers, fieldsStart, false);
+    this.#held = null;
+    if (error !== null) return error;
+    return this.onHead(headers);
+  }
+
+  /** Fields of a held head or of trailers, with every rule, in the order in which quiche and Envoy apply them. */
+  #carefulFields(headers: HeaderMap, from: number, trailers: boolean): ProtocolError | null {
+    const bytes = this.#held!;
+    const end = this.#heldLength;
+    for (let i = 0; i < end; i++) {
+      if (CLASS[bytes[i]!] === FORBIDDEN) {
+        return this.fail('http1.invalid_characters', 400, 'header value contains invalid chars');
+      }
+    }
+    const text = bytes.latin1Slice(0, end);
+    const names: string[] = [];
+    const values: string[] = [];
+    let at = from;
+    let lengthSeen = false;
+    while (at < end) {
+      const lineStart = at;
+      let lineEnd = text.indexOf('\n', at) + 1;
+      if (lineEnd === 0) lineEnd = end;
+      if (lineEnd >= end) break; // the blank line
+      at = lineEnd;
+      // Lines that begin with whitespace belong to the one before (obs-fold).
+      while (at < end) {
+        const c = bytes[at]!;
+        if (c > 32) break;
+        const nextEnd = text.indexOf('\n', at) + 1;
+        if (nextEnd >= end) break;
+        if (c !== 32 && c !== 9) return this.fail('http1.codec_error', 400, 'INVALID_HEADER_FORMAT');
+        at = nextEnd;
+      }
+      const valueEnd = at;
+      const colon = text.indexOf(':', lineStart);
+      if (colon < 0 || colon >= valueEnd) {
+        return this.fail('http1.codec_error', 400, trailers ? 'HPE_INVALID_HEADER_TOKEN' : 'HEADER_MISSING_COLON');
+      }
+      for (let i = lineStart; i < colon; i++) {
+        if (CLASS[bytes[i]!] !== TOKEN) {
+          return this.fail('http1.codec_error', 400, 'INVALID_HEADER_NAME_CHARACTER');
+        }
+      }
+      if (colon === lineStart) return this.fail('http1.codec_error', 400, 'INVALID_HEADER_FORMAT');
+      const value = cleanValue(text, colon + 1, valueEnd);
+      names.push(text.substring(lineStart, colon));
+      values.push(value);
+    }
+    for (let i = 0; i < names.length && !trailers; i++) {
+      if (!equalsIgnoreCase(names[i]!, 'content-length')) continue;
+      const length = parseLength(values[i]!);
+      if (lengthSeen) return this.fail('http1.codec_error', 400, 'HPE_UNEXPECTED_CONTENT_LENGTH');
+      lengthSeen = true;
+      this.contentLength = length;
+    }
+    for (let i = 0; i < names.length && !trailers; i++) {
+      if (equalsIgnoreCase(names[i]!, 'transfer-encoding')) this.chunked = equalsIgnoreCase(values[i]!, 'chunked');
+    }
+    if (!trailers && this.contentLength === BAD_LENGTH && !this.chunked && !this.bodyForbidden) {
+      return this.fail('http1.codec_error', 400, 'UNPARSABLE_CONTENT_LENGTH');
+    }
+    if (trailers && !this.options.enableTrailers) return null;
+    if (trailers) this.#seen = 0;
+    let count = 0;
+    for (let i = 0; i < names.length; i++) {
+      const wire = names[i]!;
+      const name = wire.toLowerCase();
+      const value = values[i]!;
+      this.headerBytes += name.length + value.length;
+      if (this.options.headersWithUnderscores !== UnderscoreAction.Allow && name.includes('_')) {
+        if (!this.rejectsUnderscores) {
+          this.stats.droppedHeadersWithUnderscores.inc();
+          continue;
+        }
+        this.stats.requestsRejectedWithUnderscoresInHeaders.inc();
+        return this.fail('http1.unexpected_underscore', 400, 'header name contains underscores');
+      }
+      if (trailers) {
+        headers.list.push(name, value);
+        headers.wireNames?.push(wire);
+      } else {
+        this.#add(headers, KNOWN_NAMES.indexOf(name), name, headers.wireNames === null ? null : wire, value);
+      }
+      count = headers.size + (this.host !== null && !this.hostInList && !trailers ? 1 : 0);
+      if (count > this.options.maxHeadersCount) {
+        const kind = trailers ? 'trailers' : 'headers';
+        return this.fail('http1.too_many_headers', 431, `${kind} count exceeds limit`);
+      }
+    }
+    return null;
+  }
+
+  /** Whether a header name with an underscore refuses the message (or, otherwise, is dropped). */
+  protected abstract readonly rejectsUnderscores: boolean;
+}
+
+function hexDigit(c: number): number {
+  if (c >= 48 && c <= 57) return c - 48;
+  const lower = c | 32;
+  return lower >= 97 && lower <= 102 ? lower - 87 : -1;
+}
+
+function joined(first: string, second: string): string {
+  return first === '' ? second : `${first},${second}`;
+}
+
+/** Digits only. @returns -2 when it is anything else, or 2^64 and more */
+function parseLength(text: string): number {
+  const size = text.length;
+  if (size === 0) return BAD_LENGTH;
+  let value = 0;
+  for (let i = 0; i < size; i++) {
+    const digit = text.charCodeAt(i) - 48;
+    if (digit < 0 || digit > 9) return BAD_LENGTH;
+    value = value * 10 + digit;
+  }
+  return value >= TWO_TO_64 ? BAD_LENGTH : value;
+}
+
+/** ASCII only; `lower` is lower case. */
+export function equalsIgnoreCase(text: string, lower: string): boolean {
+  if (text.length !== lower.length) return false;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if ((c < 256 ? LOWER[c] : c) !== lower.charCodeAt(i)) return false;
+  }
+  return true;
+}
+
+function lowerName(text: string, bytes: Buffer, start: number, end: number, base: number): string {
+  const name = text.substring(start - base, end - base);
+  for (let i = start; i < end; i++) {
+    const c = bytes[i]!;
+    if (c >= 65 && c <= 90) return name.toLowerCase();
+  }
+  return name;
+}
+
+/** Whitespace around is cut, line ends inside are removed (obs-fold: Envoy keeps the other whitespace). */
+function cleanValue(text: string, start: number, end: number): string {
+  while (start < end && text.charCodeAt(start) <= 32) start++;
+  while (end > start && text.charCodeAt(end - 1) <= 32) end--;
+  const value = text.substring(start, end);
+  if (!value.includes('\r') && !value.includes('\n')) return value;
+  let out = '';
+  for (let i = 0; i < value.length; i++) {
+    const c = value.charCodeAt(i);
+    if (c !== CR && c !== LF) out += value[i]!;
+  }
+  return out;
+}
