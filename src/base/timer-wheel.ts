@@ -1,3 +1,4 @@
+import { assert } from './assert.ts';
 import type { Clock } from './clock.ts';
 
 /** Receives expiries. One long-lived object serves several timers: it tells them apart by identity. */
@@ -9,8 +10,10 @@ const SLOT_BITS = 8;
 const SLOTS = 1 << SLOT_BITS;
 const SLOT_MASK = SLOTS - 1;
 const LEVELS = 4;
-/** Longest delay: 2^32 ms, 49 days; longer ones are cut to it. */
-const MAX_DELAY_MS = 2 ** (SLOT_BITS * LEVELS) - 1;
+/** A timer is never put further ahead than this; a later one is moved on when its slot comes up. */
+const MAX_SLOT_DISTANCE = 2 ** 31;
+/** The longest delay that the runtime's own timer takes. */
+const MAX_NATIVE_DELAY_MS = 2 ** 31 - 1;
 
 /**
  * A restartable one-shot timer. Re-enabling to a later time only writes a number: the wheel moves the timer when its old
@@ -18,7 +21,8 @@ const MAX_DELAY_MS = 2 ** (SLOT_BITS * LEVELS) - 1;
  */
 export class Timer {
   readonly wheel: TimerWheel;
-  readonly target: TimerTarget;
+  /** Changed only while disabled (see TimerPool). */
+  target: TimerTarget;
   /** Expiry in wheel milliseconds; Infinity when disabled. */
   deadline = Number.POSITIVE_INFINITY;
   /** Wheel tick of the slot that it is linked into; meaningful while linked. */
@@ -62,16 +66,30 @@ export class TimerWheel {
   #linked = 0;
   #wakeTick = Number.POSITIVE_INFINITY;
   #native: ReturnType<typeof setTimeout> | null = null;
+  #running = false;
+  #thrown: unknown;
+  #hasThrown = false;
   readonly #manual: boolean;
   readonly #onNative: () => void;
+  readonly #onError: (error: unknown) => void;
 
   /**
    * @param beforeRun called before timers run from the runtime's own timer (a dispatcher refreshes its time there)
    * @param afterRun called after them
    * @param manual true: the owner calls `advance`; nothing is scheduled with the runtime (tests)
+   * @param onError called with what a target threw; what it throws itself leaves `advance` once all due timers ran
    */
-  constructor(clock: Clock, beforeRun: () => void, afterRun: () => void, manual = false) {
+  constructor(
+    clock: Clock,
+    beforeRun: () => void,
+    afterRun: () => void,
+    manual = false,
+    onError: (error: unknown) => void = (error) => {
+      throw error;
+    },
+  ) {
     this.#clock = clock;
+    this.#onError = onError;
     this.#origin = clock.monotonicMs();
     this.#manual = manual;
     this.#onNative = () => {
@@ -87,11 +105,14 @@ export class TimerWheel {
   }
 
   schedule(timer: Timer, delayMs: number): void {
-    const delay = Math.min(Math.max(delayMs, 0), MAX_DELAY_MS);
-    const deadline = this.#clock.monotonicMs() - this.#origin + delay;
-    const linked = timer.slot >= 0;
+    assert(!Number.isNaN(delayMs), 'timer delay is not a number');
+    const now = this.#clock.monotonicMs() - this.#origin;
+    const deadline = now + Math.max(delayMs, 0);
     timer.deadline = deadline;
-    if (linked) {
+    if (deadline === Number.POSITIVE_INFINITY) return;
+    // While nothing was linked, time went by unnoticed.
+    if (this.#linked === 0 && !this.#running) this.#tick = Math.max(this.#tick, Math.floor(now));
+    if (timer.slot >= 0) {
       if (timer.slotTick <= Math.ceil(deadline)) return; // found again when its slot comes up
       this.unlink(timer);
     }
@@ -119,6 +140,7 @@ export class TimerWheel {
   #link(timer: Timer): void {
     let due = Math.ceil(timer.deadline);
     if (due <= this.#tick) due = this.#tick + 1;
+    if (due - this.#tick > MAX_SLOT_DISTANCE) due = this.#tick + MAX_SLOT_DISTANCE;
     const distance = due - this.#tick;
     let level = 0;
     if (distance >= 2 ** (SLOT_BITS * 3)) level = 3;
@@ -143,11 +165,25 @@ export class TimerWheel {
     if (this.#native !== null) clearTimeout(this.#native);
     this.#wakeTick = tick;
     const now = this.#clock.monotonicMs() - this.#origin;
-    this.#native = setTimeout(this.#onNative, Math.max(0, Math.ceil(tick - now)));
+    this.#native = setTimeout(this.#onNative, Math.min(Math.max(0, Math.ceil(tick - now)), MAX_NATIVE_DELAY_MS));
   }
 
   /** Runs everything that is due by the clock. */
   advance(): void {
+    assert(!this.#running, 'a timer target called advance');
+    this.#running = true;
+    this.#runDue();
+    this.#running = false;
+    if (this.#linked > 0) this.#arm(this.#nextSlotTick());
+    if (this.#hasThrown) {
+      this.#hasThrown = false;
+      const thrown = this.#thrown;
+      this.#thrown = undefined;
+      throw thrown;
+    }
+  }
+
+  #runDue(): void {
     const now = Math.floor(this.#clock.monotonicMs() - this.#origin);
     while (this.#tick < now) {
       if (this.#linked === 0) {
@@ -162,7 +198,20 @@ export class TimerWheel {
       this.#tick = next;
       this.#runTick(next);
     }
-    if (this.#linked > 0) this.#arm(this.#nextSlotTick());
+  }
+
+  #fire(timer: Timer): void {
+    timer.deadline = Number.POSITIVE_INFINITY;
+    try {
+      timer.target.onTimer(timer);
+    } catch (error) {
+      try {
+        this.#onError(error);
+      } catch (rethrown) {
+        this.#thrown = rethrown;
+        this.#hasThrown = true;
+      }
+    }
   }
 
   /** The earliest tick after the present one at which a non-empty slot comes up. */
@@ -200,13 +249,41 @@ export class TimerWheel {
       for (let i = due.length - 1; i >= 0; i--) {
         const candidate = due[i]!;
         if (candidate.slot >= 0 || !candidate.enabled) continue;
-        if (candidate.deadline <= tick) {
-          candidate.deadline = Number.POSITIVE_INFINITY;
-          candidate.target.onTimer(candidate);
-        } else {
-          this.#link(candidate);
-        }
+        if (candidate.deadline <= tick) this.#fire(candidate);
+        else this.#link(candidate);
       }
     }
   }
 }
+
+/**
+ * Timers that many short-lived owners take and give back. A timer given back stays linked, disabled, until its slot comes
+ * up: taking it again costs a write. One pool per thread.
+ */
+export class TimerPool {
+  readonly #wheel: TimerWheel;
+  readonly #free: Timer[] = [];
+  readonly #maxFree: number;
+
+  /** @param maxFree how many unused timers are kept; more are unlinked and left to the garbage collector */
+  constructor(wheel: TimerWheel, maxFree = 4096) {
+    this.#wheel = wheel;
+    this.#maxFree = maxFree;
+  }
+
+  take(target: TimerTarget): Timer {
+    const timer = this.#free.pop();
+    if (timer === undefined) return new Timer(this.#wheel, target);
+    timer.target = target;
+    return timer;
+  }
+
+  give(timer: Timer): void {
+    timer.disable();
+    timer.target = NO_TARGET;
+    if (this.#free.length < this.#maxFree) this.#free.push(timer);
+    else timer.destroy();
+  }
+}
+
+const NO_TARGET: TimerTarget = { onTimer: () => {} };

@@ -2,8 +2,13 @@ import { ByteBuffer, type WatermarkObserver } from '../base/byte-buffer.ts';
 import type { Timer, TimerTarget } from '../base/timer-wheel.ts';
 import type { Address } from './address.ts';
 import type { Dispatcher, TurnTask } from './dispatcher.ts';
-import { FilterStatus, NetworkFilter } from './filter.ts';
+import { type FilterCallbacks, FilterStatus, NetworkFilter } from './filter.ts';
 import type { Transport, TransportError, TransportHandler, TransportSecurity } from './transport.ts';
+
+/** Longest run of small slices that is copied together so that one system call sends it. */
+const GATHER_BYTES = 64 * 1024;
+/** A first slice of this size or more is worth a system call of its own. */
+const GATHER_SLICE_BYTES = 16 * 1024;
 
 export const CloseType = {
   /** Write what is buffered, then close. */
@@ -35,15 +40,52 @@ export interface ConnectionStats {
   onWriteBufferedChange(delta: number): void;
 }
 
+/**
+ * Connecting -> Open -> Flushing (writing the rest) -> Delaying (waiting for the peer) -> Closed; any of them may be skipped,
+ * none is entered again.
+ */
 const State = { Connecting: 0, Open: 1, Flushing: 2, Delaying: 3, Closed: 4 } as const;
 type State = (typeof State)[keyof typeof State];
+
+/** What a filter gets as its callbacks: its place in the chain. */
+class FilterSlot implements FilterCallbacks {
+  readonly connection: Connection;
+  readonly #index: number;
+
+  constructor(connection: Connection, index: number) {
+    this.connection = connection;
+    this.#index = index;
+  }
+
+  continueReading(): void {
+    this.connection.continueFrom(this.#index + 1);
+  }
+}
+
+/** Lets reading go on once filters have taken enough. Pausing is decided between reads, see `#updateTransportReading`. */
+class ReadWatermarks implements WatermarkObserver {
+  readonly #connection: Connection;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  // What a filter drains at once never pauses anything.
+  onAboveHighWatermark(): void {}
+
+  onBelowLowWatermark(): void {
+    this.#connection.onReadBufferLow();
+  }
+}
+
+const NO_FILTERS: readonly NetworkFilter[] = [];
 
 /**
  * One connection, down- or upstream: owns its transport, buffers and network filters. Writes are collected and flushed once
  * at the end of the dispatcher's turn. Reads can be paused by several owners (counted); bytes that are left in the read
  * buffer are offered again when the last of them resumes.
  */
-export class Connection implements TransportHandler, TurnTask, TimerTarget {
+export class Connection implements TransportHandler, TurnTask, TimerTarget, WatermarkObserver {
   readonly id: number;
   readonly dispatcher: Dispatcher;
   transport: Transport;
@@ -55,7 +97,8 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
   /** May differ from the transport's after PROXY protocol or original-destination filters. */
   localAddress: Address;
   remoteAddress: Address;
-  readonly directLocalAddress: Address;
+  /** The socket's own; of an outgoing connection known once it is open. */
+  directLocalAddress: Address;
   readonly directRemoteAddress: Address;
   requestedServerName = '';
   ja3 = '';
@@ -77,9 +120,13 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
   /** The peer ended by RST. */
   detectedRemoteReset = false;
 
+  /** Called when the delayed-close timer ran out. Set by owners that count it (`downstream_cx_delayed_close_timeout`). */
+  onDelayedCloseTimeout: (() => void) | null = null;
+
   #state: State;
   #filters: NetworkFilter[] = [];
-  #writeFilters: NetworkFilter[] = [];
+  /** Those with an `onWrite`, last filter first. Shared while there is none: most chains have none. */
+  #writeFilters: readonly NetworkFilter[] = NO_FILTERS;
   /** Filters before this index have had `onNewConnection`. */
   #initialized = 0;
   #events: ConnectionEvents[] = [];
@@ -87,19 +134,23 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
   #readPauses = 0;
   #transportPaused = false;
   #halfCloseEnabled = false;
+  #detectEarlyClose = true;
   #peerEnded = false;
   #peerEndDelivered = false;
+  /** The peer ended, or the transport is gone, while reads were paused: closes once what was read is delivered. */
+  #closeAfterReads = false;
   #endWritesRequested = false;
   #writesEnded = false;
-  #flushScheduled = false;
-  #readScheduled = false;
+  #turnTaskQueued = false;
+  #flushWanted = false;
+  #readWanted = false;
   #kernelFull = false;
   #dispatching = false;
   #closeDelayMs = 0;
+  #delayAfterFlush = false;
   #closeTimer: Timer | null = null;
   #reportedRead = 0;
   #reportedWrite = 0;
-  readonly #readTask: TurnTask = { onTurnEnd: () => this.#runScheduledRead() };
 
   /** @param open false while an outgoing connect is under way */
   constructor(dispatcher: Dispatcher, transport: Transport, open: boolean) {
@@ -157,50 +208,63 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
     this.#halfCloseEnabled = on;
   }
 
-  /** Soft limit of both buffers in bytes; 0: none. */
-  setBufferLimit(bytes: number): void {
-    this.output.setWatermarks(bytes, bytes === 0 ? null : this.#writeWatermarks);
-    this.readBuffer.setWatermarks(bytes, bytes === 0 ? null : this.#readWatermarks);
+  /**
+   * Whether a FIN that is seen while reads are paused ends the connection at once, with what is unread dropped (Envoy's
+   * default), or only after reads resumed and everything was delivered (codec clients, which must not lose a response).
+   * Without meaning when half-close is on. A runtime may not notice a FIN before reading resumes.
+   */
+  detectEarlyClose(on: boolean): void {
+    this.#detectEarlyClose = on;
   }
 
-  readonly #writeWatermarks: WatermarkObserver = {
-    onAboveHighWatermark: () => {
-      for (const events of this.#events) events.onAboveWriteHighWatermark();
-    },
-    onBelowLowWatermark: () => {
-      for (const events of this.#events) events.onBelowWriteLowWatermark();
-    },
-  };
+  /** Soft limit of both buffers in bytes; 0: none. */
+  setBufferLimit(bytes: number): void {
+    if (this.#state === State.Closed) return;
+    this.output.setWatermarks(bytes, bytes === 0 ? null : this);
+    this.readBuffer.setWatermarks(bytes, bytes === 0 ? null : new ReadWatermarks(this));
+  }
 
-  readonly #readWatermarks: WatermarkObserver = {
-    // Checked between reads: what a filter drains at once never pauses anything.
-    onAboveHighWatermark: () => {},
-    onBelowLowWatermark: () => this.#updateTransportReading(),
-  };
+  /** `output` has crossed its limit. */
+  onAboveHighWatermark(): void {
+    const events = this.#events;
+    for (let i = 0; i < events.length; i++) events[i]!.onAboveWriteHighWatermark();
+  }
+
+  onBelowLowWatermark(): void {
+    const events = this.#events;
+    for (let i = 0; i < events.length; i++) events[i]!.onBelowWriteLowWatermark();
+  }
+
+  /** Not for users: `readBuffer` has fallen to its low watermark. */
+  onReadBufferLow(): void {
+    if (!this.#dispatching) this.#updateTransportReading();
+  }
+
+  // --- filters ---
 
   addFilter(filter: NetworkFilter): void {
-    const index = this.#filters.length;
+    filter.callbacks = new FilterSlot(this, this.#filters.length);
     this.#filters.push(filter);
-    if (filter.onWrite !== NetworkFilter.prototype.onWrite) this.#writeFilters.unshift(filter);
-    filter.callbacks = {
-      connection: this,
-      continueReading: () => {
-        if (this.#state !== State.Closed) this.#runFilters(index + 1);
-      },
-    };
+    if (filter.onWrite !== NetworkFilter.prototype.onWrite) this.#writeFilters = [filter, ...this.#writeFilters];
   }
 
   /** Runs `onNewConnection` of all filters, until one stops. */
   startFilters(): void {
-    this.#guard(() => this.#initializeFilters());
+    try {
+      while (this.#initialized < this.#filters.length && this.isOpen) {
+        const filter = this.#filters[this.#initialized++]!;
+        if (filter.onNewConnection() === FilterStatus.Stop) return;
+      }
+    } catch (error) {
+      this.#bug(error);
+    }
   }
 
-  #initializeFilters(): boolean {
-    while (this.#initialized < this.#filters.length) {
-      const filter = this.#filters[this.#initialized++]!;
-      if (filter.onNewConnection() === FilterStatus.Stop || this.#state === State.Closed) return false;
-    }
-    return true;
+  /** Not for users (see FilterCallbacks): the filters from `index` on are offered what the read buffer holds. */
+  continueFrom(index: number): void {
+    if (!this.isOpen) return;
+    if (this.#dispatching) this.#runFilters(index);
+    else this.#dispatch(index);
   }
 
   #runFilters(from: number): void {
@@ -208,13 +272,11 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
       const filter = this.#filters[i]!;
       if (i >= this.#initialized) {
         this.#initialized = i + 1;
-        if (filter.onNewConnection() === FilterStatus.Stop) return;
-        if (!this.isOpen) return;
+        if (filter.onNewConnection() === FilterStatus.Stop || !this.isOpen) return;
       }
-      if (this.readBuffer.length === 0 && !this.#endToDeliver()) continue;
       const end = this.#endToDeliver();
-      if (filter.onRead(this.readBuffer, end) === FilterStatus.Stop) return;
-      if (!this.isOpen) return;
+      if (this.readBuffer.length === 0 && !end) continue;
+      if (filter.onRead(this.readBuffer, end) === FilterStatus.Stop || !this.isOpen) return;
     }
   }
 
@@ -224,10 +286,17 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
 
   #deliver(): void {
     if (this.#dispatching || !this.isOpen) return;
+    if (this.readBuffer.length > 0 || (this.#endToDeliver() && !this.#peerEndDelivered)) {
+      if (this.#endToDeliver()) this.#peerEndDelivered = true;
+      this.#dispatch(0);
+    }
+    if (this.#closeAfterReads && this.#readPauses === 0 && this.isOpen) this.#closeByPeer();
+  }
+
+  #dispatch(from: number): void {
     this.#dispatching = true;
     try {
-      if (this.#endToDeliver()) this.#peerEndDelivered = true;
-      this.#runFilters(0);
+      this.#runFilters(from);
     } catch (error) {
       this.#bug(error);
     } finally {
@@ -242,15 +311,17 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
   onOpen(): void {
     if (this.#state !== State.Connecting) return;
     this.#state = State.Open;
+    if (this.localAddress === this.directLocalAddress) this.localAddress = this.transport.localAddress;
+    this.directLocalAddress = this.transport.localAddress;
     this.#raise(ConnectionEvent.Connected);
     if (this.output.length > 0 || this.#endWritesRequested) this.written();
   }
 
   onBytes(bytes: Buffer): void {
-    if (this.#state >= State.Delaying) return;
+    if (this.#state === State.Closed) return;
     this.bytesReceived += bytes.length;
     this.#stats?.onBytesReceived(bytes.length);
-    if (this.#state === State.Flushing) return;
+    if (this.#state >= State.Flushing) return;
     this.readBuffer.append(bytes);
     if (this.#readPauses === 0) this.#deliver();
     else this.#reportReadBuffered();
@@ -264,18 +335,21 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
   onPeerEnd(): void {
     if (this.#peerEnded || this.#state === State.Closed) return;
     this.#peerEnded = true;
-    if (this.#state === State.Delaying) {
-      this.#closeNow();
+    if (this.#halfCloseEnabled) {
+      // Flushing goes on: only our direction is left, and the peer still reads.
+      if (this.#state === State.Delaying) this.#closeByPeer();
+      if (this.#state >= State.Flushing) return;
+      if (this.#readPauses === 0) this.#deliver();
+      this.#closeWhenBothEnded(ConnectionEvent.RemoteClose);
       return;
     }
-    if (this.#state === State.Flushing) return;
-    if (this.#halfCloseEnabled) {
+    // Without half-close a FIN means the peer has gone (Envoy: what is still unsent is dropped).
+    if (this.#hasUndelivered() && (this.#readPauses === 0 || !this.#detectEarlyClose)) {
+      this.#closeAfterReads = true;
       if (this.#readPauses === 0) this.#deliver();
-      this.#closeWhenBothEnded();
-    } else {
-      this.#finish(ConnectionEvent.RemoteClose);
-      this.transport.close();
+      return;
     }
+    this.#closeByPeer();
   }
 
   onClosed(error: TransportError | null): void {
@@ -284,9 +358,20 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
       this.closeError = error.code;
       this.transportFailureReason = error.message;
       this.detectedRemoteReset = error.code === 'ECONNRESET';
+    } else if (this.#hasUndelivered() && (this.#halfCloseEnabled || !this.#detectEarlyClose)) {
+      // Both directions ended in order, but a paused reader has not had everything yet.
+      this.#closeAfterReads = true;
+      if (this.#readPauses === 0) this.#deliver();
+      return;
     }
-    const local = this.#state === State.Flushing || this.#state === State.Delaying;
-    this.#finish(local ? ConnectionEvent.LocalClose : ConnectionEvent.RemoteClose);
+    this.#finish(ConnectionEvent.RemoteClose);
+  }
+
+  /** Bytes, or the peer's end, that no filter could see because reads are paused or about to resume. */
+  #hasUndelivered(): boolean {
+    if (this.#state >= State.Flushing || this.#dispatching) return false;
+    if (this.#readPauses === 0 && !this.#readWanted) return false;
+    return this.readBuffer.length > 0 || (this.#endToDeliver() && !this.#peerEndDelivered);
   }
 
   // --- reading ---
@@ -300,23 +385,16 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
     if (this.#readPauses === 0) throw new Error('resumeReads without pauseReads');
     if (--this.#readPauses > 0) return;
     this.#updateTransportReading();
-    if (this.readBuffer.length > 0 || (this.#endToDeliver() && !this.#peerEndDelivered)) this.#scheduleRead();
-  }
-
-  #scheduleRead(): void {
-    if (this.#readScheduled) return;
-    this.#readScheduled = true;
-    this.dispatcher.defer(this.#readTask);
-  }
-
-  #runScheduledRead(): void {
-    this.#readScheduled = false;
-    if (this.#readPauses === 0) this.#deliver();
+    if (this.readBuffer.length > 0 || this.#closeAfterReads || (this.#endToDeliver() && !this.#peerEndDelivered)) {
+      this.#readWanted = true;
+      this.#queueTurnTask();
+    }
   }
 
   #updateTransportReading(): void {
     if (this.#state === State.Closed) return;
-    const want = this.#readPauses === 0 && !this.readBuffer.isAboveHighWatermark;
+    // On its way to close, bytes are read and dropped, so that the peer can finish sending and then read our answer.
+    const want = this.#state >= State.Flushing || (this.#readPauses === 0 && !this.readBuffer.isAboveHighWatermark);
     if (want === !this.#transportPaused) return;
     this.#transportPaused = !want;
     if (want) this.transport.resume();
@@ -331,8 +409,9 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
       data.clear();
       return;
     }
-    for (const filter of this.#writeFilters) {
-      if (filter.onWrite(data, end) === FilterStatus.Stop) return;
+    const filters = this.#writeFilters;
+    for (let i = 0; i < filters.length; i++) {
+      if (filters[i]!.onWrite(data, end) === FilterStatus.Stop) return;
     }
     this.output.moveFrom(data);
     if (end) this.#endWritesRequested = true;
@@ -341,38 +420,70 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
 
   /** `output` has grown (see ByteSink). */
   written(): void {
+    if (this.#state === State.Closed) {
+      this.output.clear();
+      return;
+    }
     this.#reportWriteBuffered();
-    if (this.#flushScheduled) return;
-    this.#flushScheduled = true;
+    if (this.#flushWanted) return;
+    this.#flushWanted = true;
+    this.#queueTurnTask();
+  }
+
+  #queueTurnTask(): void {
+    if (this.#turnTaskQueued) return;
+    this.#turnTaskQueued = true;
     this.dispatcher.defer(this);
   }
 
   onTurnEnd(): void {
-    this.#flushScheduled = false;
-    this.#flush();
+    this.#turnTaskQueued = false;
+    if (this.#readWanted) {
+      this.#readWanted = false;
+      if (this.#readPauses === 0) this.#deliver();
+    }
+    if (this.#flushWanted) {
+      this.#flushWanted = false;
+      this.#flush();
+    }
   }
 
   #flush(): void {
     if (this.#state === State.Closed || this.#state === State.Connecting || this.#kernelFull) return;
+    const sentBefore = this.bytesSent;
+    if (!this.#sendOutput()) return; // the transport is closed: onClosed follows
+    this.#reportWriteBuffered();
+    // The delayed-close timeout is one of inactivity: any progress restarts it.
+    if (this.#closeTimer !== null && this.bytesSent > sentBefore) this.#closeTimer.enable(this.#closeDelayMs);
+    // Watermark observers have run: the state may be another.
+    if (this.output.length === 0) this.#onFlushed();
+  }
+
+  /** Offers `output` to the kernel until it takes no more. @returns false when the transport is closed */
+  #sendOutput(): boolean {
     const output = this.output;
     while (output.length > 0) {
       const slice = output.firstSlice()!;
-      const size = slice.end - slice.start;
-      const taken = this.transport.write(slice.bytes, slice.start, slice.end);
-      if (taken < 0) return; // closed: onClosed follows
+      let size = slice.end - slice.start;
+      let taken: number;
+      if (size < GATHER_SLICE_BYTES && output.sliceCount > 1) {
+        const scratch = this.dispatcher.scratch(GATHER_BYTES);
+        size = Math.min(output.length, GATHER_BYTES);
+        output.copyTo(scratch, 0, 0, size);
+        taken = this.transport.write(scratch, 0, size);
+      } else {
+        taken = this.transport.write(slice.bytes, slice.start, slice.end);
+      }
+      if (taken < 0) return false;
       if (taken > 0) {
         this.bytesSent += taken;
         this.#stats?.onBytesSent(taken);
-        output.drain(taken);
       }
-      if (taken < size) {
-        this.#kernelFull = true;
-        break;
-      }
+      if (taken < size) this.#kernelFull = true;
+      if (taken > 0) output.drain(taken);
+      if (this.#kernelFull) break;
     }
-    this.#reportWriteBuffered();
-    if (output.length === 0) this.#onFlushed();
-    else if (this.#closeTimer !== null && this.#closeDelayMs > 0) this.#closeTimer.enable(this.#closeDelayMs);
+    return true;
   }
 
   #onFlushed(): void {
@@ -381,12 +492,12 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
       this.transport.endWrites();
     }
     if (this.#state === State.Flushing) this.#afterFlush();
-    else if (this.#halfCloseEnabled) this.#closeWhenBothEnded();
+    else if (this.#halfCloseEnabled) this.#closeWhenBothEnded(ConnectionEvent.LocalClose);
   }
 
-  #closeWhenBothEnded(): void {
+  #closeWhenBothEnded(event: ConnectionEvent): void {
     if (this.#state === State.Open && this.#writesEnded && this.#peerEndDelivered) {
-      this.#finish(ConnectionEvent.RemoteClose);
+      this.#finish(event);
       this.transport.close();
     }
   }
@@ -406,11 +517,18 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
       return;
     }
     if (type === CloseType.NoFlush || this.#state === State.Connecting) {
+      // Envoy: not waiting for a flush, but what the kernel takes now is sent.
+      if (this.#state !== State.Connecting && !this.#kernelFull) this.#sendOutput();
       this.#closeNow();
       return;
     }
-    if (this.#state === State.Flushing || this.#state === State.Delaying) return;
-    if (type === CloseType.FlushWrite && this.output.length === 0) {
+    this.#delayAfterFlush = type === CloseType.FlushWriteAndDelay && delayMs > 0;
+    if (this.#state >= State.Flushing) {
+      // A second close: the later one decides how it ends (Envoy: closeInternal).
+      if (this.#state === State.Delaying && !this.#delayAfterFlush) this.#closeNow();
+      return;
+    }
+    if (this.output.length === 0 && !this.#delayAfterFlush) {
       this.#closeNow();
       return;
     }
@@ -418,32 +536,18 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
     this.readBuffer.clear();
     this.#reportReadBuffered();
     this.#closeDelayMs = delayMs;
-    this.#delayAfterFlush = type === CloseType.FlushWriteAndDelay && delayMs > 0;
     if (delayMs > 0) {
       this.#closeTimer = this.dispatcher.createTimer(this);
       this.#closeTimer.enable(delayMs);
     }
-    // Bytes that still come are read and dropped, so that the peer can finish sending and then read our answer.
-    if (this.#transportPaused) {
-      this.#transportPaused = false;
-      this.transport.resume();
-    }
+    this.#updateTransportReading();
     this.written();
   }
 
-  #delayAfterFlush = false;
-
   #afterFlush(): void {
-    if (!this.#delayAfterFlush || this.#peerEnded) {
-      this.#closeNow();
-      return;
-    }
-    this.#state = State.Delaying;
-    this.#closeTimer?.enable(this.#closeDelayMs);
+    if (!this.#delayAfterFlush || this.#peerEnded) this.#closeNow();
+    else this.#state = State.Delaying;
   }
-
-  /** Called when the delayed-close timer ran out. Set by owners that count it (`downstream_cx_delayed_close_timeout`). */
-  onDelayedCloseTimeout: (() => void) | null = null;
 
   onTimer(_timer: Timer): void {
     if (this.#state !== State.Flushing && this.#state !== State.Delaying) return;
@@ -456,14 +560,25 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
     this.transport.close();
   }
 
+  #closeByPeer(): void {
+    this.#finish(ConnectionEvent.RemoteClose);
+    this.transport.close();
+  }
+
   #finish(event: ConnectionEvent): void {
     if (this.#state === State.Closed) return;
     this.#state = State.Closed;
     this.#closeTimer?.destroy();
-    this.#raise(event);
-    for (const filter of this.#filters) this.#guard(() => filter.onClose());
     this.readBuffer.setWatermarks(0, null);
     this.output.setWatermarks(0, null);
+    this.#raise(event);
+    for (const filter of this.#filters) {
+      try {
+        filter.onClose();
+      } catch (error) {
+        this.#bug(error);
+      }
+    }
     this.readBuffer.clear();
     this.output.clear();
     this.#reportReadBuffered();
@@ -482,17 +597,12 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget {
     }
   }
 
-  #guard(action: () => void): void {
-    try {
-      action();
-    } catch (error) {
-      this.#bug(error);
-    }
-  }
-
   #bug(error: unknown): void {
-    this.dispatcher.onBug(error);
-    if (this.#state !== State.Closed) this.#closeNow();
+    try {
+      this.dispatcher.onBug(error);
+    } finally {
+      if (this.#state !== State.Closed) this.#closeNow();
+    }
   }
 
   #reportReadBuffered(): void {

@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
 import { SlabPool } from '../base/slab-pool.ts';
-import { Timer, type TimerTarget, TimerWheel } from '../base/timer-wheel.ts';
+import { Timer, TimerPool, type TimerTarget, TimerWheel } from '../base/timer-wheel.ts';
 
 /** Something to be done before the present turn ends, such as flushing a connection. */
 export interface TurnTask {
@@ -18,6 +18,8 @@ export class Dispatcher {
   readonly random: Random;
   readonly slabs: SlabPool;
   readonly timers: TimerWheel;
+  /** For timers that live as long as one request. */
+  readonly timerPool: TimerPool;
   /** Monotonic milliseconds at the beginning of this turn. */
   nowMs: number;
   /** Called with what a callback threw: our own bug. Tests rethrow, production counts and logs. */
@@ -26,6 +28,7 @@ export class Dispatcher {
   };
   /** Connections of this thread are numbered from here. */
   nextConnectionId = 0;
+  #scratch: Buffer | null = null;
   #depth = 0;
   #tasks: TurnTask[] = [];
   #spare: TurnTask[] = [];
@@ -42,7 +45,9 @@ export class Dispatcher {
       () => this.enter(),
       () => this.leave(),
       manualTimers,
+      (error) => this.onBug(error),
     );
+    this.timerPool = new TimerPool(this.timers);
     this.#runMicrotask = () => {
       this.#microtaskQueued = false;
       this.enter();
@@ -55,6 +60,12 @@ export class Dispatcher {
     return this.clock.wallMs();
   }
 
+  /** A buffer of at least `bytes` for use within one call; its content is anybody's afterwards. */
+  scratch(bytes: number): Buffer {
+    if (this.#scratch === null || this.#scratch.length < bytes) this.#scratch = Buffer.allocUnsafeSlow(bytes);
+    return this.#scratch;
+  }
+
   createTimer(target: TimerTarget): Timer {
     return new Timer(this.timers, target);
   }
@@ -64,8 +75,11 @@ export class Dispatcher {
   }
 
   leave(): void {
-    if (this.#depth === 1) this.#runTasks();
-    this.#depth--;
+    try {
+      if (this.#depth === 1 && this.#tasks.length > 0) this.#runTasks();
+    } finally {
+      this.#depth--;
+    }
   }
 
   /** Calls `task.onTurnEnd()` before control goes back to the runtime. Tasks may defer further ones. */
@@ -78,19 +92,27 @@ export class Dispatcher {
   }
 
   #runTasks(): void {
+    let thrown: unknown;
+    let hasThrown = false;
     while (this.#tasks.length > 0) {
       const tasks = this.#tasks;
       this.#tasks = this.#spare;
-      this.#spare = [];
       for (let i = 0; i < tasks.length; i++) {
         try {
           tasks[i]!.onTurnEnd();
         } catch (error) {
-          this.onBug(error);
+          try {
+            this.onBug(error);
+          } catch (rethrown) {
+            // The others' work is still done: one faulty task must not leave connections unflushed.
+            thrown = rethrown;
+            hasThrown = true;
+          }
         }
       }
       tasks.length = 0;
       this.#spare = tasks;
     }
+    if (hasThrown) throw thrown;
   }
 }

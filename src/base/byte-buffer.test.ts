@@ -1,0 +1,262 @@
+import { describe, expect, test } from 'bun:test';
+import { ByteBuffer } from './byte-buffer.ts';
+import { SeededRandom } from './random.ts';
+import { SlabPool } from './slab-pool.ts';
+
+/** A pool that knows which slabs are out, and poisons what comes back, so that a reader of a freed slab sees 0xEE. */
+class GuardedPool extends SlabPool {
+  readonly out = new Set<Buffer>();
+
+  override take(): Buffer {
+    const slab = super.take();
+    expect(this.out.has(slab)).toBe(false);
+    this.out.add(slab);
+    return slab;
+  }
+
+  override give(slab: Buffer): void {
+    expect(this.out.delete(slab)).toBe(true);
+    slab.fill(0xee);
+    super.give(slab);
+  }
+}
+
+function recorder() {
+  const calls: string[] = [];
+  return {
+    calls,
+    onAboveHighWatermark: () => calls.push('above'),
+    onBelowLowWatermark: () => calls.push('below'),
+  };
+}
+
+describe('ByteBuffer', () => {
+  test('append, read and drain across slices', () => {
+    const buffer = new ByteBuffer();
+    buffer.append(Buffer.from('hello '));
+    buffer.append(Buffer.from('xxworldxx'), 2, 7);
+    expect(buffer.length).toBe(11);
+    expect(buffer.latin1()).toBe('hello world');
+    expect(buffer.byteAt(6)).toBe('w'.charCodeAt(0));
+    expect(buffer.byteAt(11)).toBe(-1);
+    expect(buffer.byteAt(-1)).toBe(-1);
+    expect(buffer.indexOf('o'.charCodeAt(0))).toBe(4);
+    expect(buffer.indexOf('o'.charCodeAt(0), 5)).toBe(7);
+    expect(buffer.indexOf('x'.charCodeAt(0))).toBe(-1);
+    buffer.drain(7);
+    expect(buffer.latin1()).toBe('orld');
+    buffer.clear();
+    expect(buffer.length).toBe(0);
+    expect(buffer.firstSlice()).toBeNull();
+  });
+
+  test('indexOf does not see the unused rest of a slab', () => {
+    const pool = new SlabPool(64);
+    const buffer = new ByteBuffer(pool);
+    pool.give(Buffer.from('#'.repeat(64)));
+    buffer.appendLatin1('abc');
+    expect(buffer.indexOf('#'.charCodeAt(0))).toBe(-1);
+  });
+
+  test('latin1 text survives byte for byte', () => {
+    const text = String.fromCharCode(...Array.from({ length: 256 }, (_, i) => i));
+    for (const buffer of [new ByteBuffer(), new ByteBuffer(new SlabPool())]) {
+      buffer.appendLatin1(text);
+      expect(buffer.latin1()).toBe(text);
+      expect(buffer.toBytes()).toEqual(Buffer.from(text, 'latin1'));
+    }
+  });
+
+  test('a large slice moves without being copied', () => {
+    const from = new ByteBuffer();
+    const bytes = Buffer.alloc(100_000, 7);
+    from.append(bytes);
+    const to = new ByteBuffer(new SlabPool());
+    to.appendLatin1('head');
+    to.moveFrom(from);
+    expect(from.length).toBe(0);
+    expect(to.sliceAt(1).bytes).toBe(bytes);
+  });
+
+  test('a small piece is copied behind a pooled tail, and its own slab goes back', () => {
+    const pool = new GuardedPool();
+    const a = new ByteBuffer(pool);
+    const b = new ByteBuffer(pool);
+    a.appendLatin1('head ');
+    b.appendLatin1('body');
+    a.moveFrom(b);
+    expect(a.sliceCount).toBe(1);
+    expect(pool.out.size).toBe(1);
+    expect(a.latin1()).toBe('head body');
+    a.clear();
+    expect(pool.out.size).toBe(0);
+  });
+
+  test('part of a slab is copied when moved, and the slab stays with one owner', () => {
+    const pool = new GuardedPool();
+    const from = new ByteBuffer(pool);
+    const to = new ByteBuffer(pool);
+    from.appendLatin1('abcdef');
+    to.moveFrom(from, 2);
+    from.appendLatin1('ghi');
+    to.appendLatin1('XY');
+    expect(to.latin1()).toBe('abXY');
+    expect(from.latin1()).toBe('cdefghi');
+    from.clear();
+    expect(to.latin1()).toBe('abXY');
+    to.clear();
+    expect(pool.out.size).toBe(0);
+  });
+
+  test('prepend puts bytes in front, also after drains', () => {
+    const buffer = ByteBuffer.from('abc');
+    buffer.append(Buffer.from('def'));
+    buffer.drain(4);
+    buffer.prepend(Buffer.from('12'));
+    expect(buffer.latin1()).toBe('12ef');
+  });
+
+  test('linearize copies only what is not contiguous and keeps the content', () => {
+    const buffer = new ByteBuffer();
+    const first = Buffer.alloc(10, 1);
+    buffer.append(first);
+    buffer.append(Buffer.alloc(10, 2));
+    buffer.append(Buffer.alloc(10, 3));
+    expect(buffer.linearize(10).bytes).toBe(first);
+    const slice = buffer.linearize(15);
+    expect(slice.end - slice.start).toBeGreaterThanOrEqual(15);
+    expect(slice.bytes[slice.start + 14]).toBe(2);
+    expect(buffer.length).toBe(30);
+    expect(buffer.toBytes()).toEqual(Buffer.concat([Buffer.alloc(10, 1), Buffer.alloc(10, 2), Buffer.alloc(10, 3)]));
+    expect(new ByteBuffer().linearize(0).end).toBe(0);
+  });
+
+  test('asking for more than there is, is a bug of the caller', () => {
+    const buffer = ByteBuffer.from('abc');
+    expect(() => buffer.drain(4)).toThrow();
+    expect(() => buffer.linearize(4)).toThrow();
+    expect(() => new ByteBuffer().moveFrom(buffer, 4)).toThrow();
+    expect(() => buffer.copyTo(Buffer.alloc(9), 0, 1, 3)).toThrow();
+    expect(buffer.latin1()).toBe('abc');
+  });
+
+  test('watermarks alternate: above when exceeding high, below at half or less', () => {
+    const observer = recorder();
+    const buffer = new ByteBuffer();
+    buffer.setWatermarks(10, observer);
+    buffer.append(Buffer.alloc(10));
+    expect(observer.calls).toEqual([]);
+    buffer.append(Buffer.alloc(1));
+    buffer.append(Buffer.alloc(50));
+    expect(observer.calls).toEqual(['above']);
+    buffer.drain(55);
+    expect(observer.calls).toEqual(['above']);
+    expect(buffer.isAboveHighWatermark).toBe(true);
+    buffer.drain(1);
+    expect(observer.calls).toEqual(['above', 'below']);
+    buffer.drain(5);
+    buffer.appendLatin1('x'.repeat(11));
+    expect(observer.calls).toEqual(['above', 'below', 'above']);
+  });
+
+  test('setting watermarks acts on what is held, and 0 turns them off', () => {
+    const observer = recorder();
+    const buffer = ByteBuffer.from('0123456789');
+    buffer.setWatermarks(5, observer);
+    expect(observer.calls).toEqual(['above']);
+    buffer.setWatermarks(40, observer);
+    expect(observer.calls).toEqual(['above', 'below']);
+    buffer.setWatermarks(5, observer);
+    buffer.setWatermarks(0, observer);
+    expect(observer.calls).toEqual(['above', 'below', 'above', 'below']);
+    buffer.append(Buffer.alloc(1000));
+    expect(observer.calls.length).toBe(4);
+  });
+
+  test('moving crosses the watermarks of both ends', () => {
+    const observer = recorder();
+    const from = new ByteBuffer();
+    const to = new ByteBuffer();
+    from.append(Buffer.alloc(20));
+    from.setWatermarks(10, observer);
+    const other = recorder();
+    to.setWatermarks(10, other);
+    to.moveFrom(from);
+    expect(observer.calls).toEqual(['above', 'below']);
+    expect(other.calls).toEqual(['above']);
+  });
+
+  test('behaves as a plain byte string does, and never shares a slab (seeded)', () => {
+    for (let seed = 1; seed <= 60; seed++) {
+      const random = new SeededRandom(seed);
+      const pool = new GuardedPool(256, 4);
+      const buffers = [new ByteBuffer(pool), new ByteBuffer(pool), new ByteBuffer()];
+      const models = ['', '', ''];
+      const pick = (n: number) => random.uint32() % n;
+      const text = (n: number) => {
+        let out = '';
+        for (let i = 0; i < n; i++) out += String.fromCharCode(pick(256));
+        return out;
+      };
+      for (let step = 0; step < 300; step++) {
+        const i = pick(3);
+        const j = (i + 1 + pick(2)) % 3;
+        const buffer = buffers[i]!;
+        switch (pick(8)) {
+          case 0:
+          case 1: {
+            const piece = text(pick(300));
+            buffer.appendLatin1(piece);
+            models[i] += piece;
+            break;
+          }
+          case 2: {
+            const piece = text(pick(40));
+            buffer.append(Buffer.from(`##${piece}#`, 'latin1'), 2, 2 + piece.length);
+            models[i] += piece;
+            break;
+          }
+          case 3: {
+            const size = pick(buffer.length + 1);
+            buffer.drain(size);
+            models[i] = models[i]!.slice(size);
+            break;
+          }
+          case 4: {
+            const size = pick(buffer.length + 1);
+            buffers[j]!.moveFrom(buffer, size);
+            models[j] += models[i]!.slice(0, size);
+            models[i] = models[i]!.slice(size);
+            break;
+          }
+          case 5: {
+            const size = pick(buffer.length + 1);
+            const slice = buffer.linearize(size);
+            expect(slice.bytes.latin1Slice(slice.start, slice.start + size)).toBe(models[i]!.slice(0, size));
+            break;
+          }
+          case 6: {
+            const piece = text(pick(5));
+            buffer.prepend(Buffer.from(piece, 'latin1'));
+            models[i] = piece + models[i];
+            break;
+          }
+          default: {
+            const byte = pick(256);
+            const from = pick(buffer.length + 1);
+            expect(buffer.indexOf(byte, from)).toBe(models[i]!.indexOf(String.fromCharCode(byte), from));
+            const at = pick(buffer.length + 1);
+            expect(buffer.byteAt(at)).toBe(at < models[i]!.length ? models[i]!.charCodeAt(at) : -1);
+          }
+        }
+        for (let k = 0; k < 3; k++) expect(buffers[k]!.length).toBe(models[k]!.length);
+        if (step % 10 === 0) for (let k = 0; k < 3; k++) expect(buffers[k]!.latin1()).toBe(models[k]!);
+      }
+      for (let k = 0; k < 3; k++) {
+        expect(buffers[k]!.latin1()).toBe(models[k]!);
+        buffers[k]!.clear();
+      }
+      expect(pool.out.size).toBe(0);
+    }
+  });
+});
