@@ -2,8 +2,9 @@ import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../api/api-registry.ts';
 import type { RuntimeReader } from '../routing/runtime-fraction.ts';
-import type { Scope } from '../stats/scope.ts';
+import type { Scope } from '../stats/store.ts';
 import type { ExtensionRegistry } from './extension-registry.ts';
+import type { AnyMessages } from './load/any-messages.ts';
 
 /** One thing that is wrong (or, as a warning, doubtful) with a configuration, by the path of its field. */
 export interface BuildIssue {
@@ -17,6 +18,8 @@ export interface BuildIssue {
 /** What is shared by all contexts of one build. */
 export interface BuildScope {
   readonly api: ApiRegistry;
+  /** Messages inside Anys, decoded once. */
+  readonly anys: AnyMessages;
   readonly extensions: ExtensionRegistry;
   readonly runtime: RuntimeReader;
   readonly errors: BuildIssue[];

@@ -1,4 +1,4 @@
-import { fromBinary, type Message } from '@bufbuild/protobuf';
+import { create, type Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { NetworkFilterBuilder } from '../net/filter.ts';
 import type { AccessLogFilter, AccessLogger } from '../pipeline/access-logger.ts';
@@ -87,20 +87,16 @@ export class ExtensionRegistry {
       context.refuse(field, 'a typed configuration is missing', 'give it a "@type"');
       return null;
     }
-    const desc = context.shared.api.byTypeUrl(any.typeUrl);
-    if (desc === undefined) {
-      context.refuse(field, `unknown type ${any.typeUrl}`);
-      return null;
-    }
-    try {
-      return fromBinary(desc, any.value);
-    } catch (error) {
-      context.refuse(field, `cannot decode ${desc.typeName}: ${(error as Error).message}`);
-      return null;
-    }
+    const unpacked = context.shared.anys.unpack(any);
+    if (unpacked.ok) return unpacked.message;
+    context.refuse(field, unpacked.reason);
+    return null;
   }
 
-  /** Finds the factory for `any`, unpacks it and builds. Errors are reported at `field`. */
+  /**
+   * Finds the factory for `any` (a TypedStruct taken off), and builds. Errors are reported at `field`. Without a
+   * configuration the factory is found by `name` and gets its message's defaults.
+   */
   build<K extends ExtensionKind>(
     kind: K,
     context: BuildContext,
@@ -108,26 +104,27 @@ export class ExtensionRegistry {
     name: string,
     any: Any | undefined,
   ): ExtensionProducts[K] | null {
-    const typeName = any === undefined ? '' : any.typeUrl.slice(any.typeUrl.lastIndexOf('/') + 1);
-    if (typeName === '') {
+    if (any === undefined || any.typeUrl === '') {
       const byName = this.findByName(kind, name);
-      if (byName === null) {
-        context.refuse(field, `no ${kind} is called ${JSON.stringify(name)}`);
+      const desc = byName === null ? undefined : context.shared.api.message(byName.configType);
+      if (byName === null || desc === undefined) {
+        context.refuse(field, `there is no ${kind} called ${JSON.stringify(name)}`, 'give it a typed_config');
         return null;
       }
-      const empty = context.shared.api.message(byName.configType);
-      return empty === undefined ? null : byName.build(fromBinary(empty, new Uint8Array(0)), context.at(field));
-    }
-    const factory = this.findByType(kind, typeName);
-    if (factory === null) {
-      if (context.shared.api.hasType(typeName)) {
-        context.refuse(field, `${kind} ${typeName} is not supported yet`);
-      } else {
-        context.refuse(field, `unknown type ${any!.typeUrl}`);
-      }
-      return null;
+      return byName.build(create(desc), context.at(field));
     }
     const config = this.unpack(context, field, any);
-    return config === null ? null : factory.build(config, context.at(field));
+    if (config === null) return null;
+    const factory = this.findByType(kind, config.$typeName);
+    if (factory === null) {
+      context.refuse(field, `${kind} ${config.$typeName} is not supported yet`, `supported: ${this.#namesOf(kind)}`);
+      return null;
+    }
+    return factory.build(config, context.at(field));
+  }
+
+  #namesOf(kind: string): string {
+    const names = this.#all.filter((factory) => factory.kind === kind).map((factory) => factory.name);
+    return names.length === 0 ? 'none' : names.join(', ');
   }
 }

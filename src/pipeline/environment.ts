@@ -1,7 +1,7 @@
 import type { LoggerRegistry } from '../base/log.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { RuntimeReader } from '../routing/runtime-fraction.ts';
-import type { Scope } from '../stats/scope.ts';
+import type { Scope } from '../stats/store.ts';
 import type { ClusterManager } from '../upstream/cluster-manager.ts';
 import type { LogFiles } from './access-logger.ts';
 
