@@ -1,0 +1,345 @@
+import { StatKind, type StatShape, type StatsDelta } from './delta.ts';
+import { type GaugeImportMode, GaugeImportMode as Mode } from './gauge.ts';
+import type { HistogramUnit } from './histogram.ts';
+import { HistogramBins } from './histogram-bins.ts';
+import { DEFAULT_BUCKETS, HistogramStatistics } from './histogram-statistics.ts';
+import { joinStatName } from './stat-names.ts';
+import { compileStatPattern, type StatPattern, type StatsMatcher } from './stats-matcher.ts';
+import type { MetricSnapshot, StatsSink } from './stats-sink.ts';
+import { type Tag, type TaggedName, TagProducer } from './tag-extraction.ts';
+
+/** What every merged stat has: a name, and tags that are found when first asked for. */
+export abstract class MergedStat {
+  readonly name: string;
+  /** How many stats of how many sources stand behind it; at zero it goes. Owned by `MergedStore`. */
+  references: number;
+  private readonly producer: TagProducer;
+  private tagged: TaggedName | null;
+
+  constructor(name: string, producer: TagProducer) {
+    this.name = name;
+    this.references = 0;
+    this.producer = producer;
+    this.tagged = null;
+  }
+
+  get tags(): readonly Tag[] {
+    this.tagged ??= this.producer.produce(this.name);
+    return this.tagged.tags;
+  }
+
+  get tagExtractedName(): string {
+    this.tagged ??= this.producer.produce(this.name);
+    return this.tagged.tagExtractedName;
+  }
+
+  abstract get used(): boolean;
+}
+
+export class MergedCounter extends MergedStat {
+  value = 0;
+  /** Increments since the last flush. */
+  pending = 0;
+
+  get used(): boolean {
+    return this.value !== 0;
+  }
+
+  add(amount: number): void {
+    this.value += amount;
+    this.pending += amount;
+  }
+
+  /** The increments since the last call: what sinks are given. */
+  latch(): number {
+    const amount = this.pending;
+    this.pending = 0;
+    return amount;
+  }
+
+  /** Back to zero (`/reset_counters`). */
+  reset(): void {
+    this.value = 0;
+    this.pending = 0;
+  }
+}
+
+export class MergedGauge extends MergedStat {
+  readonly mode: GaugeImportMode;
+  value = 0;
+  private wasSet = false;
+  private readonly parts = new Map<number, number>();
+
+  constructor(name: string, producer: TagProducer, mode: GaugeImportMode) {
+    super(name, producer);
+    this.mode = mode;
+  }
+
+  get used(): boolean {
+    return this.wasSet;
+  }
+
+  get hidden(): boolean {
+    return this.mode === Mode.HiddenAccumulate;
+  }
+
+  /** `part` names one stat of one source. */
+  setPart(part: number, value: number): void {
+    this.wasSet = true;
+    if (this.mode === Mode.NeverImport) {
+      this.parts.delete(part);
+      this.parts.set(part, value);
+      this.value = value;
+      return;
+    }
+    this.value += value - (this.parts.get(part) ?? 0);
+    this.parts.set(part, value);
+  }
+
+  removePart(part: number): void {
+    const value = this.parts.get(part);
+    if (value === undefined) return;
+    this.parts.delete(part);
+    if (this.mode !== Mode.NeverImport) {
+      this.value -= value;
+      return;
+    }
+    // The last value written by whoever is left.
+    let last = this.value;
+    for (const rest of this.parts.values()) last = rest;
+    this.value = last;
+  }
+}
+
+export class MergedTextReadout extends MergedStat {
+  value = '';
+  private wasSet = false;
+
+  get used(): boolean {
+    return this.wasSet;
+  }
+
+  set(value: string): void {
+    this.value = value;
+    this.wasSet = true;
+  }
+}
+
+/** Samples wait in `pending` until the flush; then they are the interval, and part of the cumulative view. */
+export class MergedHistogram extends MergedStat {
+  readonly unit: HistogramUnit;
+  readonly intervalStatistics: HistogramStatistics;
+  readonly cumulativeStatistics: HistogramStatistics;
+  private readonly pending = new HistogramBins();
+  private readonly interval = new HistogramBins();
+  private readonly cumulative = new HistogramBins();
+
+  constructor(name: string, producer: TagProducer, unit: HistogramUnit, buckets: readonly number[]) {
+    super(name, producer);
+    this.unit = unit;
+    this.intervalStatistics = new HistogramStatistics(this.interval, unit, buckets);
+    this.cumulativeStatistics = new HistogramStatistics(this.cumulative, unit, buckets);
+  }
+
+  /** True once a flush has seen a sample. */
+  get used(): boolean {
+    return this.cumulative.count > 0;
+  }
+
+  addBin(key: number, count: number): void {
+    this.pending.addToBin(key, count);
+  }
+
+  /** Starts a new interval with what came since the last flush. */
+  merge(): void {
+    if (this.interval.count > 0) this.interval.clear();
+    if (this.pending.count === 0) return;
+    this.interval.addAll(this.pending);
+    this.cumulative.addAll(this.pending);
+    this.pending.clear();
+  }
+}
+
+/** `histogram_bucket_settings`: the first match gives the bounds (ascending); none: Envoy's defaults. */
+export interface HistogramBucketSettings {
+  readonly match: StatPattern;
+  readonly buckets: readonly number[];
+}
+
+export interface MergedStoreOptions {
+  readonly tagProducer?: TagProducer;
+  readonly matcher?: StatsMatcher;
+  readonly histogramBuckets?: readonly HistogramBucketSettings[];
+}
+
+type Entry = MergedCounter | MergedGauge | MergedTextReadout | MergedHistogram;
+
+class Source {
+  readonly number: number;
+  readonly shapeLists: StatShape[][] = [];
+  readonly entries = new Map<number, Entry>();
+  overflowed = 0;
+
+  constructor(number: number) {
+    this.number = number;
+  }
+}
+
+/** Ids of one source are below this, so that source x PART_SPAN + id names one stat of one source. */
+const PART_SPAN = 2 ** 40;
+
+/** All stats of the process, on the main thread: merged from the deltas of its own store and of every worker. */
+export class MergedStore {
+  readonly counters = new Map<string, MergedCounter>();
+  readonly gauges = new Map<string, MergedGauge>();
+  readonly textReadouts = new Map<string, MergedTextReadout>();
+  readonly histograms = new Map<string, MergedHistogram>();
+  private readonly producer: TagProducer;
+  private readonly matcher: StatsMatcher | null;
+  private readonly bucketSettings: readonly { matches: (name: string) => boolean; buckets: readonly number[] }[];
+  private readonly sources = new Map<number, Source>();
+
+  constructor(options: MergedStoreOptions = {}) {
+    this.producer = options.tagProducer ?? new TagProducer();
+    this.matcher = options.matcher ?? null;
+    this.bucketSettings = (options.histogramBuckets ?? []).map((setting) => ({
+      matches: compileStatPattern(setting.match),
+      buckets: setting.buckets,
+    }));
+  }
+
+  /** Takes a delta in. `source` is a small number >= 0, one per store; deltas of one source come in order. */
+  apply(source: number, delta: StatsDelta): void {
+    const from = this.sourceOf(source);
+    from.overflowed = delta.overflowed;
+    from.shapeLists.push(...delta.shapeLists);
+    for (const stat of delta.created) this.join(from, stat.id, stat.name, stat);
+    for (const group of delta.groups) {
+      const shapes = from.shapeLists[group.shapeList]!;
+      for (let i = 0; i < shapes.length; i++) {
+        this.join(from, group.firstId + i, joinStatName(group.prefix, shapes[i]!.name), shapes[i]!);
+      }
+    }
+    // A stat that the matcher refused has no entry: its numbers end here.
+    for (let i = 0; i < delta.counters.length; i += 2) {
+      const entry = from.entries.get(delta.counters[i]!);
+      if (entry instanceof MergedCounter) entry.add(delta.counters[i + 1]!);
+    }
+    for (let i = 0; i < delta.gauges.length; i += 2) {
+      const id = delta.gauges[i]!;
+      const entry = from.entries.get(id);
+      if (entry instanceof MergedGauge) entry.setPart(source * PART_SPAN + id, delta.gauges[i + 1]!);
+    }
+    for (const [id, value] of delta.textReadouts) {
+      const entry = from.entries.get(id);
+      if (entry instanceof MergedTextReadout) entry.set(value);
+    }
+    for (let i = 0; i < delta.histograms.length; ) {
+      const entry = from.entries.get(delta.histograms[i]!);
+      const end = i + 2 + delta.histograms[i + 1]! * 2;
+      for (i += 2; i < end; i += 2) {
+        if (entry instanceof MergedHistogram) entry.addBin(delta.histograms[i]!, delta.histograms[i + 1]!);
+      }
+    }
+    for (let i = 0; i < delta.removed.length; i += 2) {
+      const first = delta.removed[i]!;
+      for (let id = first; id < first + delta.removed[i + 1]!; id++) this.leave(from, id);
+    }
+  }
+
+  /** Forgets a source, as when its worker died: its gauges no longer count, names that only it used go. */
+  removeSource(source: number): void {
+    const from = this.sources.get(source);
+    if (from === undefined) return;
+    for (const id of [...from.entries.keys()]) this.leave(from, id);
+    this.sources.delete(source);
+  }
+
+  /** Stats that stores refused because they were full. */
+  get overflowCount(): number {
+    let sum = 0;
+    for (const source of this.sources.values()) sum += source.overflowed;
+    return sum;
+  }
+
+  /** Starts a new histogram interval. `flush` does it too; call it alone when there are no sinks. */
+  mergeHistograms(): void {
+    for (const histogram of this.histograms.values()) histogram.merge();
+  }
+
+  /** `stats_flush_interval` passed (apply every source's delta first): a new interval, latched counters, all sinks. */
+  flush(sinks: readonly StatsSink[]): void {
+    this.mergeHistograms();
+    const snapshot: MetricSnapshot = {
+      counters: [...this.counters.values()].map((counter) => ({ counter, delta: counter.latch() })),
+      gauges: [...this.gauges.values()].filter((gauge) => !gauge.hidden),
+      histograms: [...this.histograms.values()],
+      textReadouts: [...this.textReadouts.values()],
+    };
+    for (const sink of sinks) sink.flush(snapshot);
+  }
+
+  /** `/reset_counters`. */
+  resetCounters(): void {
+    for (const counter of this.counters.values()) counter.reset();
+  }
+
+  private sourceOf(number: number): Source {
+    let source = this.sources.get(number);
+    if (source === undefined) {
+      source = new Source(number);
+      this.sources.set(number, source);
+    }
+    return source;
+  }
+
+  private join(source: Source, id: number, name: string, shape: StatShape): void {
+    if (this.matcher !== null && !this.matcher.accepts(name)) return;
+    const entry = this.entryFor(name, shape);
+    entry.references++;
+    source.entries.set(id, entry);
+  }
+
+  private entryFor(name: string, shape: StatShape): Entry {
+    switch (shape.kind) {
+      case StatKind.Counter:
+        return getOrAdd(this.counters, name, () => new MergedCounter(name, this.producer));
+      case StatKind.Gauge:
+        return getOrAdd(this.gauges, name, () => new MergedGauge(name, this.producer, shape.detail as GaugeImportMode));
+      case StatKind.TextReadout:
+        return getOrAdd(this.textReadouts, name, () => new MergedTextReadout(name, this.producer));
+      case StatKind.Histogram:
+        return getOrAdd(
+          this.histograms,
+          name,
+          () => new MergedHistogram(name, this.producer, shape.detail as HistogramUnit, this.bucketsFor(name)),
+        );
+    }
+  }
+
+  private leave(source: Source, id: number): void {
+    const entry = source.entries.get(id);
+    if (entry === undefined) return;
+    source.entries.delete(id);
+    if (entry instanceof MergedGauge) entry.removePart(source.number * PART_SPAN + id);
+    if (--entry.references > 0) return;
+    if (entry instanceof MergedCounter) this.counters.delete(entry.name);
+    else if (entry instanceof MergedGauge) this.gauges.delete(entry.name);
+    else if (entry instanceof MergedTextReadout) this.textReadouts.delete(entry.name);
+    else this.histograms.delete(entry.name);
+  }
+
+  private bucketsFor(name: string): readonly number[] {
+    for (const setting of this.bucketSettings) if (setting.matches(name)) return setting.buckets;
+    return DEFAULT_BUCKETS;
+  }
+}
+
+function getOrAdd<T>(map: Map<string, T>, name: string, make: () => T): T {
+  let value = map.get(name);
+  if (value === undefined) {
+    value = make();
+    map.set(name, value);
+  }
+  return value;
+}

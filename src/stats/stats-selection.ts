@@ -1,0 +1,50 @@
+import type {
+  MergedCounter,
+  MergedGauge,
+  MergedHistogram,
+  MergedStat,
+  MergedStore,
+  MergedTextReadout,
+} from './merged-store.ts';
+import { compareNames } from './stat-names.ts';
+import type { StatsQuery } from './stats-query.ts';
+
+/** The stats that a query shows, each list in the order in which Envoy prints it. */
+export interface StatsSelection {
+  readonly textReadouts: readonly MergedTextReadout[];
+  /** Counters and gauges in one sorted list, as /stats mixes them. */
+  readonly numbers: readonly (MergedCounter | MergedGauge)[];
+  readonly histograms: readonly MergedHistogram[];
+}
+
+function select<T extends MergedStat>(stats: Iterable<T>, query: StatsQuery): T[] {
+  const out: T[] = [];
+  for (const stat of stats) if ((!query.usedOnly || stat.used) && query.shows(stat.name)) out.push(stat);
+  return out;
+}
+
+/** The gauges that `hidden=` lets through. */
+export function visibleGauges(store: MergedStore, query: StatsQuery): MergedGauge[] {
+  return select(store.gauges.values(), query).filter(
+    (gauge) => query.hidden === 'include' || gauge.hidden === (query.hidden === 'only'),
+  );
+}
+
+/** Counters, readouts and histograms are never hidden, so `hidden=only` shows none. */
+export function selectVisible<T extends MergedStat>(stats: Iterable<T>, query: StatsQuery): T[] {
+  return query.hidden === 'only' ? [] : select(stats, query);
+}
+
+export function selectStats(store: MergedStore, query: StatsQuery): StatsSelection {
+  const all = query.type === 'All';
+  const byName = (a: MergedStat, b: MergedStat): number => compareNames(a.name, b.name);
+  const numbers: (MergedCounter | MergedGauge)[] = [];
+  if (all || query.type === 'Counters') for (const c of selectVisible(store.counters.values(), query)) numbers.push(c);
+  if (all || query.type === 'Gauges') for (const g of visibleGauges(store, query)) numbers.push(g);
+  return {
+    textReadouts:
+      all || query.type === 'TextReadouts' ? selectVisible(store.textReadouts.values(), query).sort(byName) : [],
+    numbers: numbers.sort(byName),
+    histograms: all || query.type === 'Histograms' ? selectVisible(store.histograms.values(), query).sort(byName) : [],
+  };
+}
