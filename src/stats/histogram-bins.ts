@@ -43,8 +43,7 @@ function exponentOf(value: number): number {
 
 /** The mantissa, 10..99, of an integer >= 10. One division is exact here: quotients below 100 are never that close to an edge. */
 function mantissaOf(value: number, exponent: number): number {
-  const mantissa = Math.floor(value / POWERS[exponent - 1]!);
-  return mantissa > 99 ? 99 : mantissa;
+  return Math.min(Math.floor(value / POWERS[exponent - 1]!), 99);
 }
 
 /** The key of the bin that holds an integer >= 0. */

@@ -34,9 +34,10 @@ describe('bins', () => {
       const power = 10 ** exponent;
       expect(binLowerBound(binKey(power))).toBe(power);
       expect(binLowerBound(binKey(power - 1))).toBeLessThan(power);
-      for (const mantissa of [11, 37, 50, 93, 99]) {
+      // Above 2^53 the neighbour of an edge is not a number of its own.
+      for (const mantissa of exponent < 15 ? [11, 37, 50, 93, 99] : []) {
         const edge = (power / 10) * mantissa;
-        expect(binKey(edge) - binKey(edge - 1)).toBe(exponent === 1 && edge <= 10 ? 10 : 1);
+        expect(binKey(edge) - binKey(edge - 1)).toBe(1);
         expect(binLowerBound(binKey(edge))).toBeCloseTo(edge, 0);
       }
     }
