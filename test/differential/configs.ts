@@ -1,6 +1,7 @@
 /** Short ways to write the configurations of scenarios, as values that become JSON. */
 
-type Fields = Record<string, unknown>;
+/** The fields of a message. */
+export type Fields = Readonly<Record<string, unknown>>;
 
 const HTTP = 'type.googleapis.com/envoy.extensions.filters.http';
 const NETWORK = 'type.googleapis.com/envoy.extensions.filters.network';
@@ -141,4 +142,14 @@ export function http(start: string, headers: readonly string[] = [], body = ''):
   const host = headers.some((header) => /^host:/i.test(header)) ? [] : ['host: h'];
   const line = / HTTP\/1\.[01]$/.test(start) ? start : `${start} HTTP/1.1`;
   return [line, ...host, ...headers, '', body].join('\r\n');
+}
+
+/** Fields of a connection manager that takes 10.0.0.0/8 for its own network; `inside` writes a request from there. */
+export const trusting: Fields = {
+  internal_address_config: { cidr_ranges: [{ address_prefix: '10.0.0.0', prefix_len: 8 }] },
+};
+
+/** The text of a request whose `x-envoy-*` headers a connection manager with `trusting` obeys. */
+export function inside(start: string, headers: readonly string[] = [], body = ''): string {
+  return http(start, ['x-forwarded-for: 10.0.0.1', ...headers], body);
 }

@@ -22,6 +22,11 @@ export function normalise(text: string, surroundings: Surroundings, more: readon
   let out = text.replaceAll(surroundings.tmp, '<tmp>');
   for (const [pattern, replacement] of more) out = out.replace(pattern, replacement);
   for (const [pattern, replacement] of rewrites) out = out.replace(pattern, replacement);
+  const named = (found: string, before: string, port: string): string => {
+    const name = surroundings.ports.get(Number(port));
+    return name === undefined ? found : `${before}<${name}>`;
+  };
+  out = out.replace(/^(x-forwarded-port: )(\d+)$/gm, named);
   return out.replace(/(127\.0\.0\.\d+|\[::1\]|localhost):(\d+)/g, (_, host: string, port: string) => {
     const number = Number(port);
     const name = surroundings.ports.get(number) ?? (number < 1024 ? port : 'ephemeral');
