@@ -2,6 +2,7 @@ import type { CodecTransport, ServerCodec, ServerCodecEvents } from '../http/cod
 import type { RequestHeaders } from '../http/header-map.ts';
 import type { Address } from '../net/address.ts';
 import type { Connection } from '../net/connection.ts';
+import type { PathNormalization } from '../routing/path-normalization.ts';
 import type { RouteTable } from '../routing/route-table.ts';
 import type { RuntimeFraction } from '../routing/runtime-fraction.ts';
 import type { AccessLogger } from './access-logger.ts';
@@ -57,9 +58,6 @@ export interface UpgradeEntry {
 
 export const ServerHeader = { Overwrite: 0, AppendIfAbsent: 1, PassThrough: 2 } as const;
 export type ServerHeader = (typeof ServerHeader)[keyof typeof ServerHeader];
-
-export const EscapedSlashes = { Keep: 0, Reject: 1, UnescapeAndRedirect: 2, UnescapeAndForward: 3 } as const;
-export type EscapedSlashes = (typeof EscapedSlashes)[keyof typeof EscapedSlashes];
 
 /** `tracing`: only what changes requests (the trace bit of x-request-id) is known until tracers come. */
 export interface RequestIdOptions {
@@ -124,8 +122,10 @@ export interface ConnectionManagerConfig {
   readonly proxy100Continue: boolean;
   readonly streamErrorOnInvalidMessage: boolean;
   readonly normalizePath: RuntimeFraction | null;
-  readonly mergeSlashes: boolean;
-  readonly escapedSlashes: EscapedSlashes;
+  /** With `normalizePath` in force; the same object as the other one when nothing is to be done. */
+  readonly pathNormalization: PathNormalization;
+  /** Without it: slashes alone. */
+  readonly pathNormalizationOff: PathNormalization;
   readonly stripMatchingPort: boolean;
   readonly stripAnyPort: boolean;
   readonly stripTrailingHostDot: boolean;

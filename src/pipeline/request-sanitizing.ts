@@ -2,7 +2,7 @@ import { Protocol } from '../http/codec.ts';
 import { type RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
 import { type Address, ipAddress } from '../net/address.ts';
 import { stripHostPort, stripTrailingHostDot } from '../routing/host.ts';
-import { PathOutcome, preparePath } from '../routing/path-normalization.ts';
+import { normalizeRequestPath, PathVerdict } from '../routing/path-normalization.ts';
 import { type ActiveStream, upgradeType } from './active-stream.ts';
 import type { ConnectionManagerConfig, IpDetectionResult } from './connection-manager-config.ts';
 import type { LocalReply } from './http-filter.ts';
@@ -59,7 +59,7 @@ export function sanitizeRequest(stream: ActiveStream, headers: RequestHeaders, _
     return refuse(404, 'absolute_path_rejected');
   }
   if (path !== null) {
-    const refused = normalizePathOf(stream, headers, path);
+    const refused = normalizePathOf(stream, headers);
     if (refused !== null) return refused;
   }
   stripHost(stream, headers);
@@ -67,26 +67,26 @@ export function sanitizeRequest(stream: ActiveStream, headers: RequestHeaders, _
   return mutateRequestHeaders(stream, headers, config);
 }
 
-function normalizePathOf(stream: ActiveStream, headers: RequestHeaders, path: string): LocalReply | null {
+function normalizePathOf(stream: ActiveStream, headers: RequestHeaders): LocalReply | null {
   const { config } = stream;
   const normalize = config.normalizePath?.enabled(stream.info.stableRandom) ?? false;
-  if (!normalize && !config.mergeSlashes && config.escapedSlashes === 0 && !path.includes('#')) return null;
-  const result = preparePath(path, normalize, config.mergeSlashes, config.escapedSlashes);
-  if (result.outcome === PathOutcome.Reject) {
+  if (!normalize && config.pathNormalization === config.pathNormalizationOff) return null;
+  const verdict = normalizeRequestPath(headers, normalize ? config.pathNormalization : config.pathNormalizationOff);
+  if (verdict === PathVerdict.Reject) {
     config.stats.downstreamRqFailedPathNormalization.inc();
     return refuse(400, 'path_normalization_failed');
   }
-  if (result.outcome === PathOutcome.Redirect) {
+  if (verdict === PathVerdict.Redirect) {
     config.stats.downstreamRqRedirectedWithNormalizedPath.inc();
+    const location = headers.path!;
     return {
       status: 307,
       body: '',
-      details: 'path_normalization_redirect',
+      details: 'path_normalization_failed',
       grpcStatus: null,
-      modifyHeaders: (response) => response.set('location', result.path),
+      modifyHeaders: (response) => response.set('location', location),
     };
   }
-  headers.path = result.path;
   return null;
 }
 

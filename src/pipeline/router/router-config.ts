@@ -1,0 +1,32 @@
+import { defineStats } from '../../stats/stat-group.ts';
+import type { AccessLogger } from '../access-logger.ts';
+
+/** `http.<stat_prefix>.` counters of the router. */
+export const ROUTER_STATS = defineStats({
+  counters: [
+    'no_cluster',
+    'no_route',
+    'passthrough_internal_redirect_bad_location',
+    'passthrough_internal_redirect_no_route',
+    'passthrough_internal_redirect_predicate',
+    'passthrough_internal_redirect_too_many_redirects',
+    'passthrough_internal_redirect_unsafe_scheme',
+    'rq_direct_response',
+    'rq_overload_local_reply',
+    'rq_redirect',
+    'rq_reset_after_downstream_response_started',
+    'rq_total',
+  ],
+} as const);
+export type RouterStats = ReturnType<typeof ROUTER_STATS.create>;
+
+/** envoy.extensions.filters.http.router.v3.Router at run time. */
+export interface RouterConfig {
+  readonly stats: RouterStats;
+  readonly suppressEnvoyHeaders: boolean;
+  /** Lower-case names of x-envoy-* headers that are checked strictly. */
+  readonly strictCheckHeaders: readonly string[];
+  readonly respectExpectedTimeout: boolean;
+  readonly dynamicStats: boolean;
+  readonly upstreamLoggers: readonly AccessLogger[];
+}
