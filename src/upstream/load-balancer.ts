@@ -1,7 +1,16 @@
+import type { Random } from '../base/random.ts';
 import type { HeaderMap } from '../http/header-map.ts';
 import type { Connection } from '../net/connection.ts';
+import type { RuntimeIntegers } from './circuit-breaker.ts';
+import type { ClusterStats } from './cluster-stats.ts';
 import type { Host } from './host.ts';
 import type { PrioritySet } from './priority-set.ts';
+
+/** Load per priority in percent; all of both lists together make 100. */
+export interface PriorityLoads {
+  readonly healthy: readonly number[];
+  readonly degraded: readonly number[];
+}
 
 /** What a balancer may know of the request (or connection) that it places. One long-lived object per stream. */
 export interface LoadBalancerContext {
@@ -11,11 +20,11 @@ export interface LoadBalancerContext {
   metadataMatch(): ReadonlyMap<string, unknown> | null;
   downstreamConnection(): Connection | null;
   requestHeaders(): HeaderMap | null;
-  /** Retry: false asks for another host, up to `hostSelectionRetryCount` times. */
+  /** Retry: true asks for another host than this, up to `hostSelectionRetryCount` times. */
   shouldSelectAnotherHost(host: Host): boolean;
   readonly hostSelectionRetryCount: number;
-  /** Priorities as a retry plugin changed them: load per priority in percent; null: as they are. */
-  priorityLoad(healthy: readonly number[], degraded: readonly number[]): readonly number[] | null;
+  /** Priorities as a retry plugin changes them; `loads` itself: as they are. */
+  priorityLoad(priorities: PrioritySet, loads: PriorityLoads): PriorityLoads;
   /** Host forced by address (stateful session); null: none. */
   overrideHost(): { readonly address: string; readonly strict: boolean } | null;
 }
@@ -26,9 +35,20 @@ export interface LoadBalancer {
   chooseHost(context: LoadBalancerContext | null): Host | null;
 }
 
+/** What a balancer gets from its cluster and worker. */
+export interface BalancerEnvironment {
+  readonly random: Random;
+  readonly stats: ClusterStats;
+  readonly runtime: RuntimeIntegers;
+  /** `common_lb_config.healthy_panic_threshold`, percent. */
+  readonly healthyPanicThreshold: number;
+  /** Monotonic ms. */
+  nowMs(): number;
+}
+
 /** A balancing policy with its configuration. */
 export interface BalancerPolicy {
   readonly name: string;
   /** Builds a balancer for the present hosts; `previous` hands over what should survive (rotation position). */
-  build(hosts: PrioritySet, previous: LoadBalancer | null): LoadBalancer;
+  build(hosts: PrioritySet, environment: BalancerEnvironment, previous: LoadBalancer | null): LoadBalancer;
 }

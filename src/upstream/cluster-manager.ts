@@ -1,0 +1,85 @@
+import { defineStats } from '../stats/stat-group.ts';
+import { Cluster } from './cluster.ts';
+import type { ClusterSpec } from './cluster-spec.ts';
+import type { HostUpdate } from './host-update.ts';
+import type { UpstreamEnvironment } from './upstream-environment.ts';
+
+/** `cluster_manager.*`. */
+const MANAGER_STATS = defineStats({
+  counters: [
+    'cluster_added',
+    'cluster_modified',
+    'cluster_removed',
+    'cluster_updated',
+    'cluster_updated_via_merge',
+    'update_merge_cancelled',
+    'update_out_of_merge_window',
+  ],
+  neverImportGauges: ['active_clusters', 'warming_clusters'],
+} as const);
+
+/** All clusters of one worker. */
+export class ClusterManager {
+  readonly #environment: UpstreamEnvironment;
+  readonly #clusters = new Map<string, Cluster>();
+  readonly #stats;
+
+  constructor(environment: UpstreamEnvironment) {
+    this.#environment = environment;
+    this.#stats = MANAGER_STATS.create(environment.stats, 'cluster_manager');
+    this.#stats.active_clusters.set(0);
+    this.#stats.warming_clusters.set(0);
+  }
+
+  get(name: string): Cluster | null {
+    return this.#clusters.get(name) ?? null;
+  }
+
+  all(): IterableIterator<Cluster> {
+    return this.#clusters.values();
+  }
+
+  get size(): number {
+    return this.#clusters.size;
+  }
+
+  /** A cluster of the same name is replaced: its streams end on the old connections. */
+  set(spec: ClusterSpec): Cluster {
+    const previous = this.#clusters.get(spec.name);
+    const cluster = new Cluster(spec, this.#environment);
+    this.#clusters.set(spec.name, cluster);
+    if (previous === undefined) {
+      this.#stats.cluster_added.inc();
+    } else {
+      this.#stats.cluster_modified.inc();
+      previous.drain();
+    }
+    this.#stats.active_clusters.set(this.#clusters.size);
+    return cluster;
+  }
+
+  /** @returns whether there was one */
+  remove(name: string): boolean {
+    const cluster = this.#clusters.get(name);
+    if (cluster === undefined) return false;
+    this.#clusters.delete(name);
+    this.#stats.cluster_removed.inc();
+    this.#stats.active_clusters.set(this.#clusters.size);
+    cluster.drain();
+    return true;
+  }
+
+  /** Membership from main (DNS, EDS). @returns false when the cluster is not (or no longer) here */
+  applyHosts(update: HostUpdate): boolean {
+    const cluster = this.#clusters.get(update.cluster);
+    if (cluster === undefined) return false;
+    this.#stats.cluster_updated.inc();
+    cluster.applyHosts(update);
+    return true;
+  }
+
+  /** Closes every upstream connection (the worker ends). */
+  close(): void {
+    for (const cluster of this.#clusters.values()) cluster.close();
+  }
+}

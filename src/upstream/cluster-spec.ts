@@ -1,0 +1,80 @@
+import type { Http1Options } from '../http/h1/http1-options.ts';
+import type { Address } from '../net/address.ts';
+import type { SocketOption } from '../net/transport.ts';
+import type { CircuitBreakerThresholds } from './circuit-breaker.ts';
+import type { EdsHealth, Metadata } from './host.ts';
+import type { HostUpdate } from './host-update.ts';
+import type { BalancerPolicy } from './load-balancer.ts';
+
+export const DiscoveryType = { Static: 0, StrictDns: 1, LogicalDns: 2 } as const;
+export type DiscoveryType = (typeof DiscoveryType)[keyof typeof DiscoveryType];
+
+/** Settings of the base balancer: `common_lb_config`. */
+export interface CommonLbSettings {
+  /** 50; 0: never panic. */
+  readonly healthyPanicThreshold: number;
+  readonly failTrafficOnPanic: boolean;
+  readonly localityWeighted: boolean;
+  /** Bits by {@link EdsHealth}: hosts in these states may be forced by an override. */
+  readonly overrideHostStatuses: readonly EdsHealth[];
+  readonly ignoreNewHostsUntilFirstHc: boolean;
+  readonly closeConnectionsOnHostSetChange: boolean;
+}
+
+/** `upstream_bind_config`. */
+export interface BindSpec {
+  /** Null: any. */
+  readonly sourceV4: Address | null;
+  readonly sourceV6: Address | null;
+  readonly socketOptions: readonly SocketOption[];
+}
+
+/** `upstream_connection_options.tcp_keepalive`; seconds, 0 = the system's default. */
+export interface TcpKeepalive {
+  readonly probes: number;
+  readonly timeSeconds: number;
+  readonly intervalSeconds: number;
+}
+
+/** A cluster at run time: validated, every field set. Built by `config/builders/cluster.ts`. */
+export interface ClusterSpec {
+  readonly name: string;
+  /** What stats call it: `alt_stat_name`, else the name. */
+  readonly statName: string;
+  /** EDS service name or empty; for `/clusters`. */
+  readonly serviceName: string;
+  readonly discovery: DiscoveryType;
+  readonly connectTimeoutMs: number;
+  /** Soft limit of each connection's buffers. */
+  readonly bufferLimitBytes: number;
+  /** By {@link ResourcePriority}. */
+  readonly thresholds: readonly [CircuitBreakerThresholds, CircuitBreakerThresholds];
+  readonly policy: BalancerPolicy;
+  readonly lb: CommonLbSettings;
+  readonly metadata: Metadata;
+  /** 0: none. Default 1 h. */
+  readonly httpIdleTimeoutMs: number;
+  /** TCP pool's idle timeout (`TcpProtocolOptions.idle_timeout`), 0: none. Default 10 min. */
+  readonly tcpIdleTimeoutMs: number;
+  /** 0: no limit. */
+  readonly maxRequestsPerConnection: number;
+  /** 0: no limit. */
+  readonly maxConnectionDurationMs: number;
+  /** `common_http_protocol_options.max_stream_duration` of the upstream; 0: none. */
+  readonly maxStreamDurationMs: number;
+  readonly http1: Http1Options;
+  readonly bind: BindSpec | null;
+  readonly socketOptions: readonly SocketOption[];
+  readonly keepalive: TcpKeepalive | null;
+  /** At least 1. */
+  readonly perUpstreamPreconnectRatio: number;
+  readonly trackTimeoutBudgets: boolean;
+  readonly trackRequestResponseSizes: boolean;
+  readonly trackPerEndpointStats: boolean;
+  readonly poolPerDownstreamConnection: boolean;
+  readonly closeConnectionsOnHostHealthFailure: boolean;
+  /** Added by xDS rather than by the bootstrap; for `/clusters`. */
+  readonly addedViaApi: boolean;
+  /** Hosts known from the configuration: all of them for STATIC, none for DNS. */
+  readonly initialHosts: readonly HostUpdate[];
+}

@@ -1,0 +1,258 @@
+import type { ConnectSpec } from '../net/transport.ts';
+import type { Scope } from '../stats/store.ts';
+import {
+  CELLS_PER_CLUSTER,
+  RESOURCE_PRIORITY_NAMES,
+  ResourceManager,
+  type ResourcePriority,
+} from './circuit-breaker.ts';
+import type { ClusterSpec } from './cluster-spec.ts';
+import {
+  BREAKER_REMAINING_STATS,
+  BREAKER_STATS,
+  CLUSTER_STATS,
+  ClusterResponses,
+  type ClusterStats,
+  SIZE_STATS,
+  type SizeStats,
+  TIMEOUT_BUDGET_STATS,
+  type TimeoutBudgetStats,
+} from './cluster-stats.ts';
+import type { ConnectionPool } from './connection-pool.ts';
+import { H1Pool } from './h1-pool.ts';
+import { EdsHealth, type Host, HostHealth } from './host.ts';
+import type { HostUpdate } from './host-update.ts';
+import type { BalancerEnvironment, LoadBalancer, LoadBalancerContext } from './load-balancer.ts';
+import type { HttpPool, TcpPool } from './pool.ts';
+import { type MembershipObserver, PrioritySet } from './priority-set.ts';
+import { RawTcpPool } from './tcp-pool.ts';
+import type { UpstreamConnector, UpstreamEnvironment } from './upstream-environment.ts';
+
+/** One cluster in one worker: hosts, balancer, pools, breakers and counts. */
+export class Cluster implements MembershipObserver {
+  readonly spec: ClusterSpec;
+  readonly environment: UpstreamEnvironment;
+  /** `cluster.<stat name>`. */
+  readonly scope: Scope;
+  readonly stats: ClusterStats;
+  readonly responses: ClusterResponses;
+  /** With `track_cluster_stats.timeout_budgets`. */
+  readonly timeoutBudgets: TimeoutBudgetStats | null;
+  /** With `track_cluster_stats.request_response_sizes`. */
+  readonly sizes: SizeStats | null;
+  /** Circuit breakers by {@link ResourcePriority}. */
+  readonly resources: readonly [ResourceManager, ResourceManager];
+  readonly priorities: PrioritySet;
+  readonly connector: UpstreamConnector;
+  readonly #balancerEnvironment: BalancerEnvironment;
+  #balancer: LoadBalancer;
+  /** Pools of removed hosts, until their last stream has ended. */
+  readonly #draining = new Set<ConnectionPool>();
+  #removed = false;
+
+  constructor(spec: ClusterSpec, environment: UpstreamEnvironment) {
+    this.spec = spec;
+    this.environment = environment;
+    this.scope = environment.stats.createScope(`cluster.${spec.statName}`);
+    this.stats = CLUSTER_STATS.create(this.scope);
+    this.responses = new ClusterResponses(this.scope);
+    this.timeoutBudgets = spec.trackTimeoutBudgets ? TIMEOUT_BUDGET_STATS.create(this.scope) : null;
+    this.sizes = spec.trackRequestResponseSizes ? SIZE_STATS.create(this.scope) : null;
+    const cells = environment.sharedCells(spec.name);
+    this.resources = [this.#createResources(0, cells), this.#createResources(1, cells)];
+    this.connector = environment.connectorFor(spec);
+    this.priorities = new PrioritySet(spec.name);
+    const dispatcher = environment.dispatcher;
+    this.#balancerEnvironment = {
+      random: dispatcher.random,
+      stats: this.stats,
+      runtime: environment.runtime,
+      healthyPanicThreshold: spec.lb.healthyPanicThreshold,
+      nowMs: () => dispatcher.nowMs,
+    };
+    this.#balancer = spec.policy.build(this.priorities, this.#balancerEnvironment, null);
+    this.priorities.observe(this);
+    this.priorities.batch(() => {
+      for (const update of spec.initialHosts) this.applyHosts(update);
+    });
+  }
+
+  get name(): string {
+    return this.spec.name;
+  }
+
+  #createResources(priority: ResourcePriority, cells: Int32Array | null): ResourceManager {
+    const name = RESOURCE_PRIORITY_NAMES[priority];
+    const prefix = `circuit_breakers.${name}`;
+    const limits = this.spec.thresholds[priority];
+    return new ResourceManager(
+      limits,
+      BREAKER_STATS.create(this.scope, prefix),
+      limits.trackRemaining ? BREAKER_REMAINING_STATS.create(this.scope, prefix) : null,
+      this.environment.runtime,
+      `circuit_breakers.${this.spec.name}.${name}.`,
+      cells,
+      (priority * CELLS_PER_CLUSTER) / 2,
+    );
+  }
+
+  // --- hosts ---
+
+  /** Takes a new membership of one priority. */
+  applyHosts(update: HostUpdate): void {
+    this.priorities.update(
+      update.priority,
+      update.hosts,
+      update.localityWeights,
+      update.overprovisioningFactor,
+      update.weightedPriorityHealth,
+      this.environment.dispatcher.nowMs,
+    );
+  }
+
+  onMembershipChange(_priorities: PrioritySet, added: readonly Host[], removed: readonly Host[]): void {
+    const stats = this.stats;
+    if (added.length > 0 || removed.length > 0) stats.membership_change.inc();
+    stats['default.total_match_count'].add(added.length);
+    let total = 0;
+    let healthy = 0;
+    let degraded = 0;
+    let excluded = 0;
+    for (const set of this.priorities.hostSets) {
+      total += set.hosts.length;
+      healthy += set.healthyHosts.length;
+      degraded += set.degradedHosts.length;
+      excluded += set.excludedHosts.length;
+    }
+    stats.membership_total.set(total);
+    stats.membership_healthy.set(healthy);
+    stats.membership_degraded.set(degraded);
+    stats.membership_excluded.set(excluded);
+    this.#balancer = this.spec.policy.build(this.priorities, this.#balancerEnvironment, this.#balancer);
+    for (const host of removed) this.#drainHost(host);
+    if (this.spec.lb.closeConnectionsOnHostSetChange && (added.length > 0 || removed.length > 0)) {
+      for (const pool of this.#pools()) pool.drainConnections();
+    }
+  }
+
+  /** The pools of a host that has left end with their last streams. */
+  #drainHost(host: Host): void {
+    for (const pool of [...host.httpPools, ...host.tcpPools] as (ConnectionPool | null)[]) {
+      if (pool === null) continue;
+      this.#draining.add(pool);
+      pool.onDrained = () => this.#draining.delete(pool);
+      pool.drain();
+    }
+  }
+
+  *#pools(): IterableIterator<ConnectionPool> {
+    for (const host of this.priorities.allHosts()) {
+      for (const pool of [...host.httpPools, ...host.tcpPools] as (ConnectionPool | null)[]) {
+        if (pool !== null) yield pool;
+      }
+    }
+  }
+
+  /**
+   * Picks a host.
+   * @returns null when there is none: `upstream_cx_none_healthy` is counted here
+   */
+  chooseHost(context: LoadBalancerContext | null): Host | null {
+    const forced = context?.overrideHost() ?? null;
+    if (forced !== null) {
+      const host = this.priorities.hostByAddress(forced.address);
+      if (host !== null && this.#mayBeForced(host)) return host;
+      if (forced.strict) return this.#noHost();
+    }
+    return this.#balancer.chooseHost(context) ?? this.#noHost();
+  }
+
+  #noHost(): null {
+    this.stats.upstream_cx_none_healthy.inc();
+    return null;
+  }
+
+  /** Source: Envoy, HostUtility::selectOverrideHost with `override_host_status`. */
+  #mayBeForced(host: Host): boolean {
+    const allowed = this.spec.lb.overrideHostStatuses;
+    if (allowed.length === 0) return false;
+    if (host.edsHealth === EdsHealth.Draining || host.edsHealth === EdsHealth.Timeout) {
+      return allowed.includes(host.edsHealth);
+    }
+    switch (host.health) {
+      case HostHealth.Unhealthy:
+        return allowed.includes(EdsHealth.Unhealthy);
+      case HostHealth.Degraded:
+        return allowed.includes(EdsHealth.Degraded);
+      default:
+        return allowed.includes(EdsHealth.Healthy) || allowed.includes(EdsHealth.Unknown);
+    }
+  }
+
+  // --- pools ---
+
+  /** @returns null when the breaker for pools is open: answered like a missing host */
+  httpPool(host: Host, priority: ResourcePriority): HttpPool | null {
+    let pool = host.httpPools[priority] as H1Pool | null;
+    if (pool === null) {
+      pool = new H1Pool(this, host, priority);
+      host.httpPools[priority] = pool;
+      if (this.#removed) pool.close();
+    }
+    return this.#admit(pool) ? pool : null;
+  }
+
+  /** @returns null when the breaker for pools is open */
+  tcpPool(host: Host, priority: ResourcePriority): TcpPool | null {
+    let pool = host.tcpPools[priority] as RawTcpPool | null;
+    if (pool === null) {
+      pool = new RawTcpPool(this, host, priority);
+      host.tcpPools[priority] = pool;
+      if (this.#removed) pool.close();
+    }
+    return this.#admit(pool) ? pool : null;
+  }
+
+  /** Pools count against the breaker while they have connections or waiters. */
+  #admit(pool: ConnectionPool): boolean {
+    if (!pool.isIdle || this.resources[pool.priority].connectionPools.canCreate()) return true;
+    this.stats.upstream_cx_pool_overflow.inc();
+    return false;
+  }
+
+  /** How to reach `host` from here. */
+  connectSpec(host: Host): ConnectSpec {
+    const bind = this.spec.bind;
+    const version = host.address.kind === 'ip' ? host.address.version : 0;
+    const source = bind === null || version === 0 ? null : version === 4 ? bind.sourceV4 : bind.sourceV6;
+    return {
+      address: host.address,
+      bindAddress: source,
+      socketOptions: this.spec.socketOptions,
+    };
+  }
+
+  // --- end of life ---
+
+  /** Active streams may end; no new ones. The manager calls it when the cluster is removed or replaced. */
+  drain(): void {
+    this.#removed = true;
+    for (const host of this.priorities.allHosts()) this.#drainHost(host);
+    if (this.#draining.size === 0) this.scope.close();
+    else for (const pool of this.#draining) this.#closeScopeAfter(pool);
+  }
+
+  #closeScopeAfter(pool: ConnectionPool): void {
+    pool.onDrained = () => {
+      this.#draining.delete(pool);
+      if (this.#draining.size === 0) this.scope.close();
+    };
+  }
+
+  /** Closes every connection now. */
+  close(): void {
+    this.#removed = true;
+    for (const pool of [...this.#pools()]) pool.close();
+    for (const pool of [...this.#draining]) pool.close();
+  }
+}

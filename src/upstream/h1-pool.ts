@@ -1,0 +1,402 @@
+import type { ByteBuffer } from '../base/byte-buffer.ts';
+import {
+  type BytesMeter,
+  type ClientCodec,
+  type ClientCodecEvents,
+  type CodecStream,
+  Protocol,
+  type RequestEncoder,
+  ResetReason,
+  type ResponseDecoder,
+  type StreamEvents,
+} from '../http/codec.ts';
+import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
+import { FilterStatus, NetworkFilter } from '../net/filter.ts';
+import { ConnectionPool, PendingAttach } from './connection-pool.ts';
+import {
+  type HttpPool,
+  type PendingStream,
+  PoolFailure,
+  type PoolWaiter,
+  type UpstreamConnectionInfo,
+} from './pool.ts';
+import { PoolClient } from './pool-client.ts';
+
+/** A stream's way to the end of the response; `Done` whoever ended it. */
+const StreamState = { Open: 0, ResponseEnded: 1, Done: 2 } as const;
+type StreamState = (typeof StreamState)[keyof typeof StreamState];
+
+/**
+ * What the pool hands out: stands between the codec's stream and its user, so that the end of both messages gives the
+ * connection back, and everything else closes it. One small object per request, which its user may hold beyond its end:
+ * from then on all calls on it are without effect.
+ */
+class H1Stream implements RequestEncoder, ResponseDecoder, CodecStream, StreamEvents {
+  readonly client: H1Client;
+  readonly id = 0;
+  readonly #decoder: ResponseDecoder;
+  readonly #encoder: RequestEncoder;
+  #events: StreamEvents | null = null;
+  #pauses = 0;
+  #aboveWatermark = 0;
+  state: StreamState = StreamState.Open;
+  requestEnded = false;
+  /** The response says that the connection ends behind it. */
+  closeAfter = false;
+
+  constructor(client: H1Client, decoder: ResponseDecoder) {
+    this.client = client;
+    this.#decoder = decoder;
+    this.#encoder = client.codec.newStream(this);
+    this.#encoder.stream.setEvents(this);
+  }
+
+  // --- RequestEncoder ---
+
+  get stream(): CodecStream {
+    return this;
+  }
+
+  encodeHeaders(headers: RequestHeaders, end: boolean): string | null {
+    if (this.state !== StreamState.Open) return null;
+    const error = this.#encoder.encodeHeaders(headers, end);
+    if (error === null && end) this.requestEnded = true;
+    return error;
+  }
+
+  encodeData(data: ByteBuffer, end: boolean): void {
+    if (this.state !== StreamState.Open) {
+      data.clear();
+      return;
+    }
+    if (end) this.requestEnded = true;
+    this.#encoder.encodeData(data, end);
+  }
+
+  encodeTrailers(trailers: HeaderMap): void {
+    if (this.state !== StreamState.Open) return;
+    this.requestEnded = true;
+    this.#encoder.encodeTrailers(trailers);
+  }
+
+  enableTcpTunneling(): void {
+    if (this.state === StreamState.Open) this.#encoder.enableTcpTunneling();
+  }
+
+  // --- CodecStream ---
+
+  get protocol(): Protocol {
+    return this.client.codec.protocol;
+  }
+
+  get meter(): BytesMeter {
+    return this.#encoder.stream.meter;
+  }
+
+  setEvents(events: StreamEvents): void {
+    this.#events = events;
+  }
+
+  /** Closes the connection. The caller is not told of its own reset. */
+  reset(_reason: ResetReason): void {
+    if (this.state !== StreamState.Open) return;
+    this.#events = null;
+    this.client.close();
+  }
+
+  pauseReads(): void {
+    if (this.state !== StreamState.Open) return;
+    this.#pauses++;
+    this.client.connection.pauseReads();
+  }
+
+  resumeReads(): void {
+    if (this.#pauses === 0) return;
+    this.#pauses--;
+    this.client.connection.resumeReads();
+  }
+
+  // --- ResponseDecoder ---
+
+  on1xxHeaders(headers: ResponseHeaders): void {
+    if (this.state === StreamState.Open) this.#decoder.on1xxHeaders(headers);
+  }
+
+  onHeaders(headers: ResponseHeaders, end: boolean): void {
+    if (this.state !== StreamState.Open) return;
+    if (closesConnection(this.client.codec.protocol, headers)) {
+      this.closeAfter = true;
+      this.client.pool.cluster.stats.upstream_cx_close_notify.inc();
+    }
+    if (end) this.state = StreamState.ResponseEnded;
+    this.#decoder.onHeaders(headers, end);
+  }
+
+  onData(data: ByteBuffer, end: boolean): void {
+    if (this.state !== StreamState.Open) return;
+    if (end) this.state = StreamState.ResponseEnded;
+    this.#decoder.onData(data, end);
+  }
+
+  onTrailers(trailers: HeaderMap): void {
+    if (this.state !== StreamState.Open) return;
+    this.state = StreamState.ResponseEnded;
+    this.#decoder.onTrailers(trailers);
+  }
+
+  // --- StreamEvents of the codec's stream ---
+
+  onStreamReset(reason: ResetReason, details: string): void {
+    this.client.failStream(reason, details);
+  }
+
+  onAboveWriteHighWatermark(): void {
+    if (this.state !== StreamState.Open) return;
+    this.#aboveWatermark++;
+    this.#events?.onAboveWriteHighWatermark();
+  }
+
+  onBelowWriteLowWatermark(): void {
+    if (this.#aboveWatermark === 0) return;
+    this.#aboveWatermark--;
+    if (this.state === StreamState.Open) this.#events?.onBelowWriteLowWatermark();
+  }
+
+  /** Last step. Pauses that its user did not undo must not outlive it. */
+  finish(): void {
+    this.state = StreamState.Done;
+    while (this.#pauses > 0) {
+      this.#pauses--;
+      this.client.connection.resumeReads();
+    }
+  }
+
+  /** Last step of a stream that did not get its whole response. */
+  fail(reason: ResetReason, details: string): void {
+    if (this.state === StreamState.Done) return;
+    const events = this.state === StreamState.Open ? this.#events : null;
+    this.#events = null;
+    this.state = StreamState.Done;
+    events?.onStreamReset(reason, details);
+  }
+}
+
+/** Source: RFC 9112, 9.3 and 9.6; Envoy also heeds Proxy-Connection. */
+function closesConnection(protocol: Protocol, headers: ResponseHeaders): boolean {
+  const list = headers.list;
+  let keepAlive = false;
+  for (let i = 0; i < list.length; i += 2) {
+    const name = list[i]!;
+    if (name !== 'connection' && name !== 'proxy-connection') continue;
+    const value = list[i + 1]!;
+    if (hasToken(value, 'close')) {
+      if (name === 'proxy-connection' || protocol !== Protocol.Http10) return true;
+    } else if (name === 'connection' && hasToken(value, 'keep-alive')) {
+      keepAlive = true;
+    }
+  }
+  return protocol === Protocol.Http10 && !keepAlive;
+}
+
+function hasToken(value: string, token: string): boolean {
+  if (value === token) return true;
+  for (const part of value.split(',')) {
+    if (part.trim().toLowerCase() === token) return true;
+  }
+  return false;
+}
+
+/** Feeds a connection's bytes to its codec. */
+class CodecReadFilter extends NetworkFilter {
+  readonly #client: H1Client;
+
+  constructor(client: H1Client) {
+    super();
+    this.#client = client;
+  }
+
+  override onRead(data: ByteBuffer, end: boolean): FilterStatus {
+    this.#client.onRead(data, end);
+    return FilterStatus.Stop;
+  }
+}
+
+/** One HTTP/1 connection. */
+class H1Client extends PoolClient implements ClientCodecEvents, UpstreamConnectionInfo {
+  readonly codec: ClientCodec;
+  #stream: H1Stream | null = null;
+  #dispatching = false;
+  #protocolErrorDetails: string | null = null;
+  #failure: ResetReason | null = null;
+  #failureDetails = '';
+
+  constructor(pool: H1Pool) {
+    super(pool, pool.cluster.spec.httpIdleTimeoutMs);
+    this.codec = pool.environment.createHttp1Codec(this.connection, this, pool.cluster.spec);
+    this.connection.addFilter(new CodecReadFilter(this));
+    pool.cluster.stats.upstream_cx_http1_total.inc();
+  }
+
+  get protocol(): Protocol {
+    return this.codec.protocol;
+  }
+
+  get priorStreams(): number {
+    return this.streamCount - 1;
+  }
+
+  get activeStreams(): number {
+    return this.#stream === null ? 0 : 1;
+  }
+
+  get hasIncompleteStream(): boolean {
+    const stream = this.#stream;
+    return stream !== null && !(stream.state === StreamState.ResponseEnded && stream.requestEnded);
+  }
+
+  /** Begins a stream on a place that was reserved. */
+  attach(decoder: ResponseDecoder, waiter: PoolWaiter): void {
+    this.disableIdleTimer();
+    const stream = new H1Stream(this, decoder);
+    this.#stream = stream;
+    waiter.onPoolReady(stream, this.pool.host, this);
+  }
+
+  onRead(data: ByteBuffer, end: boolean): void {
+    if (this.#stream === null) {
+      this.#onIdleRead(data, end);
+      return;
+    }
+    this.#dispatching = true;
+    let error = data.length > 0 ? this.codec.dispatch(data) : null;
+    if (end) {
+      this.remoteEnded = true;
+      if (error === null && !this.connection.isClosed && this.#stream?.state === StreamState.Open) {
+        error = this.codec.onPeerEnd();
+      }
+    }
+    this.#dispatching = false;
+    if (this.connection.isClosed) return;
+    const stream = this.#stream;
+    // An end that cuts a response short is no protocol error of its own: the stream hears `connection termination`.
+    if (error !== null && !end && stream?.state !== StreamState.ResponseEnded) {
+      this.#protocolErrorDetails = error.details;
+      this.pool.cluster.stats.upstream_cx_protocol_error.inc();
+      this.close();
+      return;
+    }
+    if (stream?.state === StreamState.ResponseEnded) this.#onResponseEnded(stream, data.length > 0 || error !== null);
+    else if (end) this.close();
+  }
+
+  /** Nobody has asked for anything: bytes are a fault of the upstream, an end is its right. */
+  #onIdleRead(data: ByteBuffer, end: boolean): void {
+    if (data.length > 0) {
+      // 408 is how some servers say that an idle connection took too long: no fault (Envoy: codec_client.cc).
+      if (!isRequestTimeout(data)) this.pool.cluster.stats.upstream_cx_protocol_error.inc();
+      data.clear();
+      this.close();
+    } else if (end) {
+      this.remoteEnded = true;
+      this.close();
+    }
+  }
+
+  #onResponseEnded(stream: H1Stream, excess: boolean): void {
+    const mustClose = !stream.requestEnded || stream.closeAfter || this.codec.mustClose || this.remoteEnded;
+    if (excess && !mustClose) this.pool.cluster.stats.upstream_cx_protocol_error.inc();
+    if (mustClose || excess) {
+      this.close();
+      return;
+    }
+    this.#stream = null;
+    stream.finish();
+    this.pool.onStreamEnded();
+    this.enableIdleTimer();
+    this.pool.release(this);
+  }
+
+  /** The codec gave up on its stream. */
+  failStream(reason: ResetReason, details: string): void {
+    if (this.connection.isClosed) return;
+    this.#failure = reason;
+    this.#failureDetails = details;
+    if (this.#dispatching) return; // `dispatch` tells us the same by what it returns
+    this.close();
+  }
+
+  protected override beforeRemoteClose(): void {
+    // An end without FIN handling (reset): a body that runs until the close ends here all the same, as in Envoy.
+    const stream = this.#stream;
+    if (!this.remoteEnded && stream !== null && stream.state === StreamState.Open) {
+      this.remoteEnded = true;
+      this.codec.onPeerEnd();
+    }
+  }
+
+  protected onDisconnected(): void {
+    const stream = this.#stream;
+    if (stream === null) return;
+    this.#stream = null;
+    this.pool.onStreamEnded();
+    if (this.#protocolErrorDetails !== null) stream.fail(ResetReason.ProtocolError, this.#protocolErrorDetails);
+    else stream.fail(this.#failure ?? ResetReason.ConnectionTermination, this.#failureDetails);
+  }
+
+  override onAboveWriteHighWatermark(): void {
+    this.codec.onUnderlyingAboveWriteHighWatermark();
+  }
+
+  override onBelowWriteLowWatermark(): void {
+    this.codec.onUnderlyingBelowWriteLowWatermark();
+  }
+
+  onGoAway(): void {}
+  onStreamsChanged(): void {}
+}
+
+function isRequestTimeout(data: ByteBuffer): boolean {
+  const head = 'HTTP/1.';
+  for (let i = 0; i < head.length; i++) if (data.byteAt(i) !== head.charCodeAt(i)) return false;
+  return data.byteAt(8) === 0x20 && data.byteAt(9) === 0x34 && data.byteAt(10) === 0x30 && data.byteAt(11) === 0x38;
+}
+
+class PendingHttpStream extends PendingAttach {
+  readonly #decoder: ResponseDecoder;
+  readonly #waiter: PoolWaiter;
+
+  constructor(pool: H1Pool, decoder: ResponseDecoder, waiter: PoolWaiter) {
+    super(pool);
+    this.#decoder = decoder;
+    this.#waiter = waiter;
+  }
+
+  attachTo(client: PoolClient): void {
+    (client as H1Client).attach(this.#decoder, this.#waiter);
+  }
+
+  fail(reason: PoolFailure, transportFailureReason: string): void {
+    this.#waiter.onPoolFailure(reason, transportFailureReason, this.pool.host);
+  }
+}
+
+/** HTTP/1 connections to one host at one priority. */
+export class H1Pool extends ConnectionPool implements HttpPool {
+  protected readonly closesExcess = false;
+
+  protected createClient(): PoolClient {
+    return new H1Client(this);
+  }
+
+  newStream(decoder: ResponseDecoder, waiter: PoolWaiter): PendingStream | null {
+    const client = this.readyClient;
+    if (client !== null && !this.refusesStreams) {
+      if (this.reserve(client)) (client as H1Client).attach(decoder, waiter);
+      else waiter.onPoolFailure(PoolFailure.Overflow, '', this.host);
+      if (this.cluster.spec.perUpstreamPreconnectRatio > 1) this.tryCreateConnections();
+      return null;
+    }
+    const pending = new PendingHttpStream(this, decoder, waiter);
+    return this.enqueue(pending) ? pending : null;
+  }
+}

@@ -1,0 +1,203 @@
+import { Host, HostHealth, type HostObserver, type HostSpec, type Locality, localityKey } from './host.ts';
+import type { LocalityWeight } from './host-update.ts';
+
+export const DEFAULT_OVERPROVISIONING = 140;
+
+/** The hosts of one locality; `weight` is 0 when none was given. */
+export interface LocalityHosts {
+  readonly locality: Locality;
+  readonly weight: number;
+  readonly hosts: readonly Host[];
+  readonly healthy: readonly Host[];
+  readonly degraded: readonly Host[];
+  readonly excluded: number;
+}
+
+/** The hosts of one priority, sorted by health. The arrays are replaced, never changed. */
+export class HostSet {
+  readonly priority: number;
+  hosts: readonly Host[] = [];
+  healthyHosts: readonly Host[] = [];
+  degradedHosts: readonly Host[] = [];
+  excludedHosts: readonly Host[] = [];
+  localities: readonly LocalityHosts[] = [];
+  /** Some locality was given a weight. */
+  hasLocalityWeights = false;
+  /** Percent. */
+  overprovisioningFactor = DEFAULT_OVERPROVISIONING;
+  weightedPriorityHealth = false;
+  #weights: readonly LocalityWeight[] = [];
+
+  constructor(priority: number) {
+    this.priority = priority;
+  }
+
+  /** New membership. */
+  set(
+    hosts: readonly Host[],
+    weights: readonly LocalityWeight[],
+    overprovisioning: number,
+    weightedPriorityHealth: boolean,
+  ): void {
+    this.hosts = hosts;
+    this.#weights = weights;
+    this.hasLocalityWeights = weights.length > 0;
+    this.overprovisioningFactor = overprovisioning;
+    this.weightedPriorityHealth = weightedPriorityHealth;
+    this.partition();
+  }
+
+  /** Sorts by health anew. */
+  partition(): void {
+    const healthy: Host[] = [];
+    const degraded: Host[] = [];
+    const excluded: Host[] = [];
+    const groups = new Map<
+      string,
+      { locality: Locality; hosts: Host[]; healthy: Host[]; degraded: Host[]; excluded: number }
+    >();
+    for (const host of this.hosts) {
+      const key = localityKey(host.locality);
+      let group = groups.get(key);
+      if (group === undefined) {
+        group = { locality: host.locality, hosts: [], healthy: [], degraded: [], excluded: 0 };
+        groups.set(key, group);
+      }
+      group.hosts.push(host);
+      if (host.isExcluded) {
+        excluded.push(host);
+        group.excluded++;
+      }
+      const health = host.health;
+      if (health === HostHealth.Healthy && !host.isExcluded) {
+        healthy.push(host);
+        group.healthy.push(host);
+      } else if (health === HostHealth.Degraded && !host.isExcluded) {
+        degraded.push(host);
+        group.degraded.push(host);
+      }
+    }
+    this.healthyHosts = healthy;
+    this.degradedHosts = degraded;
+    this.excludedHosts = excluded;
+    const weightOf = new Map(this.#weights.map((entry) => [localityKey(entry.locality), entry.weight]));
+    // Lexicographic order keeps balancers stable from update to update.
+    this.localities = [...groups.keys()].sort().map((key) => ({ ...groups.get(key)!, weight: weightOf.get(key) ?? 0 }));
+  }
+}
+
+/** Told of every change of hosts or of their health, once per batch. */
+export interface MembershipObserver {
+  onMembershipChange(priorities: PrioritySet, added: readonly Host[], removed: readonly Host[]): void;
+}
+
+/** All priorities of a cluster. Always has at least priority 0. */
+export class PrioritySet implements HostObserver {
+  readonly clusterName: string;
+  readonly hostSets: HostSet[] = [new HostSet(0)];
+  #observers: MembershipObserver[] = [];
+  /** Every host by address text, over all priorities: host overrides look here. */
+  #byAddress = new Map<string, Host>();
+  #batchDepth = 0;
+  #batchDirty = false;
+  #batchAdded: Host[] = [];
+  #batchRemoved: Host[] = [];
+
+  constructor(clusterName: string) {
+    this.clusterName = clusterName;
+  }
+
+  observe(observer: MembershipObserver): void {
+    this.#observers.push(observer);
+  }
+
+  hostByAddress(text: string): Host | null {
+    return this.#byAddress.get(text) ?? null;
+  }
+
+  /** Every host of every priority. */
+  *allHosts(): IterableIterator<Host> {
+    for (const set of this.hostSets) yield* set.hosts;
+  }
+
+  get hostCount(): number {
+    let count = 0;
+    for (const set of this.hostSets) count += set.hosts.length;
+    return count;
+  }
+
+  /** Changes made inside `change` are announced once, afterwards. */
+  batch(change: () => void): void {
+    this.#batchDepth++;
+    try {
+      change();
+    } finally {
+      if (--this.#batchDepth === 0 && this.#batchDirty) this.#announce();
+    }
+  }
+
+  /**
+   * Replaces the membership of one priority. A host whose address was there already lives on. The same address given twice
+   * stays two hosts, as in Envoy's static clusters; dynamic sources remove duplicates before they come here.
+   */
+  update(
+    priority: number,
+    specs: readonly HostSpec[],
+    weights: readonly LocalityWeight[],
+    overprovisioning: number,
+    weightedPriorityHealth: boolean,
+    nowMs: number,
+  ): void {
+    while (this.hostSets.length <= priority) this.hostSets.push(new HostSet(this.hostSets.length));
+    const set = this.hostSets[priority]!;
+    const previous = new Map<string, Host[]>();
+    for (const host of set.hosts) {
+      const list = previous.get(host.address.text);
+      if (list === undefined) previous.set(host.address.text, [host]);
+      else list.push(host);
+    }
+    const hosts: Host[] = [];
+    const added: Host[] = [];
+    for (const spec of specs) {
+      let host = previous.get(spec.address.text)?.shift();
+      if (host === undefined) {
+        host = new Host(spec, this.clusterName, nowMs);
+        added.push(host);
+      } else {
+        host.update(spec);
+      }
+      host.observer = this;
+      hosts.push(host);
+    }
+    const removed: Host[] = [];
+    for (const left of previous.values()) removed.push(...left);
+    for (const host of removed) host.observer = null;
+    set.set(hosts, weights, overprovisioning, weightedPriorityHealth);
+    this.#byAddress = new Map();
+    for (const host of this.allHosts()) this.#byAddress.set(host.address.text, host);
+    this.#batchAdded.push(...added);
+    this.#batchRemoved.push(...removed);
+    this.#changed();
+  }
+
+  onHostChange(host: Host): void {
+    const set = this.hostSets[host.priority];
+    if (set === undefined || !set.hosts.includes(host)) return;
+    set.partition();
+    this.#changed();
+  }
+
+  #changed(): void {
+    this.#batchDirty = true;
+    if (this.#batchDepth === 0) this.#announce();
+  }
+
+  #announce(): void {
+    const added = this.#batchAdded;
+    const removed = this.#batchRemoved;
+    this.#batchAdded = [];
+    this.#batchRemoved = [];
+    this.#batchDirty = false;
+    for (const observer of this.#observers) observer.onMembershipChange(this, added, removed);
+  }
+}
