@@ -51,7 +51,7 @@ export interface AccessLogger {
 
 /** A named, buffered file of log lines; opened once per path and thread, reopened on SIGUSR1. */
 export interface LogFile {
-  /** `line` includes its newline. Bounded: when the disk does not keep up, lines are dropped and counted. */
+  /** `line` includes its newline and is one UTF-16 unit per byte (latin1), as header values are. Bounded: when the disk does not keep up, lines are dropped and counted. */
   write(line: string): void;
 }
 

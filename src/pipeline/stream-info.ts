@@ -5,6 +5,15 @@ import type { Route } from '../routing/route.ts';
 import type { FilterStateObject, MetadataStruct, StreamView, TlsView } from '../routing/stream-view.ts';
 import type { Host } from '../upstream/host.ts';
 
+/** `filter_metadata` of a configured object: namespace → Struct. */
+export type MetadataByNamespace = Readonly<Record<string, MetadataStruct>>;
+
+/** What access logs may know of the listener that accepted a connection. */
+export interface ListenerInfo {
+  readonly name: string;
+  readonly metadata: MetadataByNamespace | null;
+}
+
 /** Where a stream's upstream side stands; one per stream, filled by the router (or tcp_proxy) for its latest attempt. */
 export class UpstreamInfo {
   host: Host | null = null;
@@ -12,16 +21,24 @@ export class UpstreamInfo {
   protocol: Protocol | null = null;
   meter: BytesMeter | null = null;
   clusterName = '';
+  /** `alt_stat_name`; empty: as `clusterName`. For `%UPSTREAM_CLUSTER%`. */
+  clusterStatName = '';
+  /** `metadata` of the cluster. */
+  clusterMetadata: MetadataByNamespace | null = null;
   transportFailureReason = '';
   attemptCount = 0;
   hostsAttempted: Host[] = [];
   connectionIdsAttempted: number[] = [];
   /** Monotonic ms; -1 until it happened. */
   connectStartMs = -1;
+  connectEndMs = -1;
+  /** When a stream was asked of the pool. */
+  poolStartMs = -1;
   poolReadyMs = -1;
   firstByteSentMs = -1;
   lastByteSentMs = -1;
   firstByteReceivedMs = -1;
+  firstBodyByteReceivedMs = -1;
   lastByteReceivedMs = -1;
 }
 
@@ -49,6 +66,8 @@ export class StreamInfo implements StreamView {
   /** Body bytes. */
   bytesReceived = 0;
   bytesSent = 0;
+  /** The request's headers were read. */
+  headersEndMs = -1;
   /** The last byte of the request was read. */
   lastRxByteMs = -1;
   firstTxByteMs = -1;
@@ -62,6 +81,10 @@ export class StreamInfo implements StreamView {
   traceId = '';
   spanId = '';
   localReplyBody = '';
+  /** `%LISTENER_NAME%`, `%METADATA(LISTENER:...)%`. */
+  listener: ListenerInfo | null = null;
+  /** How often a route was looked up. */
+  routeResolutionCount = 0;
   connectionTerminationDetails = '';
   #metadata: Map<string, MetadataStruct> | null = null;
   #filterState: Map<string, FilterStateObject> | null = null;

@@ -1,0 +1,159 @@
+import type { MetadataStruct, MetadataValue } from '../../routing/stream-view.ts';
+import type { LogContext } from '../access-logger.ts';
+import type { StreamInfo } from '../stream-info.ts';
+import { OperatorProblem } from './format-parser.ts';
+import { jsonString, jsonText } from './json-text.ts';
+import { type Operator, type OperatorTable, withArgument } from './operator-table.ts';
+import { byteText, type FormatValue, Segment, truncated } from './segment.ts';
+
+/** Finds the Struct of a namespace. */
+type MetadataSource = (stream: StreamInfo, namespace: string) => MetadataStruct | null;
+
+const dynamic: MetadataSource = (stream, namespace) => stream.dynamicMetadata(namespace);
+const cluster: MetadataSource = (stream, namespace) => stream.upstream?.clusterMetadata?.[namespace] ?? null;
+const host: MetadataSource = (stream, namespace) =>
+  (stream.upstream?.host?.metadata[namespace] as MetadataStruct | undefined) ?? null;
+const route: MetadataSource = (stream, namespace) => stream.route?.metadata.get(namespace) ?? null;
+const virtualHost: MetadataSource = (stream, namespace) => stream.route?.virtualHost.metadata.get(namespace) ?? null;
+const listener: MetadataSource = (stream, namespace) => stream.listener?.metadata?.[namespace] ?? null;
+
+/** `NAMESPACE:KEY:KEY...`: text of strings bare, of anything else as JSON. */
+class MetadataSegment extends Segment {
+  readonly #source: MetadataSource;
+  readonly #namespace: string;
+  readonly #path: readonly string[];
+  readonly #maxLength: number;
+
+  constructor(source: MetadataSource, argument: string, maxLength: number) {
+    super(null);
+    const [namespace = '', ...path] = argument.split(':');
+    this.#source = source;
+    this.#namespace = namespace;
+    this.#path = path;
+    this.#maxLength = maxLength;
+  }
+
+  text(context: LogContext): string | null {
+    const value = this.value(context);
+    if (value === null) return null;
+    return truncated(typeof value === 'string' ? value : jsonText(value), this.#maxLength);
+  }
+
+  override value(context: LogContext): FormatValue {
+    let value: MetadataValue = this.#source(context.stream, this.#namespace);
+    for (const key of this.#path) {
+      if (value === null || typeof value !== 'object' || Array.isArray(value)) return null;
+      const next: MetadataValue | undefined = (value as MetadataStruct)[key];
+      if (next === undefined) return null;
+      value = next;
+    }
+    return byteValue(value);
+  }
+}
+
+/** Strings of a configuration as byte text. */
+function byteValue(value: MetadataValue): FormatValue {
+  if (value === null) return null;
+  if (typeof value === 'string') return byteText(value);
+  if (typeof value !== 'object') return value;
+  if (Array.isArray(value)) return (value as readonly MetadataValue[]).map(byteValue);
+  const out: Record<string, FormatValue> = {};
+  for (const [key, each] of Object.entries(value)) out[byteText(key)] = byteValue(each);
+  return out;
+}
+
+function metadata(source: MetadataSource, length: boolean): Operator {
+  return withArgument('required', length, (argument, maxLength) => new MetadataSegment(source, argument, maxLength));
+}
+
+const SOURCES: Readonly<Record<string, MetadataSource>> = {
+  DYNAMIC: dynamic,
+  CLUSTER: cluster,
+  ROUTE: route,
+  UPSTREAM_HOST: host,
+  LISTENER: listener,
+  VIRTUAL_HOST: virtualHost,
+};
+
+/** `%METADATA(TYPE:NAMESPACE:KEY...):Z%`. Built in since 1.39; also envoy.formatter.metadata. */
+export const METADATA: Operator = withArgument('optional', true, (argument, maxLength) => {
+  const colon = argument.indexOf(':');
+  const type = colon < 0 ? argument : argument.substring(0, colon);
+  if (type === 'LISTENER_FILTER_CHAIN') return new OperatorProblem('not supported yet: metadata of filter chains');
+  const source = SOURCES[type];
+  if (source === undefined) {
+    return new OperatorProblem(
+      `${type} is not supported type of metadata`,
+      `one of ${[...Object.keys(SOURCES), 'LISTENER_FILTER_CHAIN'].join(', ')}`,
+    );
+  }
+  return new MetadataSegment(source, colon < 0 ? '' : argument.substring(colon + 1), maxLength);
+});
+
+/** `FILTER_STATE(KEY:PLAIN|TYPED)`: what an object gives as its text, bare or as JSON. */
+class FilterStateSegment extends Segment {
+  readonly #key: string;
+  readonly #typed: boolean;
+  readonly #maxLength: number;
+
+  constructor(key: string, typed: boolean, maxLength: number) {
+    super(null);
+    this.#key = key;
+    this.#typed = typed;
+    this.#maxLength = maxLength;
+  }
+
+  text(context: LogContext): string | null {
+    const text = context.stream.filterState(this.#key)?.serialize() ?? null;
+    return text === null ? null : truncated(this.#typed ? jsonString(text) : text, this.#maxLength);
+  }
+
+  override value(context: LogContext): FormatValue {
+    const text = context.stream.filterState(this.#key)?.serialize() ?? null;
+    return text === null || this.#typed ? text : truncated(text, this.#maxLength);
+  }
+}
+
+/** No upstream filter leaves state yet, so upstream filter state says nothing. */
+class NoStateSegment extends Segment {
+  constructor() {
+    super(null);
+  }
+
+  text(): null {
+    return null;
+  }
+}
+
+function filterState(upstream: boolean): Operator {
+  return withArgument('optional', true, (argument, maxLength) => {
+    const [key = '', type = '', field = ''] = argument.split(':');
+    if (key === '') {
+      return new OperatorProblem(
+        'Invalid filter state configuration, key cannot be empty.',
+        'write %FILTER_STATE(key:PLAIN)%',
+      );
+    }
+    if (type !== '' && type !== 'PLAIN' && type !== 'TYPED' && type !== 'FIELD') {
+      return new OperatorProblem('Invalid filter state serialize type, only support PLAIN/TYPED/FIELD.');
+    }
+    if ((type === 'FIELD') !== (field !== '')) {
+      return new OperatorProblem(
+        'Invalid filter state serialize type, FIELD should be used with the field name.',
+        'write %FILTER_STATE(key:FIELD:name)%',
+      );
+    }
+    if (type === 'FIELD') return new OperatorProblem('not supported yet: fields of filter state objects');
+    return upstream ? new NoStateSegment() : new FilterStateSegment(key, type !== 'PLAIN', maxLength);
+  });
+}
+
+/** Operators that read metadata and filter state. */
+export const METADATA_OPERATORS: OperatorTable = {
+  DYNAMIC_METADATA: metadata(dynamic, true),
+  CLUSTER_METADATA: metadata(cluster, false),
+  UPSTREAM_METADATA: metadata(host, false),
+  METADATA,
+  FILTER_STATE: filterState(false),
+  UPSTREAM_FILTER_STATE: filterState(true),
+};
