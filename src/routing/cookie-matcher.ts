@@ -7,9 +7,10 @@ export function cookieValue(headers: HeaderMap, name: string): string | null {
   for (let i = 0; i < list.length; i += 2) {
     if (list[i] !== 'cookie') continue;
     for (const pair of list[i + 1]!.split(';')) {
-      const equal = pair.indexOf('=');
-      if (equal < 0 || pair.slice(0, equal).trim() !== name) continue;
-      const value = pair.slice(equal + 1).trim();
+      const text = pair.trim();
+      const equal = text.indexOf('=');
+      if (equal < 0 || text.slice(0, equal) !== name) continue;
+      const value = text.slice(equal + 1);
       return value.length >= 2 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value;
     }
   }

@@ -1,7 +1,8 @@
 import type { HeaderMap } from '../http/header-map.ts';
+import { isRequestListHeader } from './list-headers.ts';
 import type { StringMatcher } from './string-matcher.ts';
 
-/** What is asked of a header's value (several values are joined by `,`). */
+/** What is asked of a header's value. */
 export type HeaderCondition =
   | { readonly kind: 'present'; readonly present: boolean }
   | { readonly kind: 'string'; readonly matcher: StringMatcher }
@@ -23,21 +24,41 @@ export class HeaderMatcher {
     this.treatMissingAsEmpty = treatMissingAsEmpty;
   }
 
+  /**
+   * Of several values one that meets the condition is enough, and with `invert` none may; headers that Envoy holds as a list
+   * are one value joined by `,`. (So does Envoy 1.40; older ones joined every header.)
+   */
   matches(headers: HeaderMap): boolean {
     const condition = this.condition;
+    const name = this.name;
     if (condition.kind === 'present') {
-      return (headers.lookup(this.name) !== null) === condition.present ? !this.invert : this.invert;
+      const present = this.treatMissingAsEmpty || headers.lookup(name) !== null;
+      return (present === condition.present) !== this.invert;
     }
-    let value = headers.lookupJoined(this.name);
-    if (value === null) {
-      // A condition on the value of a header that is not there fails, inverted or not.
-      if (!this.treatMissingAsEmpty) return false;
-      value = '';
+    if (name.charCodeAt(0) === 58 || name === 'host' || isRequestListHeader(name)) {
+      const value = headers.lookupJoined(name);
+      if (value === null) return this.#matchesMissing();
+      return meets(condition, value) !== this.invert;
     }
-    const matched =
-      condition.kind === 'string' ? condition.matcher.matches(value) : inRange(value, condition.start, condition.end);
-    return matched !== this.invert;
+    const list = headers.list;
+    let seen = false;
+    for (let i = 0; i < list.length; i += 2) {
+      if (list[i] !== name) continue;
+      if (meets(condition, list[i + 1]!)) return !this.invert;
+      seen = true;
+    }
+    return seen ? this.invert : this.#matchesMissing();
   }
+
+  /** A condition on the value of a header that is not there fails, inverted or not. */
+  #matchesMissing(): boolean {
+    return this.treatMissingAsEmpty && meets(this.condition, '') !== this.invert;
+  }
+}
+
+function meets(condition: HeaderCondition, value: string): boolean {
+  if (condition.kind === 'string') return condition.matcher.matches(value);
+  return condition.kind === 'range' && inRange(value, condition.start, condition.end);
 }
 
 /** True when every matcher holds. */

@@ -1,5 +1,5 @@
-import type { HeaderMap } from '../http/header-map.ts';
-import { isListHeader } from './list-headers.ts';
+import { type HeaderMap, RequestHeaders } from '../http/header-map.ts';
+import { isRequestListHeader, isResponseListHeader } from './list-headers.ts';
 import type { FormatContext, ValueFormatter } from './stream-view.ts';
 
 /** Values of `HeaderValueOption.append_action`. */
@@ -11,7 +11,7 @@ export const AppendAction = {
 } as const;
 export type AppendAction = (typeof AppendAction)[keyof typeof AppendAction];
 
-/** One header to add or overwrite. */
+/** One header to add or overwrite. `host` and names with a colon are refused by the builder, as Envoy refuses them. */
 export class HeaderMutation {
   /** Lower case. */
   readonly name: string;
@@ -35,17 +35,17 @@ export class HeaderMutations {
   /** Lower-case names. */
   readonly removals: readonly string[];
   readonly additions: readonly HeaderMutation[];
-  /** No formatter and no order to respect: each addition is applied as it is read. */
+  /** Constants that are all appended, or all overwrite: each is applied as it is read. */
   readonly #direct: boolean;
 
   constructor(removals: readonly string[], additions: readonly HeaderMutation[]) {
     this.removals = removals;
     this.additions = additions;
+    const first = additions.length === 0 ? AppendAction.AppendIfExistsOrAdd : additions[0]!.action;
     this.#direct =
-      additions.length < 2
-        ? true
-        : additions.every((each) => each.value.constant !== null) &&
-          new Set(additions.map((each) => each.name)).size === additions.length;
+      additions.length < 2 ||
+      ((first === AppendAction.AppendIfExistsOrAdd || first === AppendAction.OverwriteIfExistsOrAdd) &&
+        additions.every((each) => each.value.constant !== null && each.action === first));
   }
 
   get isEmpty(): boolean {
@@ -74,10 +74,10 @@ export class HeaderMutations {
             if (headers.lookup(mutation.name) === null) appendHeader(headers, mutation.name, value);
             break;
           case AppendAction.OverwriteIfExists:
-            if (headers.lookup(mutation.name) !== null) overwriteHeader(headers, mutation.name, value);
+            if (headers.lookup(mutation.name) !== null) headers.set(mutation.name, value);
             break;
           default:
-            overwriteHeader(headers, mutation.name, value);
+            headers.set(mutation.name, value);
         }
       }
       return;
@@ -105,7 +105,7 @@ export class HeaderMutations {
           overwrites.push(mutation.name, value);
       }
     }
-    for (let i = 0; i < overwrites.length; i += 2) overwriteHeader(headers, overwrites[i]!, overwrites[i + 1]!);
+    for (let i = 0; i < overwrites.length; i += 2) headers.set(overwrites[i]!, overwrites[i + 1]!);
     for (let i = 0; i < appends.length; i += 2) appendHeader(headers, appends[i]!, appends[i + 1]!);
   }
 }
@@ -132,36 +132,9 @@ export class HeaderMutationPlan {
 
 /** Adds as Envoy's header map does: a header that it knows as a list grows by `,`, any other gets a further line. */
 export function appendHeader(headers: HeaderMap, name: string, value: string): void {
-  if (isHostName(name)) {
-    setAuthority(headers, value, true);
-  } else if (isListHeader(name)) {
+  if (headers instanceof RequestHeaders ? isRequestListHeader(name) : isResponseListHeader(name)) {
     headers.append(name, value);
   } else {
     headers.add(name, value);
-  }
-}
-
-function overwriteHeader(headers: HeaderMap, name: string, value: string): void {
-  if (isHostName(name)) {
-    setAuthority(headers, value, false);
-  } else {
-    headers.set(name, value);
-  }
-}
-
-function isHostName(name: string): boolean {
-  return name === 'host';
-}
-
-/** `host` lives in the pseudo-header; a response has none and keeps an ordinary header. */
-function setAuthority(headers: HeaderMap, value: string, append: boolean): void {
-  if ('authority' in headers) {
-    const request = headers as HeaderMap & { authority: string | null };
-    request.authority =
-      append && request.authority !== null && request.authority !== '' ? `${request.authority},${value}` : value;
-  } else if (append) {
-    headers.add('host', value);
-  } else {
-    headers.set('host', value);
   }
 }

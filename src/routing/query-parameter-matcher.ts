@@ -1,6 +1,6 @@
 import type { StringMatcher } from './string-matcher.ts';
 
-/** First value of each parameter, percent-decoded as Envoy's QueryParamsMulti::parseQueryString does not: raw text. */
+/** The parameters of a query as they stand: Envoy does not decode percent signs here. */
 export class QueryParameters {
   readonly #names: string[] = [];
   readonly #values: string[] = [];

@@ -1,16 +1,15 @@
 import { RE2JS, RE2JSException } from 're2js';
 import { err, ok, type Result } from '../base/result.ts';
 import { translateSafe } from './regex-translation.ts';
-
-/** Printable ASCII and tabs: what the patterns of the engine are proved for. All sound header values and paths are. */
-const PLAIN = /^[\t -~]*$/;
+import { wireText } from './wire-text.ts';
 
 /**
  * A regular expression with RE2's syntax and its promise: time linear in the text, whatever the pattern. JavaScript's own
- * engine runs only patterns for which that is proved (see regex-translation.ts), re2js the rest. Subjects are latin1
- * strings that hold bytes; those beyond ASCII are read as UTF-8, as RE2 does.
+ * engine runs only patterns for which that is proved (see regex-translation.ts), re2js the rest. Patterns and subjects are
+ * bytes, one per character: Envoy compiles RE2 with Latin-1, so that `.` is one byte of UTF-8.
  */
 export class Regex {
+  /** As configured, in wire text. */
   readonly pattern: string;
   readonly groupCount: number;
   readonly #linear: RE2JS;
@@ -29,9 +28,11 @@ export class Regex {
 
   /** @returns the compiled pattern, or why RE2 would refuse it */
   static compile(pattern: string): Result<Regex, string> {
-    if (hasByteEscape(pattern)) return err('\\C (match one byte) is not supported: use . or a class');
+    const bytes = wireText(pattern);
+    const prepared = prepare(bytes);
+    if (!prepared.ok) return prepared;
     try {
-      return ok(new Regex(pattern, RE2JS.compile(pattern)));
+      return ok(new Regex(bytes, RE2JS.compile(prepared.value)));
     } catch (error) {
       if (error instanceof RE2JSException) return err(error.message.replace(/^error parsing regexp: /, ''));
       throw error;
@@ -52,10 +53,8 @@ export class Regex {
 
   /** RE2::FullMatch: the whole text must match. */
   test(text: string): boolean {
-    if (PLAIN.test(text)) {
-      return this.#wholeMatch !== null ? this.#wholeMatch.test(text) : this.#linear.testExact(text);
-    }
-    return this.#linear.testExact(Buffer.from(text, 'latin1'));
+    if (this.#wholeMatch === null || text.includes('\n')) return this.#linear.testExact(text);
+    return this.#wholeMatch.test(text);
   }
 
   /**
@@ -64,14 +63,12 @@ export class Regex {
    */
   replaceAll(text: string, substitution: string): string {
     if (highestReference(substitution) > this.groupCount) return text;
-    if (PLAIN.test(text)) return this.#replacePlain(text, substitution);
-    const decoded = Buffer.from(text, 'latin1').toString('utf8');
-    return Buffer.from(this.#replaceLinear(decoded, substitution), 'utf8').toString('latin1');
+    return this.#search === null
+      ? this.#replaceLinear(text, substitution)
+      : this.#replaceByEngine(this.#search, text, substitution);
   }
 
-  #replacePlain(text: string, substitution: string): string {
-    const search = this.#search;
-    if (search === null) return this.#replaceLinear(text, substitution);
+  #replaceByEngine(search: RegExp, text: string, substitution: string): string {
     let out = '';
     let position = 0;
     let lastEnd = -1;
@@ -107,9 +104,8 @@ export class Regex {
       const end = matcher.end();
       out += text.slice(position, start);
       if (start === end && start === lastEnd) {
-        const step = text.codePointAt(start)! > 0xffff ? 2 : 1;
-        out += text.slice(start, start + step);
-        position = start + step;
+        out += text.slice(start, start + 1);
+        position = start + 1;
         continue;
       }
       const groups: (string | undefined)[] = [];
@@ -167,17 +163,55 @@ function rewrite(substitution: string, groups: readonly (string | undefined)[]):
   return out;
 }
 
-function hasByteEscape(pattern: string): boolean {
-  for (let i = 0; i < pattern.length - 1; i++) {
-    if (pattern[i] !== '\\') continue;
-    if (pattern[i + 1] === 'C') return true;
-    if (pattern[i + 1] === 'Q') {
-      const end = pattern.indexOf('\\E', i);
-      if (end < 0) return false;
-      i = end + 1;
+/**
+ * What RE2 takes and re2js does not: `\C` (any byte, which is any character here), and a group name used twice (Envoy's RE2
+ * does not mind). What re2js takes and RE2 with Latin-1 does not: characters beyond a byte.
+ */
+function prepare(pattern: string): Result<string, string> {
+  let out = '';
+  let inClass = false;
+  for (let i = 0; i < pattern.length; i++) {
+    const char = pattern[i]!;
+    if (char === '\\') {
+      const next = pattern[i + 1];
+      if (next === 'Q') {
+        const end = pattern.indexOf('\\E', i);
+        const stop = end < 0 ? pattern.length : end + 2;
+        out += pattern.slice(i, stop);
+        i = stop - 1;
+        continue;
+      }
+      if (next === 'C' && !inClass) {
+        out += '(?s:.)';
+      } else {
+        const wide = /^\\x\{([0-9A-Fa-f]+)\}/.exec(pattern.slice(i, i + 16));
+        if (wide !== null && Number.parseInt(wide[1]!, 16) > 255) return err(`invalid escape sequence: ${wide[0]}`);
+        if (next === 'u' || next === 'E') return err(`invalid escape sequence: \\${next}`);
+        out += char + (next ?? '');
+      }
+      i++;
       continue;
     }
-    i++;
+    if (inClass) {
+      if (char === ']') inClass = false;
+    } else if (char === '[') {
+      inClass = true;
+      // A bracket that comes first is a member: `[]a]`, `[^]a]`.
+      const first = pattern[i + 1] === '^' ? i + 2 : i + 1;
+      if (pattern[first] === ']') {
+        out += pattern.slice(i, first + 1);
+        i = first;
+        continue;
+      }
+    } else if (char === '(') {
+      const name = /^\(\?P?<\w+>/.exec(pattern.slice(i, i + 300));
+      if (name !== null) {
+        out += '(';
+        i += name[0].length - 1;
+        continue;
+      }
+    }
+    out += char;
   }
-  return false;
+  return ok(out);
 }
