@@ -364,7 +364,7 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
       if (this.#readPauses === 0) this.#deliver();
       return;
     }
-    this.#finish(ConnectionEvent.RemoteClose);
+    this.#finish(error?.local === true ? ConnectionEvent.LocalClose : ConnectionEvent.RemoteClose);
   }
 
   /** Bytes, or the peer's end, that no filter could see because reads are paused or about to resume. */

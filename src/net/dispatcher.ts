@@ -70,6 +70,11 @@ export class Dispatcher {
     return new Timer(this.timers, target);
   }
 
+  /** Inside `enter`/`leave`: what is deferred now runs before control goes back to the runtime. */
+  get isInTurn(): boolean {
+    return this.#depth > 0;
+  }
+
   enter(): void {
     if (this.#depth++ === 0) this.nowMs = this.clock.monotonicMs();
   }

@@ -6,6 +6,8 @@ export interface TransportError {
   readonly code: string;
   /** Envoy's text for `%..._TRANSPORT_FAILURE_REASON%`; empty when there is none. */
   readonly message: string;
+  /** True when our own side failed, such as by a local address that cannot be bound (Envoy: local connection failure). */
+  readonly local?: boolean;
 }
 
 /** Receives a transport's events. Every call comes inside a dispatcher turn. */
@@ -94,6 +96,17 @@ export interface ListeningSocket {
 export interface Acceptor {
   /** The acceptor calls `transport.setHandler` before it returns, or closes the transport. */
   onAccept(transport: Transport): void;
+  /** A connection was closed at once because the process has almost no descriptors left. */
+  onOutOfDescriptors?(): void;
+}
+
+/** What an implementation can do besides the plain. Configuration that needs what is missing is refused when it is loaded. */
+export interface SocketFeatures {
+  /** `socketOptions` of both specs, `backlog` above 511, `transparent` and `freebind`. */
+  readonly socketOptions: boolean;
+  readonly reusePort: boolean;
+  /** `originalDestination` */
+  readonly originalDestination: boolean;
 }
 
 /** The runtime's sockets. One instance per thread. */
@@ -102,4 +115,17 @@ export interface SocketRuntime {
   listen(spec: ListenSpec, acceptor: Acceptor): ListeningSocket;
   /** Begins to connect; the handler hears `onOpen`, or `onClosed` with the failure, both always later. */
   connect(spec: ConnectSpec, handler: TransportHandler): Transport;
+  readonly features: SocketFeatures;
+  /** Where iptables took an accepted connection from (SO_ORIGINAL_DST); null when nowhere else. */
+  originalDestination(transport: Transport): Address | null;
+}
+
+/** `SO_KEEPALIVE` and its three numbers as socket options (Envoy: TcpKeepalive). 0 leaves the system's default. */
+export function keepAliveOptions(probes: number, idleSeconds: number, intervalSeconds: number): SocketOption[] {
+  const options: SocketOption[] = [{ level: 1, name: 9, value: 1, state: 'prebind' }];
+  // IPPROTO_TCP: TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL
+  if (probes > 0) options.push({ level: 6, name: 6, value: probes, state: 'prebind' });
+  if (idleSeconds > 0) options.push({ level: 6, name: 4, value: idleSeconds, state: 'prebind' });
+  if (intervalSeconds > 0) options.push({ level: 6, name: 5, value: intervalSeconds, state: 'prebind' });
+  return options;
 }

@@ -1,44 +1,65 @@
-import { type Address, ipAddress, pipeAddress } from '../address.ts';
-import type { Dispatcher } from '../dispatcher.ts';
+import { chmodSync, unlinkSync } from 'node:fs';
+import { type Address, type IpAddress, ipAddress, pipeAddress } from '../address.ts';
+import type { Dispatcher, TurnTask } from '../dispatcher.ts';
+import { errnoText, SocketError } from '../errno.ts';
 import type {
   Acceptor,
   ConnectSpec,
   ListeningSocket,
   ListenSpec,
+  SocketFeatures,
   SocketRuntime,
   Transport,
   TransportError,
   TransportHandler,
   TransportSecurity,
 } from '../transport.ts';
+import { BindError, Posix } from './posix.ts';
 
 type BunSocket = import('bun').Socket<BunTransport>;
+type ConnectOptions = Parameters<typeof Bun.connect<BunTransport>>[0];
+type ListenOptions = Parameters<typeof Bun.listen<BunTransport>>[0];
+
+const NOWHERE = ipAddress('0.0.0.0', 0);
+const NO_PEER_NAME = pipeAddress('');
 
 /** A raw TCP or Unix socket of Bun's native API. */
-class BunTransport implements Transport {
-  readonly #dispatcher: Dispatcher;
+export class BunTransport implements Transport, TurnTask {
+  readonly dispatcher: Dispatcher;
   localAddress: Address;
-  remoteAddress: Address;
-  security: TransportSecurity | null = null;
+  readonly remoteAddress: Address;
+  readonly security: TransportSecurity | null = null;
   socket: BunSocket | null = null;
   handler: TransportHandler | null = null;
-  opened = false;
-  closed = false;
+  /** Handed to Bun as a descriptor whose connect is under way: Bun calls `open` at once, `drain` once it is connected. */
+  byDescriptor = false;
+  /** Connected. Before that, the end of the socket is a failed connect. */
+  opened: boolean;
+  #closed = false;
   #closeRequested = false;
   #paused = false;
+  /** A write came up short: the next `drain` is meant for the handler. Bun sends others besides. */
+  #drainWanted = false;
+  #endedWrites = false;
+  #peerEnded = false;
+  /** Inside a call of ours: Bun then calls `close` back before it returns, the handler is to hear of it later. */
+  isCalling = false;
+  #pendingError: TransportError | null = null;
 
-  constructor(dispatcher: Dispatcher, local: Address, remote: Address) {
-    this.#dispatcher = dispatcher;
+  constructor(dispatcher: Dispatcher, local: Address, remote: Address, opened: boolean) {
+    this.dispatcher = dispatcher;
     this.localAddress = local;
     this.remoteAddress = remote;
+    this.opened = opened;
   }
 
   get fd(): number {
-    return (this.socket as { fd?: number } | null)?.fd ?? -1;
+    const fd = (this.socket as { fd?: number } | null)?.fd;
+    return fd === undefined ? -1 : fd;
   }
 
-  get dispatcher(): Dispatcher {
-    return this.#dispatcher;
+  get closeRequested(): boolean {
+    return this.#closeRequested;
   }
 
   setHandler(handler: TransportHandler): void {
@@ -46,12 +67,20 @@ class BunTransport implements Transport {
   }
 
   write(bytes: Buffer, start: number, end: number): number {
-    if (this.socket === null || this.closed || this.#closeRequested) return -1;
+    if (this.#closed || this.#closeRequested) return -1;
+    if (this.socket === null || !this.opened) {
+      this.#drainWanted = true;
+      return 0;
+    }
+    this.isCalling = true;
     const taken = this.socket.write(bytes, start, end - start);
-    return taken;
+    this.isCalling = false;
+    if (taken < end - start) this.#drainWanted = true;
+    return this.#closed ? -1 : taken;
   }
 
   pause(): void {
+    if (this.#paused) return;
     this.#paused = true;
     this.socket?.pause();
   }
@@ -59,23 +88,32 @@ class BunTransport implements Transport {
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    this.socket?.resume();
+    if (!this.#closed) this.socket?.resume();
   }
 
   endWrites(): void {
+    if (this.#endedWrites || this.#closed || this.#closeRequested) return;
+    this.#endedWrites = true;
+    this.isCalling = true;
     this.socket?.shutdown();
+    this.isCalling = false;
   }
 
+  /** Bun's `end` is close(2): the kernel sends what it took, then FIN, and answers what comes later by RST. */
   close(): void {
-    if (this.#closeRequested) return;
+    if (this.#closeRequested || this.#closed) return;
     this.#closeRequested = true;
+    this.isCalling = true;
     this.socket?.end();
+    this.isCalling = false;
   }
 
   reset(): void {
-    if (this.#closeRequested) return;
+    if (this.#closeRequested || this.#closed) return;
     this.#closeRequested = true;
+    this.isCalling = true;
     this.socket?.terminate();
+    this.isCalling = false;
   }
 
   setNoDelay(on: boolean): void {
@@ -86,28 +124,65 @@ class BunTransport implements Transport {
     this.socket?.setKeepAlive(on, idleSeconds * 1000);
   }
 
-  get closeRequested(): boolean {
-    return this.#closeRequested;
+  // --- events of the socket, inside a turn ---
+
+  onSocketOpen(local: Address | null): void {
+    if (this.opened || this.#closed || this.#closeRequested) return;
+    this.opened = true;
+    if (local !== null) this.localAddress = local;
+    this.handler?.onOpen();
   }
 
-  finish(error: TransportError | null): void {
-    if (this.closed) return;
-    this.closed = true;
-    this.handler?.onClosed(error);
+  onSocketDrain(): void {
+    if (!this.#drainWanted || this.#closeRequested) return;
+    this.#drainWanted = false;
+    this.handler?.onDrain();
+  }
+
+  onSocketEnd(): void {
+    if (this.#peerEnded || this.#closeRequested) return;
+    this.#peerEnded = true;
+    this.handler?.onPeerEnd();
+  }
+
+  onSocketClosed(error: TransportError | null): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.isCalling) {
+      this.#pendingError = error;
+      this.dispatcher.defer(this);
+      return;
+    }
+    this.#finish(error);
+  }
+
+  /** The connect could not even begin: the handler is to hear of it later. */
+  failLater(error: TransportError): void {
+    this.#closed = true;
+    this.#pendingError = error;
+    this.dispatcher.defer(this);
+  }
+
+  onTurnEnd(): void {
+    this.#finish(this.#pendingError);
+  }
+
+  #finish(error: TransportError | null): void {
+    if (this.#closeRequested) {
+      error = null;
+    } else if (error === null) {
+      // Once we have sent FIN, Bun reports the peer's as `close` alone.
+      this.onSocketEnd();
+    }
+    this.socket = null;
+    const handler = this.handler;
+    this.handler = null;
+    handler?.onClosed(error);
   }
 }
 
-function transportError(error: unknown): TransportError {
-  const code = (error as { code?: string }).code ?? 'EIO';
-  return { code, message: '' };
-}
-
-function addressesOf(socket: BunSocket, unixPath: string | null): { local: Address; remote: Address } {
-  if (unixPath !== null) return { local: pipeAddress(unixPath), remote: pipeAddress('') };
-  return {
-    local: ipAddress(plainIp(socket.localAddress), socket.localPort),
-    remote: ipAddress(plainIp(socket.remoteAddress), socket.remotePort),
-  };
+function errorCode(error: unknown): string {
+  return (error as { code?: string }).code ?? 'EIO';
 }
 
 /** Dual-stack sockets report IPv4 peers as mapped IPv6. */
@@ -115,49 +190,75 @@ function plainIp(ip: string): string {
   return ip.startsWith('::ffff:') && ip.includes('.') ? ip.slice(7) : ip;
 }
 
-const NOWHERE = ipAddress('0.0.0.0', 0);
+function localOf(socket: BunSocket): IpAddress {
+  return ipAddress(plainIp(socket.localAddress), socket.localPort);
+}
 
-/** One handler object serves every socket: Bun keeps per-socket state in `socket.data`. */
-function socketHandlers(dispatcher: Dispatcher, acceptor: Acceptor | null, unixPath: string | null) {
-  function turn(action: () => void): void {
-    dispatcher.enter();
-    try {
-      action();
-    } catch (error) {
-      dispatcher.onBug(error);
-    } finally {
-      dispatcher.leave();
-    }
+/** What the sockets of one listener have in common; `null` in its place for outgoing ones. */
+class AcceptFacts {
+  readonly acceptor: Acceptor;
+  /** The local address that every accepted socket has; null when it differs from one to the next (wildcards, TPROXY). */
+  readonly fixedLocal: Address | null;
+  readonly isPipe: boolean;
+  readonly maxFd: number;
+
+  constructor(acceptor: Acceptor, fixedLocal: Address | null, isPipe: boolean, maxFd: number) {
+    this.acceptor = acceptor;
+    this.fixedLocal = fixedLocal;
+    this.isPipe = isPipe;
+    this.maxFd = maxFd;
   }
+}
+
+/**
+ * The native callbacks of one listener's sockets, or of all outgoing ones. Bun keeps the transport in `socket.data`.
+ * Written out without closures: these run for every event.
+ */
+function socketHandlers(dispatcher: Dispatcher, facts: AcceptFacts | null) {
+  function accept(socket: BunSocket, accepting: AcceptFacts): void {
+    if ((socket as unknown as { fd: number }).fd >= accepting.maxFd) {
+      socket.terminate();
+      accepting.acceptor.onOutOfDescriptors?.();
+      return;
+    }
+    const remote = accepting.isPipe ? NO_PEER_NAME : ipAddress(plainIp(socket.remoteAddress), socket.remotePort);
+    const transport = new BunTransport(dispatcher, accepting.fixedLocal ?? localOf(socket), remote, true);
+    transport.socket = socket;
+    socket.data = transport;
+    accepting.acceptor.onAccept(transport);
+  }
+
+  /** An outgoing socket is connected once its peer has a name. */
+  function connected(transport: BunTransport, socket: BunSocket): boolean {
+    if (transport.opened) return true;
+    if (transport.remoteAddress.kind !== 'ip') transport.onSocketOpen(null);
+    else if (socket.remotePort > 0) transport.onSocketOpen(localOf(socket));
+    return transport.opened;
+  }
+
   return {
     open(socket: BunSocket): void {
-      turn(() => {
-        socket.setNoDelay(true);
-        if (acceptor !== null) {
-          const { local, remote } = addressesOf(socket, unixPath);
-          const transport = new BunTransport(dispatcher, local, remote);
+      dispatcher.enter();
+      try {
+        if (facts !== null) {
+          accept(socket, facts);
+        } else {
+          const transport = socket.data;
           transport.socket = socket;
-          transport.opened = true;
-          socket.data = transport;
-          acceptor.onAccept(transport);
-          return;
+          if (transport.closeRequested) socket.terminate();
+          else if (!transport.byDescriptor) connected(transport, socket);
         }
-        const transport = socket.data;
-        transport.socket = socket;
-        transport.opened = true;
-        if (transport.closeRequested) {
-          socket.terminate();
-          return;
-        }
-        if (unixPath === null) transport.localAddress = addressesOf(socket, null).local;
-        transport.handler?.onOpen();
-      });
+      } catch (error) {
+        dispatcher.onBug(error);
+      } finally {
+        dispatcher.leave();
+      }
     },
     data(socket: BunSocket, bytes: Buffer): void {
       const transport = socket.data;
       dispatcher.enter();
       try {
-        transport.handler?.onBytes(bytes);
+        if (connected(transport, socket) && !transport.closeRequested) transport.handler?.onBytes(bytes);
       } catch (error) {
         dispatcher.onBug(error);
       } finally {
@@ -165,83 +266,215 @@ function socketHandlers(dispatcher: Dispatcher, acceptor: Acceptor | null, unixP
       }
     },
     drain(socket: BunSocket): void {
-      turn(() => socket.data?.handler?.onDrain());
+      const transport = socket.data as BunTransport | undefined;
+      if (transport === undefined) return;
+      dispatcher.enter();
+      try {
+        if (connected(transport, socket)) transport.onSocketDrain();
+      } catch (error) {
+        dispatcher.onBug(error);
+      } finally {
+        dispatcher.leave();
+      }
     },
     end(socket: BunSocket): void {
-      turn(() => socket.data?.handler?.onPeerEnd());
+      const transport = socket.data as BunTransport | undefined;
+      if (transport === undefined) return;
+      dispatcher.enter();
+      try {
+        if (connected(transport, socket)) transport.onSocketEnd();
+      } catch (error) {
+        dispatcher.onBug(error);
+      } finally {
+        dispatcher.leave();
+      }
     },
     close(socket: BunSocket, error?: Error): void {
-      turn(() => socket.data?.finish(error === undefined || error === null ? null : transportError(error)));
+      const transport = socket.data as BunTransport | undefined;
+      if (transport === undefined) return;
+      if (transport.isCalling) {
+        // Not a turn of its own: the caller's goes on.
+        transport.onSocketClosed(error == null ? null : closeError(transport, error));
+        return;
+      }
+      dispatcher.enter();
+      try {
+        transport.onSocketClosed(error === undefined || error === null ? null : closeError(transport, error));
+      } catch (bug) {
+        dispatcher.onBug(bug);
+      } finally {
+        dispatcher.leave();
+      }
     },
     error(socket: BunSocket, error: Error): void {
-      turn(() => {
-        dispatcher.onBug(error);
-        socket.terminate();
-      });
+      // Only a throwing handler leads here: an `onBug` that rethrows. The socket is of no more use.
+      socket.terminate();
+      throw error;
     },
     connectError(socket: BunSocket, error: Error): void {
-      turn(() => socket.data?.finish(transportError(error)));
+      const transport = socket.data as BunTransport | undefined;
+      if (transport === undefined) return;
+      if (transport.isCalling) {
+        // Not a turn of its own: the caller's goes on.
+        transport.onSocketClosed(error == null ? null : closeError(transport, error));
+        return;
+      }
+      dispatcher.enter();
+      try {
+        transport.onSocketClosed(closeError(transport, error));
+      } catch (bug) {
+        dispatcher.onBug(bug);
+      } finally {
+        dispatcher.leave();
+      }
     },
   };
 }
 
-/** Sockets by Bun's native API (`Bun.listen`, `Bun.connect`). */
-export class BunRuntime implements SocketRuntime {
-  readonly #dispatcher: Dispatcher;
-  readonly #clientHandlers;
+function closeError(transport: BunTransport, error: unknown): TransportError {
+  const code = errorCode(error);
+  return { code, message: transport.opened ? '' : `delayed connect error: ${errnoText(code)}` };
+}
 
-  constructor(dispatcher: Dispatcher) {
+/** Descriptors kept back from accepted connections, so that upstream connects, files and accept itself go on working. */
+function reservedDescriptors(limit: number): number {
+  return Math.min(Math.max(Math.floor(limit / 8), 4), 128);
+}
+
+/**
+ * Sockets by Bun's native API. On Linux they are made, bound and connected by the system's own calls and then handed to Bun,
+ * because Bun offers no socket options, no backlog and no errno of a failed connect; elsewhere `Bun.listen` and `Bun.connect`
+ * do it all, and `features` says what is then missing.
+ */
+export class BunRuntime implements SocketRuntime {
+  readonly features: SocketFeatures;
+  readonly #dispatcher: Dispatcher;
+  readonly #posix: Posix | null;
+  readonly #clientHandlers;
+  readonly #descriptorLimit: number;
+  readonly #reserved: number;
+
+  /** @param portable true: do without the system's own calls, as on systems where they are not known (tests) */
+  constructor(dispatcher: Dispatcher, portable = false) {
     this.#dispatcher = dispatcher;
-    this.#clientHandlers = socketHandlers(dispatcher, null, null);
+    this.#posix = portable ? null : Posix.open();
+    const direct = this.#posix !== null;
+    this.features = { socketOptions: direct, reusePort: true, originalDestination: direct };
+    this.#descriptorLimit = this.#posix?.descriptorLimit() ?? Number.POSITIVE_INFINITY;
+    this.#reserved = direct ? reservedDescriptors(this.#descriptorLimit) : 0;
+    this.#clientHandlers = socketHandlers(dispatcher, null);
   }
 
   listen(spec: ListenSpec, acceptor: Acceptor): ListeningSocket {
     const address = spec.address;
-    if (address.kind === 'pipe') {
-      const listener = Bun.listen<BunTransport>({
-        unix: address.path.startsWith('@') ? `\0${address.path.slice(1)}` : address.path,
-        allowHalfOpen: true,
-        socket: socketHandlers(this.#dispatcher, acceptor, address.path),
-      });
-      return { address, close: () => listener.stop(false) };
+    if (address.kind === 'internal') throw new SocketError('EAFNOSUPPORT', 'internal addresses have no socket');
+    const posix = this.#posix;
+    if (posix === null) refuseOptions(spec);
+    if (address.kind === 'pipe' && !address.path.startsWith('@')) {
+      try {
+        // As Envoy: whatever is left there from an earlier run gives way.
+        unlinkSync(address.path);
+      } catch {
+        // There is none: the usual case.
+      }
     }
-    if (address.kind !== 'ip') throw new Error('internal addresses have no socket');
-    const listener = Bun.listen<BunTransport>({
-      hostname: address.ip,
-      port: address.port,
-      reusePort: spec.reusePort,
-      ipv6Only: spec.ipv6Only,
-      allowHalfOpen: true,
-      socket: socketHandlers(this.#dispatcher, acceptor, null),
-    } as import('bun').TCPSocketListenOptions<BunTransport>);
-    return {
-      address: ipAddress(address.ip, listener.port),
-      close: () => listener.stop(false),
-    };
+    const isWild = address.kind === 'ip' && (address.ip === '0.0.0.0' || address.ip === '::');
+    const fd = posix === null ? -1 : posix.listen(spec);
+    let real: Address = address;
+    if (fd >= 0 && address.kind === 'ip' && address.port === 0) {
+      real = ipAddress(address.ip, posix!.localIp(fd)?.port ?? 0);
+    }
+    // Without the system's calls a port of 0 is known only after listening: each socket is asked then.
+    const isFixed = address.kind === 'pipe' || (fd >= 0 && !isWild && !spec.transparent);
+    const maxFd = this.#descriptorLimit - this.#reserved;
+    const facts = new AcceptFacts(acceptor, isFixed ? real : null, address.kind === 'pipe', maxFd);
+    const socket = socketHandlers(this.#dispatcher, facts);
+    let listener: { port?: number; stop(closeActive?: boolean): void };
+    try {
+      listener = Bun.listen<BunTransport>({
+        ...(fd >= 0 ? { fd } : nativeTarget(address)),
+        reusePort: spec.reusePort,
+        ipv6Only: spec.ipv6Only,
+        allowHalfOpen: true,
+        socket,
+      } as unknown as ListenOptions);
+    } catch (error) {
+      if (fd >= 0) posix!.closeFd(fd);
+      throw new SocketError(errorCode(error), `cannot bind '${address.text}': ${errnoText(errorCode(error))}`);
+    }
+    if (fd < 0 && address.kind === 'ip') real = ipAddress(address.ip, listener.port ?? 0);
+    if (address.kind === 'pipe' && address.mode !== 0 && !address.path.startsWith('@')) {
+      chmodSync(address.path, address.mode);
+    }
+    return { address: real, close: () => listener.stop(false) };
   }
 
   connect(spec: ConnectSpec, handler: TransportHandler): Transport {
     const address = spec.address;
-    if (address.kind === 'internal') throw new Error('internal addresses have no socket');
-    const transport = new BunTransport(this.#dispatcher, NOWHERE, address);
+    const transport = new BunTransport(this.#dispatcher, NOWHERE, address, false);
     transport.handler = handler;
-    const target =
-      address.kind === 'pipe'
-        ? { unix: address.path.startsWith('@') ? `\0${address.path.slice(1)}` : address.path }
-        : { hostname: address.ip, port: address.port };
-    Bun.connect<BunTransport>({
-      ...target,
-      data: transport,
-      allowHalfOpen: true,
-      socket: this.#clientHandlers,
-    } as Parameters<typeof Bun.connect<BunTransport>>[0]).catch((error: unknown) => {
+    let target: object;
+    if (this.#posix !== null) {
+      try {
+        const fd = this.#posix.connect(address, spec.bindAddress, spec.socketOptions);
+        if (fd >= this.#descriptorLimit - this.#reserved / 2) {
+          this.#posix.closeFd(fd);
+          throw new SocketError('EMFILE', `socket creation failure: ${errnoText('EMFILE')}`);
+        }
+        transport.byDescriptor = true;
+        target = { fd };
+      } catch (error) {
+        if (!(error instanceof SocketError)) throw error;
+        const local = error instanceof BindError || error.code === 'EMFILE';
+        transport.failLater({ code: error.code, message: error.message, local });
+        return transport;
+      }
+    } else {
+      const { bindAddress } = spec;
+      if (spec.socketOptions.length > 0 || address.kind === 'internal') {
+        transport.failLater({ code: 'ENOTSUP', message: 'not supported by this runtime', local: true });
+        return transport;
+      }
+      target = nativeTarget(address);
+      if (bindAddress !== null && bindAddress.kind === 'ip') {
+        target = { ...target, localAddress: bindAddress.ip, localPort: bindAddress.port };
+      }
+    }
+    const options = { ...target, data: transport, allowHalfOpen: true, socket: this.#clientHandlers };
+    // The handlers hear of everything, failures included; this only keeps the promise from being unhandled.
+    transport.isCalling = true;
+    Bun.connect<BunTransport>(options as unknown as ConnectOptions).catch((error: unknown) => {
       this.#dispatcher.enter();
       try {
-        transport.finish(transportError(error));
+        transport.onSocketClosed(closeError(transport, error));
       } finally {
         this.#dispatcher.leave();
       }
     });
+    transport.isCalling = false;
     return transport;
+  }
+
+  originalDestination(transport: Transport): Address | null {
+    const remote = transport.remoteAddress;
+    if (this.#posix === null || remote.kind !== 'ip') return null;
+    return this.#posix.originalDestination(transport.fd, remote.version);
+  }
+}
+
+function nativeTarget(address: Address): object {
+  if (address.kind === 'pipe') {
+    return { unix: address.path.startsWith('@') ? `\0${address.path.slice(1)}` : address.path };
+  }
+  return address.kind === 'ip' ? { hostname: address.ip, port: address.port } : {};
+}
+
+function refuseOptions(spec: ListenSpec): void {
+  const missing: string[] = [];
+  if (spec.socketOptions.length > 0) missing.push('socket options');
+  if (spec.transparent) missing.push('transparent');
+  if (spec.freebind) missing.push('freebind');
+  if (missing.length > 0) {
+    throw new SocketError('ENOTSUP', `not supported on this system by this runtime: ${missing.join(', ')}`);
   }
 }
