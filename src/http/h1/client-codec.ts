@@ -11,6 +11,7 @@ import {
 } from '../codec.ts';
 import { HeaderMap, type RequestHeaders, ResponseHeaders } from '../header-map.ts';
 import { type Http1CodecStats, type Http1Options, UnderscoreAction } from './http1-options.ts';
+import { SINGLE_IN_RESPONSE } from './known-names.ts';
 import { equalsIgnoreCase, MessageParser, ParserState } from './message-parser.ts';
 import { FieldFacts, hasToken, isUpgrade, MessageWriter } from './message-writer.ts';
 import { splitFirstLine, versionIsValid } from './request-target.ts';
@@ -67,9 +68,9 @@ export class Http1ClientStream extends MessageWriter implements RequestEncoder {
     if ((facts & FieldFacts.ContentLength) === 0 && !connect) {
       if (end) {
         if (!bodiless(method)) head += this.own('content-length', '0');
-      } else {
+      } else if (!this.upgradeRequest) {
         head += this.own('transfer-encoding', 'chunked');
-        this.chunking = !this.upgradeRequest;
+        this.chunking = true;
       }
     }
     this.writeHead(`${head}\r\n`);
@@ -238,6 +239,14 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
     return true;
   }
 
+  protected get single(): Uint8Array {
+    return SINGLE_IN_RESPONSE;
+  }
+
+  protected get skipsBlankLines(): boolean {
+    return false;
+  }
+
   protected get rejectsUnderscores(): boolean {
     return this.options.headersWithUnderscores === UnderscoreAction.RejectRequest;
   }
@@ -296,7 +305,8 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
   protected firstLine(line: string): ProtocolError | null {
     const [version, code, reason] = splitFirstLine(line);
     if (code === '') return this.fail('http1.codec_error', 0, 'FAILED_TO_FIND_WS_AFTER_RESPONSE_VERSION');
-    if (!/^\d{1,9}$/.test(code)) return this.fail('http1.codec_error', 0, 'FAILED_CONVERTING_STATUS_CODE_TO_INT');
+    // A plus sign is allowed, and more or fewer digits than three: so is it in Envoy.
+    if (!/^\+?\d{1,9}$/.test(code)) return this.fail('http1.codec_error', 0, 'FAILED_CONVERTING_STATUS_CODE_TO_INT');
     if (!versionIsValid(version)) return this.fail('http1.codec_error', 0, 'HPE_INVALID_VERSION');
     if (version !== 'HTTP/1.1') this.protocol = Protocol.Http10;
     this.#status = Number(code);
@@ -314,7 +324,7 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
     stream.protocol = this.protocol;
     stream.meter.headerBytesReceived += this.headerBytes;
     stream.meter.decompressedHeaderBytesReceived += this.headerBytes;
-    let raw = stream.upgradeRequest && this.hasUpgrade && isUpgrade(headers) && status === 101;
+    let raw = stream.upgradeRequest && this.hasUpgrade && isUpgrade(headers);
     if (status >= 200 && status < 300 && stream.connectRequest) raw = true;
     const coding = this.transferEncoding;
     if (coding !== null) {

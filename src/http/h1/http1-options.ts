@@ -62,7 +62,10 @@ export interface Http1Options {
   /** Envoy: 100. */
   readonly maxHeadersCount: number;
   readonly headersWithUnderscores: UnderscoreAction;
-  /** An absolute-form `https` target on a connection without TLS is answered by 403 (HCM `scheme_header_transformation` apart). */
+  /**
+   * An absolute-form `https` target on a connection without TLS is answered by 403. Envoy does so at the edge only: when the
+   * connection manager has `use_remote_address` and no trusted hops.
+   */
   readonly validateScheme: boolean;
 }
 
@@ -82,7 +85,7 @@ export function http1Options(changes: Partial<Http1Options> = {}): Http1Options 
     maxHeadersBytes: 60 * 1024,
     maxHeadersCount: 100,
     headersWithUnderscores: UnderscoreAction.Allow,
-    validateScheme: true,
+    validateScheme: false,
     ...changes,
   };
 }

@@ -1,7 +1,4 @@
-/**
- * Header names that need no string made: they are found by a hash of their bytes. The first ones are those that the codec
- * itself looks at; their index is their id.
- */
+/** Ids of the names that the codec itself looks at. */
 export const NameId = {
   Host: 0,
   ContentLength: 1,
@@ -10,37 +7,26 @@ export const NameId = {
   Upgrade: 4,
 } as const;
 
-/**
- * Names of which Envoy keeps one entry per message: a further one is appended to the first with a comma (its O(1) headers).
- * NameId's come first.
- */
-const SINGLE = [
-  'host',
-  'content-length',
-  'transfer-encoding',
-  'connection',
-  'upgrade',
-  'content-type',
-  'user-agent',
-  'te',
-  'expect',
-  'via',
-  'date',
-  'server',
-  'location',
-  'keep-alive',
-  'proxy-connection',
-  'grpc-status',
-  'grpc-message',
-  'grpc-timeout',
-  'x-request-id',
-  'x-forwarded-for',
-  'x-forwarded-proto',
-  'x-forwarded-host',
-  'x-forwarded-port',
-  'x-forwarded-client-cert',
-  'x-client-trace-id',
-] as const;
+/** Names of which Envoy keeps one entry per request: a further one is appended to the first with a comma (its O(1) headers). */
+const SINGLE_IN_REQUESTS =
+  'host content-length transfer-encoding connection upgrade accept accept-encoding access-control-request-headers ' +
+  'access-control-request-method access-control-request-private-network authorization cache-control cdn-loop ' +
+  'content-encoding content-type expect grpc-accept-encoding grpc-timeout if-match if-modified-since if-none-match if-range ' +
+  'if-unmodified-since keep-alive origin pragma proxy-connection proxy-status referer te user-agent via x-client-trace-id ' +
+  'x-envoy-attempt-count x-envoy-decorator-operation x-envoy-downstream-service-cluster x-envoy-downstream-service-node ' +
+  'x-envoy-expected-rq-timeout-ms x-envoy-external-address x-envoy-force-trace x-envoy-internal x-envoy-ip-tags ' +
+  'x-envoy-is-timeout-retry x-envoy-max-retries x-envoy-original-host x-envoy-original-path x-envoy-retry-on ' +
+  'x-envoy-upstream-rq-timeout-ms x-forwarded-client-cert x-forwarded-for x-forwarded-host x-forwarded-port ' +
+  'x-forwarded-proto x-request-id';
+/** The same for responses. */
+const SINGLE_IN_RESPONSES =
+  'content-length transfer-encoding connection upgrade access-control-allow-credentials access-control-allow-headers ' +
+  'access-control-allow-methods access-control-allow-origin access-control-allow-private-network ' +
+  'access-control-expose-headers access-control-max-age age cache-control content-encoding content-type date etag expires ' +
+  'grpc-message grpc-status keep-alive last-modified location proxy-connection proxy-status server vary via ' +
+  'x-envoy-attempt-count x-envoy-decorator-operation x-envoy-degraded x-envoy-immediate-health-check-fail ' +
+  'x-envoy-ratelimited x-envoy-upstream-canary x-envoy-upstream-healthchecked-cluster x-envoy-upstream-service-time ' +
+  'x-request-id';
 
 /** Others that are common enough to be kept as strings already made. */
 const REPEATED = [
@@ -141,10 +127,16 @@ const REPEATED = [
   'x-xss-protection',
 ] as const;
 
-/** Index: id. */
-export const KNOWN_NAMES: readonly string[] = [...SINGLE, ...REPEATED];
-/** Ids below this are Envoy's one-entry headers. */
-export const SINGLE_NAMES = SINGLE.length;
+/** Index: id. The names of `NameId` come first, in its order. */
+export const KNOWN_NAMES: readonly string[] = [
+  ...new Set([...SINGLE_IN_REQUESTS.split(' '), ...SINGLE_IN_RESPONSES.split(' '), ...REPEATED]),
+];
+/** By id: 1 when requests have one entry of it. */
+export const SINGLE_IN_REQUEST = new Uint8Array(KNOWN_NAMES.length);
+/** By id: 1 when responses have one entry of it. */
+export const SINGLE_IN_RESPONSE = new Uint8Array(KNOWN_NAMES.length);
+for (const name of SINGLE_IN_REQUESTS.split(' ')) SINGLE_IN_REQUEST[KNOWN_NAMES.indexOf(name)] = 1;
+for (const name of SINGLE_IN_RESPONSES.split(' ')) SINGLE_IN_RESPONSE[KNOWN_NAMES.indexOf(name)] = 1;
 
 /** Bits of CLASS. */
 export const TOKEN = 1;

@@ -2,7 +2,7 @@ import { ByteBuffer } from '../../base/byte-buffer.ts';
 import type { ProtocolError } from '../codec.ts';
 import type { HeaderMap } from '../header-map.ts';
 import { type Http1CodecStats, type Http1Options, UnderscoreAction } from './http1-options.ts';
-import { CLASS, FORBIDDEN, KNOWN_NAMES, knownName, LOWER, NameId, SINGLE_NAMES, TOKEN } from './known-names.ts';
+import { CLASS, FORBIDDEN, KNOWN_NAMES, knownName, LOWER, NameId, TOKEN } from './known-names.ts';
 
 /** Where the parser stands in the message. */
 export const ParserState = {
@@ -36,7 +36,8 @@ const BAD_LENGTH = -2;
 const HEAD_END = Buffer.from('\r\n\r\n');
 const CR = 13;
 const LF = 10;
-const TWO_TO_64 = 2 ** 64;
+/** 2^64 - 1: what Envoy's counter holds. */
+const MAX_LENGTH = '18446744073709551615';
 
 /**
  * Framing of HTTP/1 messages in both directions, with the tolerance and the strictness of Envoy's BalsaParser, quirks included:
@@ -73,6 +74,8 @@ export abstract class MessageParser {
   /** Bytes left of a fixed body or of the present chunk. */
   #remaining = 0;
   #sawChunkDigit = false;
+  /** Digits of the chunk size without leading zeros. */
+  #chunkDigits = 0;
   /** Line-end bytes seen last, as quiche's framer keeps them. */
   #lineEnds = 0;
   #previousCr = false;
@@ -113,6 +116,9 @@ export abstract class MessageParser {
   /** Bodies of this kind of message may be told to have none although their framing says so (HEAD, 204, ...). */
   protected abstract readonly bodyForbidden: boolean;
 
+  /** Blank lines in front of a message are passed over (requests: RFC 9112 section 2.2). */
+  protected abstract readonly skipsBlankLines: boolean;
+
   /** HTTP/0.9: the message is its first line. */
   protected headOnly = false;
 
@@ -125,6 +131,7 @@ export abstract class MessageParser {
   protected beginBody(untilClose: boolean): boolean {
     if (this.chunked) {
       this.#sawChunkDigit = false;
+      this.#chunkDigits = 0;
       this.#remaining = 0;
       this.state = ParserState.ChunkSize;
       return true;
@@ -149,7 +156,12 @@ export abstract class MessageParser {
       switch (this.state) {
         case ParserState.Start: {
           const slice = input.firstSlice()!;
-          error = this.onMessageBegin(slice.bytes[slice.start]!);
+          const first = slice.bytes[slice.start]!;
+          if ((first === CR || first === LF) && this.skipsBlankLines) {
+            input.drain(1);
+            break;
+          }
+          error = this.onMessageBegin(first);
           if (error !== null) return error;
           this.state = ParserState.Head;
           this.#startHolding();
@@ -253,13 +265,13 @@ export abstract class MessageParser {
           const digit = hexDigit(c);
           if (digit >= 0) {
             this.#sawChunkDigit = true;
-            // Sizes beyond 2^53 are not exact; such a chunk never ends anyway. 2^64 and more is an error, as in Envoy.
-            const size = this.#remaining * 16 + digit;
-            if (size >= TWO_TO_64) {
+            // 2^64 and more is an error, as in Envoy. Sizes beyond 2^53 are not exact: such a chunk never ends anyway.
+            if (this.#chunkDigits > 0 || digit > 0) this.#chunkDigits++;
+            if (this.#chunkDigits > 16) {
               error = 'CHUNK_LENGTH_OVERFLOW';
               break scan;
             }
-            this.#remaining = size;
+            this.#remaining = this.#remaining * 16 + digit;
             at++;
             break;
           }
@@ -273,13 +285,15 @@ export abstract class MessageParser {
         }
         case ParserState.ChunkExtension:
           at++;
-          if (this.#previousCr && c !== LF) {
+          // The line ends by CR LF; neither may stand alone.
+          if (this.#previousCr !== (c === LF)) {
             error = 'INVALID_CHUNK_EXTENSION';
             break scan;
           }
           this.#previousCr = c === CR;
           if (c === LF) {
             this.#sawChunkDigit = false;
+            this.#chunkDigits = 0;
             if (this.#remaining > 0) {
               state = ParserState.ChunkData;
               break scan;
@@ -408,10 +422,12 @@ export abstract class MessageParser {
 
   /** Enters one field, joining those of which Envoy keeps a single entry. */
   #add(headers: HeaderMap, id: number, name: string, wireName: string | null, value: string): void {
-    if (id >= 0 && id < SINGLE_NAMES) {
-      const bit = 1 << id;
-      const again = (this.#seen & bit) !== 0;
-      this.#seen |= bit;
+    if (id >= 0 && this.single[id] === 1) {
+      // A set of bits of names seen says cheaply that there is surely none yet.
+      const bit = 1 << (id & 31);
+      let again = false;
+      if ((this.#seen & bit) === 0) this.#seen |= bit;
+      else again = id === NameId.Host ? this.host !== null : headers.has(name);
       switch (id) {
         case NameId.Host:
           if (again) this.host = joined(this.host!, value);
@@ -443,6 +459,8 @@ export abstract class MessageParser {
     if (wireName !== null) headers.wireNames!.push(wireName);
   }
 
+  /** By name id: 1 when a message has one entry of it, to which further ones are joined. */
+  protected abstract readonly single: Uint8Array;
   /** Responses may hold a `host` like any other header. */
   protected abstract readonly hostInList: boolean;
 
@@ -508,7 +526,6 @@ export abstract class MessageParser {
     while (at < limit) {
       const c = bytes[at++]!;
       if (c !== LF) {
-        // Custom methods allow blank lines in front of a message (quiche skips them).
         this.#lineLength++;
         this.#previousCr = c === CR;
         continue;
@@ -651,7 +668,8 @@ function parseLength(text: string): number {
     if (digit < 0 || digit > 9) return BAD_LENGTH;
     value = value * 10 + digit;
   }
-  return value >= TWO_TO_64 ? BAD_LENGTH : value;
+  if (size >= 20 && exceedsMaxLength(text)) return BAD_LENGTH;
+  return value;
 }
 
 /** ASCII only; `lower` is lower case. */
@@ -685,4 +703,11 @@ function cleanValue(text: string, start: number, end: number): string {
     if (c !== CR && c !== LF) out += value[i]!;
   }
   return out;
+}
+
+function exceedsMaxLength(digits: string): boolean {
+  let start = 0;
+  while (start < digits.length && digits.charCodeAt(start) === 48) start++;
+  const significant = digits.length - start;
+  return significant > 20 || (significant === 20 && digits.substring(start) > MAX_LENGTH);
 }

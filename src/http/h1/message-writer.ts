@@ -115,7 +115,7 @@ export abstract class MessageWriter implements CodecStream {
   }
 
   /** `head` with all entries of `headers` behind it. Learns `facts`. */
-  protected fields(head: string, headers: HeaderMap): string {
+  protected fields(head: string, headers: HeaderMap, trailers = false): string {
     const list = headers.list;
     const size = list.length;
     let facts = 0;
@@ -130,7 +130,8 @@ export abstract class MessageWriter implements CodecStream {
           break;
         case 'transfer-encoding':
           // The framing is ours: a coding that came from the other side never goes on.
-          continue;
+          if (!trailers) continue;
+          break;
         case 'connection':
           facts |= FieldFacts.Connection;
           if (hasToken(value, 'close')) facts |= FieldFacts.ConnectionClose;
@@ -192,7 +193,7 @@ export abstract class MessageWriter implements CodecStream {
     if (this.ended) return;
     if (this.chunking) {
       let text = '0\r\n';
-      if (this.trailersEnabled) text = this.fields(text, trailers);
+      if (this.trailersEnabled) text = this.fields(text, trailers, true);
       text += '\r\n';
       this.sink.output.appendLatin1(text);
       this.meter.wireBytesSent += text.length;

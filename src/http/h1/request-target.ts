@@ -3,14 +3,10 @@ import { LOWER } from './known-names.ts';
 const METHODS: ReadonlySet<string> = new Set(
   (
     'ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE MSEARCH NOTIFY OPTIONS ' +
-    'PATCH POST PROPFIND PROPPATCH PURGE PUT REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE'
+    'PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE'
   ).split(' '),
 );
 const TOKEN_CHARACTERS = /^[!#$%&'*+\-.0-9A-Z^_`a-z|~]+$/;
-
-/** First letters of the methods that Envoy takes: it refuses a request by its first byte. */
-export const METHOD_START = new Uint8Array(256);
-for (const c of 'ABCDGHLMNOPRSTU') METHOD_START[c.charCodeAt(0)] = 1;
 
 /** Envoy takes a fixed list of methods unless `allow_custom_methods` is set. */
 export function methodIsValid(method: string, custom: boolean): boolean {
@@ -20,7 +16,8 @@ export function methodIsValid(method: string, custom: boolean): boolean {
 function isPathText(text: string, from: number): boolean {
   for (let i = from; i < text.length; i++) {
     const c = text.charCodeAt(i);
-    if (c !== 9 && c !== 12 && (c < 33 || c > 126)) return false;
+    // DEL is refused later, with the other controls, by another code.
+    if (c !== 9 && c !== 12 && (c < 33 || c > 127)) return false;
   }
   return true;
 }
@@ -122,8 +119,11 @@ export function parseAbsoluteTarget(target: string, connect: boolean): TargetPar
     end++;
   }
   let host = target.substring(at, end);
-  const user = host.lastIndexOf('@');
-  if (user >= 0) host = host.substring(user + 1);
+  const user = host.indexOf('@');
+  if (user >= 0) {
+    if (connect) return null;
+    host = host.substring(user + 1);
+  }
   if (!hostAndPortIsValid(host, connect)) return null;
   const rest = target.substring(end);
   if (connect) return rest === '' ? { scheme, host, path: '' } : null;
@@ -141,6 +141,10 @@ function hostAndPortIsValid(host: string, portNeeded: boolean): boolean {
     portAt = host.indexOf(':');
     if (portAt < 0) portAt = host.length;
     if (portAt === 0) return false;
+    for (let i = 0; i < portAt; i++) {
+      const c = host.charCodeAt(i);
+      if (!isAlpha(c) && !isDigit(c) && c !== 45 && c !== 46) return false;
+    }
   }
   if (portAt === host.length) return !portNeeded;
   const port = host.substring(portAt + 1);

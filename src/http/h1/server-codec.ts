@@ -10,19 +10,22 @@ import {
   type ServerCodecEvents,
 } from '../codec.ts';
 import { HeaderMap, RequestHeaders, type ResponseHeaders } from '../header-map.ts';
+import { removeConnectionTokens, sanitizeConnection } from './connection-header.ts';
 import { type Http1CodecStats, type Http1Options, UnderscoreAction } from './http1-options.ts';
+import { SINGLE_IN_REQUEST } from './known-names.ts';
 import { equalsIgnoreCase, MessageParser, ParserState } from './message-parser.ts';
 import { FieldFacts, isUpgrade, MessageWriter } from './message-writer.ts';
 import { statusLine } from './reason-phrases.ts';
 import {
   authorityIsValid,
-  METHOD_START,
   methodIsValid,
   parseAbsoluteTarget,
   splitFirstLine,
   targetIsValid,
   versionIsValid,
 } from './request-target.ts';
+
+const h2cTokens: ReadonlySet<string> = new Set(['upgrade', 'http2-settings']);
 
 /** One request with its response: the encoder and the stream are the same object. */
 export class Http1ServerStream extends MessageWriter implements ResponseEncoder {
@@ -243,6 +246,14 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
     return false;
   }
 
+  protected get single(): Uint8Array {
+    return SINGLE_IN_REQUEST;
+  }
+
+  protected get skipsBlankLines(): boolean {
+    return true;
+  }
+
   protected get bodyForbidden(): boolean {
     return false;
   }
@@ -253,9 +264,7 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
 
   protected onMessageBegin(byte: number): ProtocolError | null {
     this.protocol = Protocol.Http11;
-    if (METHOD_START[byte] === 0 && !this.options.allowCustomMethods) {
-      return this.fail('http1.codec_error', 400, 'HPE_INVALID_METHOD');
-    }
+    if (byte <= 32) return this.fail('http1.codec_error', 400, 'NO_REQUEST_LINE_IN_REQUEST');
     this.#begin();
     return null;
   }
@@ -374,7 +383,7 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
         return this.fail('http1.invalid_transfer_encoding', 501, 'unsupported transfer encoding');
       }
     }
-    if (!raw && this.hasConnection && !connectionIsSane(headers)) {
+    if (!raw && this.hasConnection && !sanitizeConnection(headers)) {
       return this.fail('http1.connection_header_rejected', 400, 'Invalid nominated headers in Connection.');
     }
     stream.headRequest = method === 'HEAD';
@@ -406,18 +415,7 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
     const h2c = equalsIgnoreCase(upgrade, 'h2c');
     if (!h2c && this.options.ignoreHttp11Upgrade?.(upgrade) !== true) return false;
     headers.remove('upgrade');
-    const connection = headers.getJoined('connection');
-    if (connection !== null) {
-      const kept = connection
-        .split(',')
-        .map((token) => token.trim())
-        .filter((token) => {
-          const lower = token.toLowerCase();
-          return lower !== 'upgrade' && lower !== 'http2-settings';
-        });
-      if (kept.length === 0) headers.remove('connection');
-      else headers.set('connection', kept.join(','));
-    }
+    removeConnectionTokens(headers, h2cTokens);
     headers.remove('http2-settings');
     return true;
   }
@@ -442,7 +440,7 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
         return this.fail('http1.invalid_scheme', 400, 'invalid scheme');
       }
       if (this.options.validateScheme && parts.scheme === 'https' && !this.#secure) {
-        return this.fail('http1.invalid_scheme', 403, 'https in the clear');
+        return this.fail('http1.https_url_on_plaintext_connection', 403, 'https in the clear');
       }
     }
     if (parts.path !== '') headers.path = parts.path;
@@ -489,28 +487,4 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
       message: `http/1.1 protocol error: ${message}`,
     };
   }
-}
-
-const SANE_OPTIONS: ReadonlySet<string> = new Set([
-  'close',
-  'keep-alive',
-  'upgrade',
-  'te',
-  'transfer-encoding',
-  'http2-settings',
-]);
-
-/**
- * Envoy refuses Connection options that name headers whose removal would change the meaning of the request; the others it
- * removes (Utility::sanitizeConnectionHeader).
- */
-function connectionIsSane(headers: RequestHeaders): boolean {
-  const connection = headers.getJoined('connection')!;
-  if (connection === 'keep-alive' || connection === 'close') return true;
-  for (const token of connection.split(',')) {
-    const name = token.trim().toLowerCase();
-    if (name === '' || SANE_OPTIONS.has(name)) continue;
-    if (name.startsWith(':') || name === 'host') return false;
-  }
-  return true;
 }
