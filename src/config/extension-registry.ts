@@ -3,6 +3,7 @@ import type { Any } from '@bufbuild/protobuf/wkt';
 import type { NetworkFilterBuilder } from '../net/filter.ts';
 import type { AccessLogFilter, AccessLogger } from '../pipeline/access-logger.ts';
 import type { ConnectionContext, WorkerEnvironment } from '../pipeline/environment.ts';
+import type { CommandParser } from '../pipeline/format/format-parser.ts';
 import type { HttpFilterBuilder } from '../pipeline/http-filter.ts';
 import type { BalancerPolicy } from '../upstream/load-balancer.ts';
 import type { BuildContext } from './build-context.ts';
@@ -15,6 +16,8 @@ export interface ExtensionProducts {
   'access-logger': (environment: WorkerEnvironment) => AccessLogger;
   'access-log-filter': AccessLogFilter;
   'load-balancing-policy': BalancerPolicy;
+  /** Further operators of format strings. */
+  formatter: CommandParser;
   [kind: string]: unknown;
 }
 export type ExtensionKind = keyof ExtensionProducts & string;
