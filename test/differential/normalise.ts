@@ -26,7 +26,7 @@ export function normalise(text: string, surroundings: Surroundings, more: readon
     const name = surroundings.ports.get(Number(port));
     return name === undefined ? found : `${before}<${name}>`;
   };
-  out = out.replace(/^(x-forwarded-port: )(\d+)$/gm, named);
+  out = out.replace(/^(x-forwarded-port: |\w*_PORT = )(\d+)$/gm, named);
   return out.replace(/(127\.0\.0\.\d+|\[::1\]|localhost):(\d+)/g, (_, host: string, port: string) => {
     const number = Number(port);
     const name = surroundings.ports.get(number) ?? (number < 1024 ? port : 'ephemeral');
