@@ -1,8 +1,8 @@
-import type { Http1Options } from '../http/h1/http1-options.ts';
+import { type Http1Options, http1Options } from '../http/h1/http1-options.ts';
 import type { Address } from '../net/address.ts';
 import type { SocketOption } from '../net/transport.ts';
-import type { CircuitBreakerThresholds } from './circuit-breaker.ts';
-import type { EdsHealth, Metadata } from './host.ts';
+import { type CircuitBreakerThresholds, DEFAULT_THRESHOLDS } from './circuit-breaker.ts';
+import { EdsHealth, type Metadata, NO_METADATA } from './host.ts';
 import type { HostUpdate } from './host-update.ts';
 import type { BalancerPolicy } from './load-balancer.ts';
 
@@ -13,27 +13,24 @@ export type DiscoveryType = (typeof DiscoveryType)[keyof typeof DiscoveryType];
 export interface CommonLbSettings {
   /** 50; 0: never panic. */
   readonly healthyPanicThreshold: number;
-  readonly failTrafficOnPanic: boolean;
-  readonly localityWeighted: boolean;
-  /** Bits by {@link EdsHealth}: hosts in these states may be forced by an override. */
+  /** Hosts in these states may be forced by an override (stateful session). */
   readonly overrideHostStatuses: readonly EdsHealth[];
   readonly ignoreNewHostsUntilFirstHc: boolean;
   readonly closeConnectionsOnHostSetChange: boolean;
 }
+
+export const DEFAULT_LB_SETTINGS: CommonLbSettings = {
+  healthyPanicThreshold: 50,
+  overrideHostStatuses: [EdsHealth.Unknown, EdsHealth.Healthy, EdsHealth.Degraded],
+  ignoreNewHostsUntilFirstHc: false,
+  closeConnectionsOnHostSetChange: false,
+};
 
 /** `upstream_bind_config`. */
 export interface BindSpec {
   /** Null: any. */
   readonly sourceV4: Address | null;
   readonly sourceV6: Address | null;
-  readonly socketOptions: readonly SocketOption[];
-}
-
-/** `upstream_connection_options.tcp_keepalive`; seconds, 0 = the system's default. */
-export interface TcpKeepalive {
-  readonly probes: number;
-  readonly timeSeconds: number;
-  readonly intervalSeconds: number;
 }
 
 /** A cluster at run time: validated, every field set. Built by `config/builders/cluster.ts`. */
@@ -64,8 +61,8 @@ export interface ClusterSpec {
   readonly maxStreamDurationMs: number;
   readonly http1: Http1Options;
   readonly bind: BindSpec | null;
+  /** Of every connection, keep-alive included. */
   readonly socketOptions: readonly SocketOption[];
-  readonly keepalive: TcpKeepalive | null;
   /** At least 1. */
   readonly perUpstreamPreconnectRatio: number;
   readonly trackTimeoutBudgets: boolean;
@@ -77,4 +74,37 @@ export interface ClusterSpec {
   readonly addedViaApi: boolean;
   /** Hosts known from the configuration: all of them for STATIC, none for DNS. */
   readonly initialHosts: readonly HostUpdate[];
+}
+
+/** A static cluster with Envoy's defaults; for tests and for clusters that we make ourselves. */
+export function clusterSpec(name: string, policy: BalancerPolicy, fields: Partial<ClusterSpec> = {}): ClusterSpec {
+  return {
+    name,
+    statName: name,
+    serviceName: '',
+    discovery: DiscoveryType.Static,
+    connectTimeoutMs: 5000,
+    bufferLimitBytes: 1024 * 1024,
+    thresholds: [DEFAULT_THRESHOLDS, DEFAULT_THRESHOLDS],
+    policy,
+    lb: DEFAULT_LB_SETTINGS,
+    metadata: NO_METADATA,
+    httpIdleTimeoutMs: 3_600_000,
+    tcpIdleTimeoutMs: 600_000,
+    maxRequestsPerConnection: 0,
+    maxConnectionDurationMs: 0,
+    maxStreamDurationMs: 0,
+    http1: http1Options(),
+    bind: null,
+    socketOptions: [],
+    perUpstreamPreconnectRatio: 1,
+    trackTimeoutBudgets: false,
+    trackRequestResponseSizes: false,
+    trackPerEndpointStats: false,
+    poolPerDownstreamConnection: false,
+    closeConnectionsOnHostHealthFailure: false,
+    addedViaApi: false,
+    initialHosts: [],
+    ...fields,
+  };
 }

@@ -119,7 +119,7 @@ export abstract class ConnectionPool implements TurnTask {
   /** Takes a stream's place on `client`. False: the breaker for requests is open, the overflow is counted. */
   protected reserve(client: PoolClient): boolean {
     if (!this.resources.requests.canCreate()) {
-      this.cluster.stats.upstream_rq_pending_overflow.inc();
+      this.cluster.stats.upstream_rq_active_overflow.inc();
       return false;
     }
     client.remainingStreams--;

@@ -5,6 +5,7 @@ import {
   type ClientCodecEvents,
   type CodecStream,
   Protocol,
+  type ProtocolError,
   type RequestEncoder,
   ResetReason,
   type ResponseDecoder,
@@ -271,15 +272,12 @@ class H1Client extends PoolClient implements ClientCodecEvents, UpstreamConnecti
     let error = data.length > 0 ? this.codec.dispatch(data) : null;
     if (end) {
       this.remoteEnded = true;
-      if (error === null && !this.connection.isClosed && this.#stream?.state === StreamState.Open) {
-        error = this.codec.onPeerEnd();
-      }
+      if (error === null && !this.connection.isClosed) error = this.#endOfPeer();
     }
     this.#dispatching = false;
     if (this.connection.isClosed) return;
     const stream = this.#stream;
-    // An end that cuts a response short is no protocol error of its own: the stream hears `connection termination`.
-    if (error !== null && !end && stream?.state !== StreamState.ResponseEnded) {
+    if (error !== null && stream?.state !== StreamState.ResponseEnded) {
       this.#protocolErrorDetails = error.details;
       this.pool.cluster.stats.upstream_cx_protocol_error.inc();
       this.close();
@@ -287,6 +285,18 @@ class H1Client extends PoolClient implements ClientCodecEvents, UpstreamConnecti
     }
     if (stream?.state === StreamState.ResponseEnded) this.#onResponseEnded(stream, data.length > 0 || error !== null);
     else if (end) this.close();
+  }
+
+  /**
+   * The upstream's end, FIN or not: it may end a body that runs until the close, or cut a response.
+   * @returns null too when nothing of the response had come: `connection termination`, no fault of protocol (as Envoy)
+   */
+  #endOfPeer(): ProtocolError | null {
+    const stream = this.#stream;
+    if (stream === null || stream.state !== StreamState.Open) return null;
+    const nothingCame = stream.meter.wireBytesReceived === 0;
+    const error = this.codec.onPeerEnd();
+    return nothingCame ? null : error;
   }
 
   /** Nobody has asked for anything: bytes are a fault of the upstream, an end is its right. */
@@ -304,7 +314,8 @@ class H1Client extends PoolClient implements ClientCodecEvents, UpstreamConnecti
 
   #onResponseEnded(stream: H1Stream, excess: boolean): void {
     const mustClose = !stream.requestEnded || stream.closeAfter || this.codec.mustClose || this.remoteEnded;
-    if (excess && !mustClose) this.pool.cluster.stats.upstream_cx_protocol_error.inc();
+    if (excess && stream.requestEnded && !stream.closeAfter && !this.remoteEnded)
+      this.pool.cluster.stats.upstream_cx_protocol_error.inc();
     if (mustClose || excess) {
       this.close();
       return;
@@ -326,12 +337,15 @@ class H1Client extends PoolClient implements ClientCodecEvents, UpstreamConnecti
   }
 
   protected override beforeRemoteClose(): void {
-    // An end without FIN handling (reset): a body that runs until the close ends here all the same, as in Envoy.
-    const stream = this.#stream;
-    if (!this.remoteEnded && stream !== null && stream.state === StreamState.Open) {
-      this.remoteEnded = true;
-      this.codec.onPeerEnd();
-    }
+    // An end by reset: a body that runs until the close ends here all the same, as in Envoy.
+    if (this.remoteEnded) return;
+    this.remoteEnded = true;
+    this.#dispatching = true;
+    const error = this.#endOfPeer();
+    this.#dispatching = false;
+    if (error === null) return;
+    this.#protocolErrorDetails = error.details;
+    this.pool.cluster.stats.upstream_cx_protocol_error.inc();
   }
 
   protected onDisconnected(): void {

@@ -96,8 +96,6 @@ export abstract class PoolClient implements ConnectionEvents, ConnectionStats, T
       const { environment, cluster } = this.pool;
       this.#connectTimer.destroy();
       cluster.stats.upstream_cx_connect_ms.recordValue(environment.dispatcher.nowMs - this.#startMs);
-      const keepalive = cluster.spec.keepalive;
-      if (keepalive !== null) this.connection.transport.setKeepAlive(true, keepalive.timeSeconds);
       const limit = cluster.spec.maxConnectionDurationMs;
       if (limit > 0) {
         this.#durationTimer = environment.dispatcher.createTimer(this);

@@ -10,8 +10,9 @@ class TcpClient extends PoolClient {
     return this.#taken ? 1 : 0;
   }
 
+  /** Envoy counts a TCP connection that was handed out as an active request, however it ends. */
   get hasIncompleteStream(): boolean {
-    return false;
+    return this.#taken;
   }
 
   attach(waiter: TcpPoolWaiter): void {
