@@ -158,11 +158,7 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
     if (this.#dispatching) return null;
     this.#dispatching = true;
     try {
-      const before = input.length;
-      const meter = this.#stream?.meter;
-      const error = this.parse(input);
-      if (meter !== undefined) meter.wireBytesReceived += before - input.length;
-      return error;
+      return this.parse(input);
     } finally {
       this.#dispatching = false;
     }
@@ -251,14 +247,23 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
     return this.options.headersWithUnderscores === UnderscoreAction.RejectRequest;
   }
 
+  protected countReceived(bytes: number): void {
+    const stream = this.#stream;
+    if (stream !== null) stream.meter.wireBytesReceived += bytes;
+  }
+
   protected get bodyForbidden(): boolean {
     return this.#status < 200 || this.#status === 204 || this.#status === 304;
   }
 
   protected onMessageBegin(byte: number): ProtocolError | null {
     this.protocol = Protocol.Http11;
-    if (this.#stream === null) return this.fail('http1.codec_error', 0, 'premature response');
     if (byte !== 72) return this.fail('http1.codec_error', 0, 'HPE_INVALID_CONSTANT');
+    if (this.#stream === null && !this.#mustClose) {
+      // Nothing was asked. The head is read to its end for the sake of the message (408: the peer closes an idle connection).
+      this.#mustClose = true;
+      this.#events.onStreamsChanged();
+    }
     return null;
   }
 
@@ -317,8 +322,8 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
   protected onHead(map: HeaderMap): ProtocolError | null {
     const headers = map as ResponseHeaders;
     const stream = this.#stream;
-    if (stream === null) return this.fail('http1.codec_error', 0, 'premature response');
     const status = this.#status;
+    if (stream === null) return this.fail('http1.codec_error', 0, `premature response ${status}`);
     headers.status = status;
     if (this.options.headerKeyFormat?.forwardsReasonPhrase === true) headers.reasonPhrase = this.#reason;
     stream.protocol = this.protocol;

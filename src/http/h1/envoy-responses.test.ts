@@ -81,11 +81,16 @@ describe('responses as recorded from Envoy 1.40', () => {
       if (whole.error === null) expect(told(bytewise)).toBe(told(whole));
       else expect(bytewise.error).toEqual(whole.error);
       if (closes && whole.error === null) whole.error = whole.codec.onPeerEnd();
+      // Bytes behind the response are the connection's fault, not the response's.
+      if (whole.error !== null && whole.end === 1 && verdict === 'ok') {
+        expect(whole.codec.mustClose).toBe(true);
+        whole.error = null;
+      }
       if (verdict !== 'ok') expect(whole.error).not.toBeNull();
       else {
         expect(whole.error).toBeNull();
         // Envoy's connection manager changes the answers of refused upgrades and of unasked-for 101.
-        if (name.startsWith('ws ') || response === '') return;
+        if (name.startsWith('ws ') || name === 'unasked 101' || response === '') return;
         expect(sendOn(method, fields, whole)).toBe(response);
       }
     });

@@ -107,6 +107,8 @@ export abstract class MessageParser {
   protected abstract firstLine(line: string): ProtocolError | null;
   /** All fields are there. The subclass calls `beginBody` or changes the state itself. */
   protected abstract onHead(headers: HeaderMap): ProtocolError | null;
+  /** Bytes of the present message were taken from the wire; told before what they lead to. */
+  protected abstract countReceived(bytes: number): void;
   /** Part of the body; `end` at most once. */
   protected abstract onBody(data: ByteBuffer, end: boolean): void;
   protected abstract onTrailers(trailers: HeaderMap): void;
@@ -168,6 +170,7 @@ export abstract class MessageParser {
           const size = this.#fastHead(slice.bytes, slice.start, slice.end);
           if (size > 0) {
             input.drain(size);
+            this.countReceived(size);
             error = this.onHead(this.#headers!);
             this.#headers = null;
             break;
@@ -190,6 +193,7 @@ export abstract class MessageParser {
         case ParserState.ChunkData: {
           const size = Math.min(this.#remaining, input.length);
           this.#bodyBuffer().moveFrom(input, size);
+          this.countReceived(size);
           this.#remaining -= size;
           if (this.#remaining === 0) {
             this.state = ParserState.ChunkEnd;
@@ -202,6 +206,7 @@ export abstract class MessageParser {
           break;
         case ParserState.UntilClose:
         case ParserState.Raw:
+          this.countReceived(input.length);
           this.#bodyBuffer().moveFrom(input);
           break;
         case ParserState.Complete:
@@ -243,6 +248,7 @@ export abstract class MessageParser {
     const size = Math.min(this.#remaining, input.length);
     this.#remaining -= size;
     this.#bodyBuffer().moveFrom(input, size);
+    this.countReceived(size);
     if (this.#remaining === 0) {
       this.state = ParserState.Complete;
       this.#deliverBody(true);
@@ -326,6 +332,7 @@ export abstract class MessageParser {
     }
     this.state = state;
     input.drain(at - start);
+    this.countReceived(at - start);
     if (error !== null) return this.fail('http1.codec_error', 400, error);
     if (state === ParserState.Complete) this.#deliverBody(true);
     return null;
@@ -471,6 +478,7 @@ export abstract class MessageParser {
       const from = this.#heldLength;
       const { taken, ended } = this.#hold(slice.bytes, slice.start, slice.end);
       input.drain(taken);
+      this.countReceived(taken);
       if (this.#firstLineEnd === 0 && this.#heldLength > from) {
         const at = this.#held!.indexOf(LF, from);
         if (at >= 0 && at < this.#heldLength) {
@@ -501,6 +509,7 @@ export abstract class MessageParser {
       const slice = input.firstSlice()!;
       const { taken, ended } = this.#hold(slice.bytes, slice.start, slice.end);
       input.drain(taken);
+      this.countReceived(taken);
       if (ended) {
         const trailers = this.newTrailers();
         const error = this.#carefulFields(trailers, 0, true);

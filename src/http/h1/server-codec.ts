@@ -153,11 +153,7 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
     if (this.#dispatching) return null;
     this.#dispatching = true;
     try {
-      const before = input.length;
-      const stream = this.#stream;
       const error = this.parse(input);
-      const meter = (this.#stream ?? stream)?.meter;
-      if (meter !== undefined) meter.wireBytesReceived += before - input.length;
       if (input.length > 0 && this.state === ParserState.Complete && !this.#pausedForResponse && !this.#closing) {
         this.#pausedForResponse = true;
         this.transport.pauseReads();
@@ -252,6 +248,11 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
 
   protected get skipsBlankLines(): boolean {
     return true;
+  }
+
+  protected countReceived(bytes: number): void {
+    const stream = this.#stream;
+    if (stream !== null) stream.meter.wireBytesReceived += bytes;
   }
 
   protected get bodyForbidden(): boolean {
