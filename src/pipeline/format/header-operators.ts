@@ -3,6 +3,7 @@ import { ACCESS_LOG_TYPE_NAMES, type LogContext } from '../access-logger.ts';
 import { grpcStatusOfHttp } from '../grpc-status.ts';
 import { CLIENT_CERT_KEYS, clientCertificateValue } from './client-certificate-text.ts';
 import { OperatorProblem } from './format-parser.ts';
+import { jsonString } from './json-text.ts';
 import { type Operator, type OperatorTable, plain, withArgument } from './operator-table.ts';
 import { queryOf, queryParameter, visiblyDecoded, withoutQuery } from './query-text.ts';
 import { byteText, ContextNumberSegment, ContextSegment, type FormatValue, Segment, truncated } from './segment.ts';
@@ -312,7 +313,7 @@ export class CoalesceSegment extends Segment {
   text(context: LogContext): string | null {
     for (const choice of this.#choices) {
       const text = choice.text(context);
-      if (text !== null && text !== '') return truncated(text, this.#maxLength);
+      if (text !== null) return truncated(text, this.#maxLength);
     }
     return null;
   }
@@ -320,9 +321,18 @@ export class CoalesceSegment extends Segment {
   override value(context: LogContext): FormatValue {
     for (const choice of this.#choices) {
       const value = choice.value(context);
-      if (value === null || value === '') continue;
+      if (value === null) continue;
       return typeof value === 'string' ? truncated(value, this.#maxLength) : value;
     }
     return null;
+  }
+
+  override json(context: LogContext): string {
+    for (const choice of this.#choices) {
+      const value = choice.value(context);
+      if (value === null) continue;
+      return typeof value === 'string' ? jsonString(truncated(value, this.#maxLength)) : choice.json(context);
+    }
+    return 'null';
   }
 }

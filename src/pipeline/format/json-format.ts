@@ -73,7 +73,7 @@ function flatten(node: JsonNode, pieces: (string | readonly Segment[])[]): void 
 }
 
 function renderSegments(segments: readonly Segment[], context: LogContext, emptyValue: string): string {
-  if (segments.length === 1) return jsonText(segments[0]!.value(context));
+  if (segments.length === 1) return segments[0]!.json(context);
   let out = '"';
   for (let i = 0; i < segments.length; i++) {
     const text = segments[i]!.text(context);
@@ -89,8 +89,8 @@ function renderPruned(node: JsonNode, context: LogContext): string | null {
       return node.value === null ? null : jsonText(node.value);
     case 'format': {
       if (node.segments.length > 1) return renderSegments(node.segments, context, '');
-      const value = node.segments[0]!.value(context);
-      return value === null ? null : jsonText(value);
+      const text = node.segments[0]!.json(context);
+      return text === 'null' ? null : text;
     }
     case 'struct': {
       let out = '';

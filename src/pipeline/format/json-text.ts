@@ -1,10 +1,7 @@
-import type { FormatValue } from './segment.ts';
+import type { MetadataValue } from '../../routing/stream-view.ts';
 
-/**
- * JSON as Envoy writes it, over byte texts (one UTF-16 unit per byte). Numbers of operators that are whole are written out;
- * others take the shortest of decimal and scientific notation.
- */
-export function jsonText(value: FormatValue): string {
+/** JSON as Envoy writes it, over byte texts (one UTF-16 unit per byte): no spaces, keys sorted. */
+export function jsonText(value: MetadataValue): string {
   if (value === null) return 'null';
   switch (typeof value) {
     case 'string':
@@ -17,10 +14,10 @@ export function jsonText(value: FormatValue): string {
   }
   let out = '';
   if (Array.isArray(value)) {
-    for (const element of value as readonly FormatValue[]) out += (out === '' ? '' : ',') + jsonText(element);
+    for (const element of value as readonly MetadataValue[]) out += (out === '' ? '' : ',') + jsonText(element);
     return `[${out}]`;
   }
-  const struct = value as Readonly<Record<string, FormatValue>>;
+  const struct = value as Readonly<Record<string, MetadataValue>>;
   for (const key of Object.keys(struct).sort()) {
     out += `${out === '' ? '' : ','}${jsonString(key)}:${jsonText(struct[key]!)}`;
   }
@@ -113,19 +110,16 @@ function isUtf8(text: string): boolean {
   return true;
 }
 
-/** Decimal or scientific, whichever is shorter; decimal when they tie (C++ `std::to_chars`). */
+/**
+ * Decimal or scientific, whichever is shorter; decimal when they tie (C++ `std::to_chars`): 100000 is `1e+05`. Numbers of
+ * operators are not written by this: see `Segment.json`.
+ */
 export function jsonNumber(value: number): string {
-  if (Number.isSafeInteger(value)) return String(value);
   if (!Number.isFinite(value)) return 'null';
+  if (Number.isInteger(value) && Math.abs(value) < 100_000) return String(value);
   const [mantissa, power] = value.toExponential().split('e') as [string, string];
-  const size = power.slice(1).padStart(2, '0');
-  const scientific = `${mantissa}e${power[0]}${size}`;
-  const fixed = Number.isInteger(value) ? BigInt(value).toString() : smallDecimal(value);
-  return fixed.length <= scientific.length ? fixed : scientific;
-}
-
-/** String() itself goes to scientific notation below 1e-6, where ours is always the shorter one. */
-function smallDecimal(value: number): string {
-  const text = String(value);
-  return text.includes('e') ? `${text}${' '.repeat(400)}` : text;
+  const scientific = `${mantissa}e${power[0]}${power.slice(1).padStart(2, '0')}`;
+  const fixed = Number.isInteger(value) ? BigInt(value).toString() : String(value);
+  // String() itself turns to scientific notation below 1e-6, where that is always the shorter one.
+  return fixed.length <= scientific.length && !fixed.includes('e') ? fixed : scientific;
 }

@@ -1,6 +1,7 @@
 import type { MetadataValue } from '../../routing/stream-view.ts';
 import type { LogContext } from '../access-logger.ts';
 import type { StreamInfo } from '../stream-info.ts';
+import { jsonText } from './json-text.ts';
 
 /**
  * What an operator may yield in typed JSON: null where it has nothing to say. All text in here, as in header maps, is one
@@ -23,6 +24,11 @@ export abstract class Segment {
   /** The same as a JSON value. */
   value(context: LogContext): FormatValue {
     return this.text(context);
+  }
+
+  /** `value` as JSON text. Numbers of operators are written out, those of metadata as `jsonNumber` does (so does Envoy). */
+  json(context: LogContext): string {
+    return jsonText(this.value(context));
   }
 }
 
@@ -85,6 +91,10 @@ export class NumberSegment extends Segment {
   override value(context: LogContext): FormatValue {
     return this.#read(context.stream);
   }
+
+  override json(context: LogContext): string {
+    return this.text(context) ?? 'null';
+  }
 }
 
 /** A text that needs more than the stream. */
@@ -121,6 +131,10 @@ export class ContextNumberSegment extends Segment {
 
   override value(context: LogContext): FormatValue {
     return this.#read(context);
+  }
+
+  override json(context: LogContext): string {
+    return this.text(context) ?? 'null';
   }
 }
 

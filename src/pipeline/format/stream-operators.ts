@@ -43,6 +43,10 @@ class AddressSegment extends Segment {
     const address = this.#read(context.stream);
     return address !== null && address.kind === 'ip' ? address.port : null;
   }
+
+  override json(context: LogContext): string {
+    return this.#part === AddressPart.Port ? String(this.value(context)) : super.json(context);
+  }
 }
 
 function address(read: AddressReader): Operator {
