@@ -26,6 +26,10 @@ export class Logger {
     return LOG_LEVELS[this.rank]!;
   }
 
+  setLevel(level: LogLevel): void {
+    this.rank = LogRank[level];
+  }
+
   log(level: LogLevel, message: string): void {
     if (LogRank[level] >= this.rank) this.#sink.write(level, this.name, message);
   }

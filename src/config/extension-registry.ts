@@ -2,6 +2,7 @@ import { create, type Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { NetworkFilterBuilder } from '../net/filter.ts';
 import type { AccessLogFilter, AccessLogger } from '../pipeline/access-logger.ts';
+import type { EarlyHeaderMutation, IpDetection } from '../pipeline/connection-manager-config.ts';
 import type { ConnectionContext, WorkerEnvironment } from '../pipeline/environment.ts';
 import type { CommandParser } from '../pipeline/format/format-parser.ts';
 import type { HttpFilterBuilder } from '../pipeline/http-filter.ts';
@@ -18,9 +19,12 @@ export interface ExtensionProducts {
   'load-balancing-policy': BalancerPolicy;
   /** Further operators of format strings. */
   formatter: CommandParser;
-  [kind: string]: unknown;
+  'original-ip-detection': IpDetection;
+  'early-header-mutation': EarlyHeaderMutation;
+  'retry-host-predicate': unknown;
+  'retry-priority': unknown;
 }
-export type ExtensionKind = keyof ExtensionProducts & string;
+export type ExtensionKind = keyof ExtensionProducts;
 
 /** Fields of one message type that are carried out. Anything else that is set is refused (design law 2). */
 export interface FieldSupport {

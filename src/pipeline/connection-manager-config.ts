@@ -98,6 +98,8 @@ export interface ConnectionManagerConfig {
   readonly maxConnectionDurationMs: number;
   /** Fraction of the duration that is added at random, 0..1. */
   readonly maxConnectionDurationJitter: number;
+  /** Wait for a request instead of closing an HTTP/1 connection whose duration is over. */
+  readonly safeMaxConnectionDuration: boolean;
   readonly maxStreamDurationMs: number;
   /** 0: no limit. */
   readonly maxRequestsPerConnection: number;
@@ -122,10 +124,12 @@ export interface ConnectionManagerConfig {
   readonly proxy100Continue: boolean;
   readonly streamErrorOnInvalidMessage: boolean;
   readonly normalizePath: RuntimeFraction | null;
-  /** With `normalizePath` in force; the same object as the other one when nothing is to be done. */
+  /** With `normalizePath` in force. */
   readonly pathNormalization: PathNormalization;
   /** Without it: slashes alone. */
   readonly pathNormalizationOff: PathNormalization;
+  /** `pathNormalizationOff` changes nothing. */
+  readonly slashesUntouched: boolean;
   readonly stripMatchingPort: boolean;
   readonly stripAnyPort: boolean;
   readonly stripTrailingHostDot: boolean;

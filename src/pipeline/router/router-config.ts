@@ -1,5 +1,6 @@
 import { defineStats } from '../../stats/stat-group.ts';
 import type { AccessLogger } from '../access-logger.ts';
+import type { ResponseCharging } from './response-charging.ts';
 
 /** `http.<stat_prefix>.` counters of the router. */
 export const ROUTER_STATS = defineStats({
@@ -20,13 +21,20 @@ export const ROUTER_STATS = defineStats({
 } as const);
 export type RouterStats = ReturnType<typeof ROUTER_STATS.create>;
 
-/** envoy.extensions.filters.http.router.v3.Router at run time. */
+/** envoy.extensions.filters.http.router.v3.Router at run time, in one worker. */
 export interface RouterConfig {
   readonly stats: RouterStats;
   readonly suppressEnvoyHeaders: boolean;
   /** Lower-case names of x-envoy-* headers that are checked strictly. */
   readonly strictCheckHeaders: readonly string[];
   readonly respectExpectedTimeout: boolean;
+  /** `upstream_rq_<code>` and their like are counted. */
   readonly dynamicStats: boolean;
+  /** gRPC requests count only as completed. */
+  readonly suppressGrpcFailureCodeStats: boolean;
   readonly upstreamLoggers: readonly AccessLogger[];
+  readonly logOnUpstreamStream: boolean;
+  /** 0: none. */
+  readonly upstreamLogFlushIntervalMs: number;
+  readonly charging: ResponseCharging;
 }

@@ -1,0 +1,64 @@
+import { isIP } from 'node:net';
+import type { Address as AddressMessage, SocketAddress } from '../../api/gen/envoy/config/core/v3/address_pb.d.ts';
+import { type Address, ipAddress, pipeAddress } from '../../net/address.ts';
+import type { BuildContext } from '../build-context.ts';
+import type { FieldSupport } from '../extension-registry.ts';
+
+export const ADDRESS_SUPPORT: readonly FieldSupport[] = [
+  { message: 'envoy.config.core.v3.Address', fields: 'socket_address pipe' },
+  {
+    message: 'envoy.config.core.v3.SocketAddress',
+    fields: 'protocol address port_value ipv4_compat',
+  },
+  { message: 'envoy.config.core.v3.Pipe', fields: '*' },
+  { message: 'envoy.config.core.v3.CidrRange', fields: '*' },
+];
+
+/** An IP address and port. Names are refused: they are for DNS clusters. Null: refused. */
+export function buildSocketAddress(context: BuildContext, field: string, message: SocketAddress): Address | null {
+  const at = context.at(field);
+  if (isIP(message.address) === 0) {
+    at.refuse(
+      'address',
+      `malformed IP address: ${message.address}`,
+      'Consider setting resolver_name or setting cluster type to "STRICT_DNS" or "LOGICAL_DNS"',
+    );
+    return null;
+  }
+  if (message.portSpecifier.case === 'namedPort') {
+    at.refuse('named_port', 'named ports are not supported here', 'use port_value');
+    return null;
+  }
+  if (message.protocol !== 0) {
+    at.refuse('protocol', 'UDP is not supported yet');
+    return null;
+  }
+  return ipAddress(canonicalIp(message.address), message.portSpecifier.value ?? 0);
+}
+
+export function buildAddress(
+  context: BuildContext,
+  field: string,
+  message: AddressMessage | undefined,
+): Address | null {
+  const at = context.at(field);
+  switch (message?.address.case) {
+    case 'socketAddress':
+      return buildSocketAddress(at, 'socket_address', message.address.value);
+    case 'pipe':
+      return pipeAddress(message.address.value.path, message.address.value.mode);
+    case 'envoyInternalAddress':
+      at.refuse('envoy_internal_address', 'internal addresses are not supported yet');
+      return null;
+    default:
+      context.refuse(field, 'an address is missing');
+      return null;
+  }
+}
+
+/** The text form that sockets report: IPv6 compressed and in lower case. */
+export function canonicalIp(text: string): string {
+  if (!text.includes(':')) return text;
+  const url = URL.parse(`http://[${text}]/`);
+  return url === null ? text : url.hostname.slice(1, -1);
+}

@@ -1,0 +1,338 @@
+import type {
+  HttpConnectionManager,
+  HttpConnectionManager_UpgradeConfig,
+  HttpFilter,
+} from '../../api/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.d.ts';
+import type { Http1CodecStats } from '../../http/h1/http1-options.ts';
+import { Http1ServerCodec } from '../../http/h1/server-codec.ts';
+import type { Address } from '../../net/address.ts';
+import type { NetworkFilter, NetworkFilterBuilder } from '../../net/filter.ts';
+import { HttpConnectionManager as Manager } from '../../pipeline/connection-manager.ts';
+import type {
+  ConnectionManagerConfig,
+  FilterEntry,
+  ServerHeader,
+  UpgradeEntry,
+} from '../../pipeline/connection-manager-config.ts';
+import { createConnectionManagerStats, createListenerHttpStats } from '../../pipeline/connection-manager-stats.ts';
+import type { ConnectionContext } from '../../pipeline/environment.ts';
+import { HttpDateCache } from '../../pipeline/http-date.ts';
+import { EscapedSlashesAction } from '../../routing/path-normalization.ts';
+import { FractionalPercent, RuntimeFraction } from '../../routing/runtime-fraction.ts';
+import type { BuildContext } from '../build-context.ts';
+import type { FieldSupport } from '../extension-registry.ts';
+import { buildAccessLogs } from './access-log.ts';
+import { buildCidrMatcher } from './cidr-ranges.ts';
+import { durationMsOr } from './durations.ts';
+import { buildHttp1Options } from './http1-options.ts';
+import { buildLocalReplies } from './local-reply.ts';
+import { buildRouteTable } from './route-config.ts';
+
+const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3';
+
+export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
+  {
+    message: `${HCM}.HttpConnectionManager`,
+    fields: `codec_type stat_prefix route_config http_filters add_user_agent common_http_protocol_options
+      http_protocol_options server_name server_header_transformation scheme_header_transformation
+      max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout drain_timeout
+      delayed_close_timeout access_log access_log_flush_interval flush_access_log_on_new_request access_log_options
+      use_remote_address xff_num_trusted_hops internal_address_config skip_xff_append via generate_request_id
+      preserve_external_request_id always_set_request_id_in_response forward_client_cert_details proxy_100_continue
+      represent_ipv4_remote_address_as_ipv4_mapped_ipv6 upgrade_configs normalize_path merge_slashes
+      path_with_escaped_slashes_action local_reply_config strip_matching_host_port strip_any_host_port
+      stream_error_on_invalid_http_message strip_trailing_host_dot append_x_forwarded_port
+      original_ip_detection_extensions early_header_mutation_extensions request_id_extension
+      http1_safe_max_connection_duration append_local_overload`,
+  },
+  { message: `${HCM}.HttpConnectionManager.HcmAccessLogOptions`, fields: '*' },
+  { message: `${HCM}.HttpConnectionManager.InternalAddressConfig`, fields: '*' },
+  { message: `${HCM}.HttpConnectionManager.UpgradeConfig`, fields: '*' },
+  { message: `${HCM}.HttpFilter`, fields: 'name typed_config is_optional disabled' },
+  {
+    message: 'envoy.config.core.v3.HttpProtocolOptions',
+    fields: `idle_timeout max_connection_duration max_connection_duration_jitter max_headers_count max_stream_duration
+      headers_with_underscores_action max_requests_per_connection max_response_headers_kb`,
+  },
+  { message: 'envoy.config.core.v3.SchemeHeaderTransformation', fields: 'scheme_to_overwrite match_upstream' },
+];
+
+const FORWARD_CERT = ['sanitize', 'forward-only', 'append-forward', 'sanitize-set', 'always-forward-only'] as const;
+
+/** What one worker shares over all connections of one connection manager. */
+type ConfigMaker = (context: ConnectionContext) => ConnectionManagerConfig;
+
+class ConnectionManagerBuilder implements NetworkFilterBuilder<ConnectionContext> {
+  readonly isTerminal = true;
+  readonly #make: ConfigMaker;
+  #config: ConnectionManagerConfig | null = null;
+
+  constructor(make: ConfigMaker) {
+    this.#make = make;
+  }
+
+  createFilter(context: ConnectionContext): NetworkFilter {
+    this.#config ??= this.#make(context);
+    return new Manager(this.#config, context);
+  }
+}
+
+/** @returns null when errors were reported */
+export function buildConnectionManager(
+  context: BuildContext,
+  message: HttpConnectionManager,
+): NetworkFilterBuilder<ConnectionContext> | null {
+  const before = context.errorCount;
+  if (message.codecType === 2) {
+    context.refuse('codec_type', 'HTTP/2 is not supported yet', 'use AUTO or HTTP1');
+  } else if (message.codecType === 3) {
+    context.refuse('codec_type', 'HTTP/3 is not supported yet', 'use AUTO or HTTP1');
+  }
+  const scope = context.shared.stats.createScope(`http.${message.statPrefix}.`);
+  const inner = context.withStats(scope);
+  const filters = buildFilters(inner, 'http_filters', message.httpFilters);
+  const upgrades = message.upgradeConfigs.map((upgrade, index) => buildUpgrade(inner, index, upgrade));
+  checkUpgradeNames(context, message.upgradeConfigs);
+  let table: ReturnType<typeof buildRouteTable> = null;
+  switch (message.routeSpecifier.case) {
+    case 'routeConfig':
+      table = buildRouteTable(inner.at('route_config'), message.routeSpecifier.value);
+      break;
+    case undefined:
+      context.refuse('route_config', 'a route table is missing', 'give route_config');
+      break;
+    default:
+      context.refuse(
+        message.routeSpecifier.case === 'rds' ? 'rds' : 'scoped_routes',
+        'discovered routes are not supported yet',
+        'use route_config',
+      );
+  }
+  const loggers = buildAccessLogs(context, 'access_log', message.accessLog);
+  const localReplies = buildLocalReplies(context, 'local_reply_config', message.localReplyConfig);
+  const common = message.commonHttpProtocolOptions;
+  const http1 = {
+    ...buildHttp1Options(
+      context.at('http_protocol_options'),
+      message.httpProtocolOptions,
+      common,
+      message.maxRequestHeadersKb ?? 60,
+    ),
+    streamErrorOnInvalidHttpMessage:
+      message.httpProtocolOptions?.overrideStreamErrorOnInvalidHttpMessage ??
+      message.streamErrorOnInvalidHttpMessage ??
+      false,
+  };
+  const isInternalAddress = internalAddresses(context, message);
+  const ipDetections = message.originalIpDetectionExtensions.map((extension, index) =>
+    inner.shared.extensions.build(
+      'original-ip-detection',
+      inner.at(`original_ip_detection_extensions[${index}]`),
+      'typed_config',
+      extension.name,
+      extension.typedConfig,
+    ),
+  );
+  if (ipDetections.length > 0 && message.useRemoteAddress === true) {
+    context.refuse(
+      'original_ip_detection_extensions',
+      'Original IP detection extensions and use_remote_address may not be mixed',
+    );
+  }
+  if (ipDetections.length > 0 && message.xffNumTrustedHops > 0) {
+    context.refuse(
+      'original_ip_detection_extensions',
+      'Original IP detection extensions and xff_num_trusted_hops may not be mixed',
+    );
+  }
+  const earlyMutations = message.earlyHeaderMutationExtensions.map((extension, index) =>
+    inner.shared.extensions.build(
+      'early-header-mutation',
+      inner.at(`early_header_mutation_extensions[${index}]`),
+      'typed_config',
+      extension.name,
+      extension.typedConfig,
+    ),
+  );
+  if (message.stripMatchingHostPort && message.stripPortMode.case === 'stripAnyHostPort') {
+    context.refuse(
+      'strip_matching_host_port',
+      'Cannot enable both `strip_matching_host_port` and `strip_any_host_port`.',
+    );
+  }
+  if (message.requestIdExtension?.typedConfig !== undefined) {
+    const type = message.requestIdExtension.typedConfig.typeUrl;
+    if (!type.endsWith('envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig')) {
+      context.refuse('request_id_extension.typed_config', `request id extension ${type} is not supported yet`);
+    }
+  }
+  const { runtime } = context.shared;
+  if (context.errorCount > before || filters === null || table === null) return null;
+
+  const stats = createConnectionManagerStats(scope);
+  const codecStats: Http1CodecStats = {
+    droppedHeadersWithUnderscores: context.shared.stats.counter('http1.dropped_headers_with_underscores'),
+    requestsRejectedWithUnderscoresInHeaders: context.shared.stats.counter(
+      'http1.requests_rejected_with_underscores_in_headers',
+    ),
+    metadataNotSupportedError: context.shared.stats.counter('http1.metadata_not_supported_error'),
+    responseFlood: context.shared.stats.counter('http1.response_flood'),
+  };
+  const listenerStats = createListenerHttpStats(context.stats.createScope(`http.${message.statPrefix}.`));
+  const routeTable = table;
+  const options = message.accessLogOptions;
+  const slashes = {
+    normalizePath: false,
+    mergeSlashes: message.mergeSlashes,
+    escapedSlashes: (message.pathWithEscapedSlashesAction === 0
+      ? EscapedSlashesAction.KeepUnchanged
+      : message.pathWithEscapedSlashesAction) as EscapedSlashesAction,
+  };
+  const nothingToDo = !slashes.mergeSlashes && slashes.escapedSlashes === EscapedSlashesAction.KeepUnchanged;
+  const normalize = message.normalizePath;
+  const normalizePath =
+    normalize === false
+      ? null
+      : new RuntimeFraction(
+          normalize === true ? FractionalPercent.ALWAYS : FractionalPercent.NEVER,
+          normalize === true ? '' : 'http_connection_manager.normalize_path',
+          runtime,
+        );
+  const overwrite = message.schemeHeaderTransformation?.transformation;
+  return new ConnectionManagerBuilder((connectionContext) => {
+    const { environment } = connectionContext;
+    return {
+      statPrefix: message.statPrefix,
+      stats,
+      listenerStats,
+      createCodec: (connection, transport, events) =>
+        new Http1ServerCodec(transport, events, http1, codecStats, connection.security !== null),
+      routes: { current: () => routeTable },
+      filters,
+      upgrades: upgrades.filter((upgrade) => upgrade !== null),
+      accessLoggers: loggers.map((make) => make(environment)),
+      accessLogOnNewRequest: options?.flushAccessLogOnNewRequest ?? message.flushAccessLogOnNewRequest,
+      accessLogOnTunnelEstablished: options?.flushLogOnTunnelSuccessfullyEstablished ?? false,
+      accessLogFlushIntervalMs: durationMsOr(options?.accessLogFlushInterval ?? message.accessLogFlushInterval, 0),
+      localReplies,
+      serverName: message.serverName === '' ? 'envoy' : message.serverName,
+      serverHeader: message.serverHeaderTransformation as ServerHeader,
+      via: message.via,
+      schemeOverwrite: overwrite?.case === 'schemeToOverwrite' ? (overwrite.value as 'http' | 'https') : '',
+      schemeMatchUpstream: message.schemeHeaderTransformation?.matchUpstream ?? false,
+      maxRequestHeadersBytes: http1.maxHeadersBytes,
+      maxRequestHeadersCount: http1.maxHeadersCount,
+      idleTimeoutMs: durationMsOr(common?.idleTimeout, 3_600_000),
+      maxConnectionDurationMs: durationMsOr(common?.maxConnectionDuration, 0),
+      maxConnectionDurationJitter: (common?.maxConnectionDurationJitter?.value ?? 0) / 100,
+      safeMaxConnectionDuration: message.http1SafeMaxConnectionDuration,
+      maxStreamDurationMs: durationMsOr(common?.maxStreamDuration, 0),
+      maxRequestsPerConnection: common?.maxRequestsPerConnection ?? 0,
+      streamIdleTimeoutMs: durationMsOr(message.streamIdleTimeout, 300_000),
+      requestTimeoutMs: durationMsOr(message.requestTimeout, 0),
+      requestHeadersTimeoutMs: durationMsOr(message.requestHeadersTimeout, 0),
+      drainTimeoutMs: durationMsOr(message.drainTimeout, 5_000),
+      delayedCloseTimeoutMs: durationMsOr(message.delayedCloseTimeout, 1_000),
+      useRemoteAddress: message.useRemoteAddress ?? false,
+      xffNumTrustedHops: message.xffNumTrustedHops,
+      skipXffAppend: message.skipXffAppend,
+      appendXForwardedPort: message.appendXForwardedPort,
+      representIpv4AsMapped: message.representIpv4RemoteAddressAsIpv4MappedIpv6,
+      isInternalAddress,
+      ipDetections: ipDetections.filter((detection) => detection !== null),
+      earlyHeaderMutations: earlyMutations.filter((mutation) => mutation !== null),
+      generateRequestId: message.generateRequestId ?? true,
+      preserveExternalRequestId: message.preserveExternalRequestId,
+      alwaysSetRequestIdInResponse: message.alwaysSetRequestIdInResponse,
+      requestId: { packTraceReason: true, useForTraceSampling: true },
+      addUserAgent: message.addUserAgent ?? false,
+      proxy100Continue: message.proxy100Continue,
+      streamErrorOnInvalidMessage: http1.streamErrorOnInvalidHttpMessage,
+      normalizePath,
+      pathNormalization: { ...slashes, normalizePath: true },
+      pathNormalizationOff: slashes,
+      slashesUntouched: nothingToDo,
+      stripMatchingPort: message.stripMatchingHostPort,
+      stripAnyPort: message.stripPortMode.case === 'stripAnyHostPort' && message.stripPortMode.value,
+      stripTrailingHostDot: message.stripTrailingHostDot,
+      forwardClientCert: FORWARD_CERT[message.forwardClientCertDetails] ?? 'sanitize',
+      appendLocalOverload: message.appendLocalOverload,
+      environment,
+      dates: new HttpDateCache(),
+      hooksByClass: new Map(),
+    };
+  });
+}
+
+function internalAddresses(context: BuildContext, message: HttpConnectionManager): (address: Address) => boolean {
+  const config = message.internalAddressConfig;
+  if (config === undefined) return () => false;
+  const matches = buildCidrMatcher(context, 'internal_address_config.cidr_ranges', config.cidrRanges);
+  return (address) => (address.kind === 'ip' ? matches(address.ip) : address.kind === 'pipe' && config.unixSockets);
+}
+
+function buildUpgrade(
+  context: BuildContext,
+  index: number,
+  message: HttpConnectionManager_UpgradeConfig,
+): UpgradeEntry | null {
+  const filters =
+    message.filters.length === 0 ? null : buildFilters(context, `upgrade_configs[${index}].filters`, message.filters);
+  return { type: message.upgradeType.toLowerCase(), enabled: message.enabled ?? true, filters };
+}
+
+function checkUpgradeNames(context: BuildContext, upgrades: readonly HttpConnectionManager_UpgradeConfig[]): void {
+  const seen = new Set<string>();
+  upgrades.forEach((upgrade, index) => {
+    const name = upgrade.upgradeType.toLowerCase();
+    if (seen.has(name)) {
+      context.refuse(
+        `upgrade_configs[${index}].upgrade_type`,
+        `multiple upgrade configs with the same name: '${upgrade.upgradeType}'`,
+      );
+    }
+    seen.add(name);
+  });
+}
+
+function buildFilters(context: BuildContext, field: string, messages: readonly HttpFilter[]): FilterEntry[] | null {
+  const entries: FilterEntry[] = [];
+  let complete = true;
+  if (messages.length === 0) {
+    context.refuse(
+      field,
+      'there are no HTTP filters',
+      'the last filter must be terminal: add envoy.filters.http.router',
+    );
+    return null;
+  }
+  messages.forEach((message, index) => {
+    const at = context.at(`${field}[${index}]`);
+    if (message.configType.case === 'configDiscovery') {
+      at.refuse('config_discovery', 'filter discovery is not supported yet');
+      complete = false;
+      return;
+    }
+    const builder = context.shared.extensions.build(
+      'http-filter',
+      at,
+      'typed_config',
+      message.name,
+      message.configType.value,
+    );
+    if (builder === null) {
+      complete = false;
+      return;
+    }
+    const last = index === messages.length - 1;
+    if (builder.isTerminal && !last) {
+      at.refuse('name', `terminal filter ${message.name} must be the last filter in a http filter chain`);
+    } else if (!builder.isTerminal && last) {
+      at.refuse('name', `non-terminal filter ${message.name} is the last filter in a http filter chain`);
+    } else if (builder.isTerminal && message.disabled) {
+      at.refuse('disabled', 'a terminal filter cannot be disabled');
+    }
+    entries.push({ name: message.name, builder, disabled: message.disabled });
+  });
+  return complete ? entries : null;
+}

@@ -1,0 +1,52 @@
+import type { ApiRegistry } from '../api/api-registry.ts';
+import type { Bootstrap } from '../api/gen/envoy/config/bootstrap/v3/bootstrap_pb.d.ts';
+import { err, ok, type Result } from '../base/result.ts';
+import { BuildContext } from '../config/build-context.ts';
+import { type BootstrapPlan, buildBootstrap } from '../config/builders/bootstrap.ts';
+import type { ConfigError } from '../config/diagnostics/config-error.ts';
+import type { ExtensionRegistry } from '../config/extension-registry.ts';
+import { type ConfigInput, type LoadedConfig, loadConfig } from '../config/load/load-config.ts';
+import { supportedFields } from '../config/supported-fields.ts';
+import { RuntimeSnapshot } from '../pipeline/runtime-snapshot.ts';
+import { StatsStore } from '../stats/store.ts';
+
+export interface LoadedBootstrap {
+  readonly plan: BootstrapPlan;
+  readonly loaded: LoadedConfig<Bootstrap>;
+  readonly warnings: readonly ConfigError[];
+}
+
+/** Reads, checks and builds a bootstrap without starting anything. All errors come at once, with positions. */
+export function loadBootstrap(
+  inputs: readonly ConfigInput[],
+  api: ApiRegistry,
+  extensions: ExtensionRegistry,
+  unknownFields: 'reject' | 'warn' | 'ignore',
+): Result<LoadedBootstrap, readonly ConfigError[]> {
+  const desc = api.message('envoy.config.bootstrap.v3.Bootstrap')!;
+  const loaded = loadConfig<Bootstrap>(inputs, { api, desc, unknownFields });
+  if (!loaded.ok) return loaded;
+  const { message, anys, positions } = loaded.value;
+  const context = new BuildContext({
+    api,
+    anys,
+    extensions,
+    runtime: new RuntimeSnapshot({}),
+    errors: [],
+    warnings: [],
+    stats: new StatsStore().root,
+    clusterNames: new Set(message.staticResources?.clusters.map((cluster) => cluster.name) ?? []),
+  });
+  supportedFields(extensions).check(context, desc, message);
+  const plan = buildBootstrap(context, message);
+  const { errors, warnings } = context.shared;
+  if (plan === null || errors.length > 0) return err(errors.map((issue) => positions.attach(issue)));
+  return ok({
+    plan,
+    loaded: loaded.value,
+    warnings: [
+      ...loaded.value.warnings,
+      ...warnings.map((issue) => positions.attach({ ...issue, severity: 'warning' })),
+    ],
+  });
+}

@@ -1,0 +1,82 @@
+import type { LogLevel } from '../base/log.ts';
+import type { LocalInfo } from '../pipeline/environment.ts';
+import type { StatsDelta } from '../stats/delta.ts';
+import type { HostUpdate } from '../upstream/host-update.ts';
+
+/** How a worker starts. Structured-cloneable: it crosses into a thread. */
+export interface WorkerOptions {
+  /** 0 for the first; only that one opens what cannot be shared (pipes, sockets without SO_REUSEPORT). */
+  readonly index: number;
+  readonly workerCount: number;
+  readonly local: LocalInfo;
+  readonly logLevel: LogLevel;
+  readonly componentLevels: readonly (readonly [string, LogLevel])[];
+  /** Access logs are written at least this often, ms. */
+  readonly fileFlushIntervalMs: number;
+  readonly fileFlushMinBytes: number;
+  /** Resources are changed by their bytes; each is one encoded message. */
+  readonly runtime: Readonly<Record<string, unknown>>;
+}
+
+/** A listening socket's outcome. */
+export interface ListenOutcome {
+  readonly listener: string;
+  /** Index among the listener's addresses. */
+  readonly addressIndex: number;
+  /** With the port that the system gave; empty when it failed. */
+  readonly address: string;
+  /** Envoy's words when it failed; empty otherwise. */
+  readonly error: string;
+}
+
+/** What main asks of a worker. `id` names the answer. */
+export type ToWorker =
+  | {
+      readonly kind: 'clusters';
+      readonly id: number;
+      readonly changed: readonly Uint8Array[];
+      readonly removed: readonly string[];
+    }
+  | {
+      readonly kind: 'listeners';
+      readonly id: number;
+      readonly changed: readonly Uint8Array[];
+      readonly removed: readonly string[];
+      /** Ports already given by the system: `<listener>|<address index>` → port. */
+      readonly ports: Readonly<Record<string, number>>;
+    }
+  | { readonly kind: 'hosts'; readonly update: HostUpdate }
+  | { readonly kind: 'stats'; readonly id: number }
+  | { readonly kind: 'runtime'; readonly values: Readonly<Record<string, unknown>> }
+  | { readonly kind: 'logging'; readonly levels: readonly (readonly [string, LogLevel])[] }
+  | { readonly kind: 'health'; readonly failed: boolean }
+  | { readonly kind: 'drain'; readonly action: DrainAction }
+  | { readonly kind: 'reopen' }
+  | { readonly kind: 'hostStats'; readonly id: number }
+  | { readonly kind: 'stop'; readonly id: number };
+
+export interface DrainAction {
+  /** Close gradually over this long, ms; 0: at once. */
+  readonly graceMs: number;
+  readonly immediate: boolean;
+  readonly inboundOnly: boolean;
+  /** Stop listening now; false: only begin the drain sequence. */
+  readonly stopListening: boolean;
+}
+
+/** Per-host counters for `/clusters`. */
+export interface HostCounts {
+  readonly cluster: string;
+  readonly address: string;
+  readonly counts: Readonly<Record<string, number>>;
+}
+
+/** What a worker answers. */
+export type FromWorker =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'done'; readonly id: number }
+  | { readonly kind: 'listening'; readonly id: number; readonly outcomes: readonly ListenOutcome[] }
+  | { readonly kind: 'stats'; readonly id: number; readonly delta: StatsDelta }
+  | { readonly kind: 'hostStats'; readonly id: number; readonly hosts: readonly HostCounts[] }
+  | { readonly kind: 'bug'; readonly message: string }
+  | { readonly kind: 'log'; readonly level: LogLevel; readonly logger: string; readonly message: string };

@@ -1,0 +1,243 @@
+import { fromBinary, type Message } from '@bufbuild/protobuf';
+import type { ApiRegistry } from '../api/api-registry.ts';
+import type { Cluster as ClusterMessage } from '../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
+import type { Listener as ListenerMessage } from '../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
+import type { Clock } from '../base/clock.ts';
+import { LoggerRegistry, type LogSink } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import { BuildContext, type BuildIssue } from '../config/build-context.ts';
+import { buildCluster } from '../config/builders/cluster.ts';
+import { buildListener } from '../config/builders/listener.ts';
+import type { ExtensionRegistry } from '../config/extension-registry.ts';
+import { AnyMessages } from '../config/load/any-messages.ts';
+import { Http1ClientCodec } from '../http/h1/client-codec.ts';
+import { Dispatcher } from '../net/dispatcher.ts';
+import type { SocketRuntime } from '../net/transport.ts';
+import type { WorkerEnvironment } from '../pipeline/environment.ts';
+import { RuntimeSnapshot } from '../pipeline/runtime-snapshot.ts';
+import { StatsStore } from '../stats/store.ts';
+import { ClusterManager } from '../upstream/cluster-manager.ts';
+import { RawConnector } from '../upstream/upstream-environment.ts';
+import { ActiveListener } from './active-listener.ts';
+import { WorkerLogFiles } from './log-files.ts';
+import type { FromWorker, HostCounts, ListenOutcome, ToWorker, WorkerOptions } from './messages.ts';
+
+/** What a worker is made of that differs between a thread and the main thread, or in tests. */
+export interface WorkerParts {
+  readonly api: ApiRegistry;
+  readonly extensions: ExtensionRegistry;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logSink: LogSink;
+  readonly createSockets: (dispatcher: Dispatcher) => SocketRuntime;
+  readonly post: (message: FromWorker) => void;
+}
+
+/** One worker: an event loop with listeners, clusters and connections. Driven by {@link ToWorker} messages only. */
+export class Worker {
+  readonly environment: WorkerEnvironment;
+  readonly store: StatsStore;
+  readonly #options: WorkerOptions;
+  readonly #parts: WorkerParts;
+  readonly #sockets: SocketRuntime;
+  readonly #clusters: ClusterManager;
+  readonly #listeners = new Map<string, ActiveListener>();
+  readonly #runtime: RuntimeSnapshot;
+  readonly #logFiles: WorkerLogFiles;
+  readonly #health = { failed: false };
+  readonly #anys: AnyMessages;
+
+  constructor(options: WorkerOptions, parts: WorkerParts) {
+    this.#options = options;
+    this.#parts = parts;
+    const dispatcher = new Dispatcher(parts.clock, parts.random);
+    dispatcher.onBug = (error) => parts.post({ kind: 'bug', message: describe(error) });
+    this.#sockets = parts.createSockets(dispatcher);
+    this.store = new StatsStore();
+    const root = this.store.root;
+    this.#runtime = new RuntimeSnapshot(options.runtime);
+    const loggers = new LoggerRegistry(parts.logSink, options.logLevel);
+    for (const [name, level] of options.componentLevels) loggers.get(name).setLevel(level);
+    this.#logFiles = new WorkerLogFiles(dispatcher, root, options.fileFlushIntervalMs, options.fileFlushMinBytes);
+    this.#anys = new AnyMessages(parts.api);
+    const connector = new RawConnector(this.#sockets);
+    this.#clusters = new ClusterManager({
+      dispatcher,
+      stats: root,
+      runtime: this.#runtime,
+      createHttp1Codec: (transport, events, cluster) => new Http1ClientCodec(transport, events, cluster.http1),
+      connectorFor: () => connector,
+      sharedCells: () => null,
+    });
+    this.environment = {
+      dispatcher,
+      clusters: this.#clusters,
+      runtime: this.#runtime,
+      local: options.local,
+      loggers,
+      logFiles: this.#logFiles,
+      stats: root,
+      health: this.#health,
+    };
+  }
+
+  handle(message: ToWorker): void {
+    const { dispatcher } = this.environment;
+    dispatcher.enter();
+    try {
+      this.#handle(message);
+    } finally {
+      dispatcher.leave();
+    }
+  }
+
+  #handle(message: ToWorker): void {
+    const { post } = this.#parts;
+    switch (message.kind) {
+      case 'clusters':
+        this.#applyClusters(message.changed, message.removed);
+        post({ kind: 'done', id: message.id });
+        break;
+      case 'listeners':
+        post({
+          kind: 'listening',
+          id: message.id,
+          outcomes: this.#applyListeners(message.changed, message.removed, message.ports),
+        });
+        break;
+      case 'hosts':
+        this.#clusters.applyHosts(message.update);
+        break;
+      case 'stats':
+        post({ kind: 'stats', id: message.id, delta: this.store.takeDelta() });
+        break;
+      case 'runtime':
+        this.#runtime.replace(message.values);
+        break;
+      case 'logging':
+        for (const [name, level] of message.levels) this.environment.loggers.get(name).setLevel(level);
+        break;
+      case 'health':
+        this.#health.failed = message.failed;
+        break;
+      case 'drain':
+        for (const listener of this.#listeners.values()) {
+          if (message.action.inboundOnly && listener.direction !== 'inbound') continue;
+          listener.drain.begin(message.action.immediate ? 0 : message.action.graceMs);
+          if (message.action.stopListening) listener.stopListening();
+        }
+        break;
+      case 'reopen':
+        this.#logFiles.reopen();
+        break;
+      case 'hostStats':
+        post({ kind: 'hostStats', id: message.id, hosts: this.#hostCounts() });
+        break;
+      case 'stop':
+        this.#stop();
+        post({ kind: 'done', id: message.id });
+        break;
+    }
+  }
+
+  #context(): BuildContext {
+    return new BuildContext({
+      api: this.#parts.api,
+      anys: this.#anys,
+      extensions: this.#parts.extensions,
+      runtime: this.#runtime,
+      errors: [],
+      warnings: [],
+      stats: this.store.root,
+      clusterNames: null,
+    });
+  }
+
+  #decode<M extends Message>(typeName: string, bytes: Uint8Array): M {
+    return fromBinary(this.#parts.api.message(typeName)!, bytes) as M;
+  }
+
+  #applyClusters(changed: readonly Uint8Array[], removed: readonly string[]): void {
+    for (const name of removed) this.#clusters.remove(name);
+    for (const bytes of changed) {
+      const message = this.#decode<ClusterMessage>('envoy.config.cluster.v3.Cluster', bytes);
+      const context = this.#context();
+      const spec = buildCluster(context, message);
+      if (spec === null) throw new Error(`worker cannot build cluster ${message.name}: ${issues(context)}`);
+      this.#clusters.set(spec);
+    }
+  }
+
+  #applyListeners(
+    changed: readonly Uint8Array[],
+    removed: readonly string[],
+    ports: Readonly<Record<string, number>>,
+  ): ListenOutcome[] {
+    for (const name of removed) {
+      this.#listeners.get(name)?.stopListening();
+      this.#listeners.delete(name);
+    }
+    const outcomes: ListenOutcome[] = [];
+    for (const bytes of changed) {
+      const message = this.#decode<ListenerMessage>('envoy.config.listener.v3.Listener', bytes);
+      const context = this.#context();
+      const spec = buildListener(context, message);
+      if (spec === null) throw new Error(`worker cannot build listener ${message.name}: ${issues(context)}`);
+      const listener = new ActiveListener(spec, this.environment, this.#sockets, this.#options.index);
+      this.#listeners.set(spec.name, listener);
+      if (!spec.bindToPort) continue;
+      spec.addresses.forEach((address, addressIndex) => {
+        const shared = address.kind === 'ip' && spec.reusePort;
+        if (!shared && this.#options.index > 0) return;
+        try {
+          const bound = listener.listen(addressIndex, ports[`${spec.name}|${addressIndex}`] ?? -1);
+          outcomes.push({ listener: spec.name, addressIndex, address: bound.text, error: '' });
+        } catch (error) {
+          outcomes.push({ listener: spec.name, addressIndex, address: '', error: describe(error) });
+        }
+      });
+    }
+    return outcomes;
+  }
+
+  #hostCounts(): HostCounts[] {
+    const out: HostCounts[] = [];
+    for (const cluster of this.#clusters.all()) {
+      for (const host of cluster.hosts()) {
+        const { stats } = host;
+        out.push({
+          cluster: cluster.spec.name,
+          address: host.address.text,
+          counts: {
+            cx_active: stats.cxActive,
+            cx_connect_fail: stats.cxConnectFail,
+            cx_total: stats.cxTotal,
+            rq_active: stats.rqActive,
+            rq_error: stats.rqError,
+            rq_success: stats.rqSuccess,
+            rq_timeout: stats.rqTimeout,
+            rq_total: stats.rqTotal,
+          },
+        });
+      }
+    }
+    return out;
+  }
+
+  #stop(): void {
+    for (const listener of this.#listeners.values()) {
+      listener.stopListening();
+      listener.closeConnections('');
+    }
+    this.#clusters.close();
+    this.#logFiles.flush();
+  }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+function issues(context: BuildContext): string {
+  return context.shared.errors.map((issue: BuildIssue) => `${issue.path}: ${issue.reason}`).join('; ');
+}
