@@ -55,6 +55,7 @@ export class Http1ClientStream extends MessageWriter implements RequestEncoder {
     let target = connect ? headers.authority! : headers.path!;
     if (!connect && this.#codec.fullyQualified) target = `${headers.scheme}://${headers.authority ?? ''}${target}`;
     let head = `${method} ${target} HTTP/1.1\r\n`;
+    const line = head.length;
     if (headers.authority !== null) {
       const name = this.formatter === null ? 'host' : this.formatter.format('host', headers.authorityWireName);
       head += `${name}: ${headers.authority}\r\n`;
@@ -73,7 +74,7 @@ export class Http1ClientStream extends MessageWriter implements RequestEncoder {
         this.chunking = true;
       }
     }
-    this.writeHead(`${head}\r\n`);
+    this.writeHead(`${head}\r\n`, line);
     if (end) this.finish();
     return null;
   }
@@ -279,7 +280,7 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
     return trailers;
   }
 
-  protected fastFirstLine(bytes: Buffer, start: number, end: number): number {
+  protected fastFirstLine(bytes: Buffer, text: string, start: number, end: number): number {
     if (
       end - start < 16 ||
       bytes[start + 1] !== 84 ||
@@ -303,7 +304,7 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
     if (byte !== 13 || bytes[at + 1] !== 10) return -1;
     this.#status = a * 100 + b * 10 + c;
     this.#reason = '';
-    if (this.options.headerKeyFormat?.forwardsReasonPhrase === true) this.#reason = bytes.latin1Slice(start + 13, at);
+    if (this.options.headerKeyFormat?.forwardsReasonPhrase === true) this.#reason = text.substring(13, at - start);
     return at + 2;
   }
 

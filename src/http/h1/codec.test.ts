@@ -183,6 +183,8 @@ describe('server', () => {
     const { meter } = peer.requests[0]!.encoder.stream;
     expect(meter.wireBytesReceived).toBe(GET.length);
     expect(meter.wireBytesSent).toBe(peer.transport.output.length);
+    // As Envoy counts: `Host`, `h` and three bytes; `content-length: 2` and its line end.
+    expect([meter.headerBytesReceived, meter.headerBytesSent]).toEqual([8, 19]);
   });
 });
 

@@ -151,8 +151,11 @@ for (let c = 0; c < 256; c++) {
   LOWER[c] = c >= 65 && c <= 90 ? c + 32 : c;
   if ((c < 32 && c !== 9 && c !== 10 && c !== 13) || c === 127) CLASS[c] = FORBIDDEN;
 }
+/** Lower case of each byte that a header name may hold; 0 for the others. */
+export const NAME_BYTE = new Uint8Array(256);
 for (const c of "!#$%&'*+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~") {
   CLASS[c.charCodeAt(0)] = TOKEN;
+  NAME_BYTE[c.charCodeAt(0)] = LOWER[c.charCodeAt(0)]!;
 }
 
 const TABLE_BITS = 10;
@@ -173,9 +176,16 @@ KNOWN_NAMES.forEach((name, id) => {
   TABLE[at] = id;
 });
 
+/** The names' bytes behind one another, and where each begins. */
+const NAME_TEXT = Buffer.from(KNOWN_NAMES.join(''), 'latin1');
+const NAME_START = new Uint16Array(KNOWN_NAMES.length + 1);
+KNOWN_NAMES.forEach((name, id) => {
+  NAME_START[id + 1] = NAME_START[id]! + name.length;
+});
+
 /**
  * Id of the known name in `bytes[start..end)`, in any case; -1 when it is not a known one.
- * @param hash the bytes' hash: `hash = (Math.imul(hash, 31) + LOWER[byte]) | 0` for each, from 0
+ * @param hash the bytes' hash: `hash = (Math.imul(hash, 31) + NAME_BYTE[byte]) | 0` for each, from 0
  */
 export function knownName(bytes: Uint8Array, start: number, end: number, hash: number): number {
   const size = end - start;
@@ -183,10 +193,10 @@ export function knownName(bytes: Uint8Array, start: number, end: number, hash: n
   for (;;) {
     const id = TABLE[at]!;
     if (id < 0) return -1;
-    const name = KNOWN_NAMES[id]!;
-    if (name.length === size) {
+    const from = NAME_START[id]!;
+    if (NAME_START[id + 1]! - from === size) {
       let i = 0;
-      while (i < size && LOWER[bytes[start + i]!] === name.charCodeAt(i)) i++;
+      while (i < size && NAME_BYTE[bytes[start + i]!] === NAME_TEXT[from + i]) i++;
       if (i === size) return id;
     }
     at = (at + 1) & TABLE_MASK;

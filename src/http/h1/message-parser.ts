@@ -2,7 +2,7 @@ import { ByteBuffer } from '../../base/byte-buffer.ts';
 import type { ProtocolError } from '../codec.ts';
 import type { HeaderMap } from '../header-map.ts';
 import { type Http1CodecStats, type Http1Options, UnderscoreAction } from './http1-options.ts';
-import { CLASS, FORBIDDEN, KNOWN_NAMES, knownName, LOWER, NameId, TOKEN } from './known-names.ts';
+import { CLASS, FORBIDDEN, KNOWN_NAMES, knownName, LOWER, NAME_BYTE, NameId, TOKEN } from './known-names.ts';
 
 /** Where the parser stands in the message. */
 export const ParserState = {
@@ -36,6 +36,8 @@ const BAD_LENGTH = -2;
 const HEAD_END = Buffer.from('\r\n\r\n');
 const CR = 13;
 const LF = 10;
+/** Envoy's header byte counts: name, value, and three bytes for the colon and the line end. */
+const HEADER_MARKS = 3;
 /** 2^64 - 1: what Envoy's counter holds. */
 const MAX_LENGTH = '18446744073709551615';
 
@@ -99,10 +101,10 @@ export abstract class MessageParser {
   protected abstract newHeaders(): HeaderMap;
   protected abstract newTrailers(): HeaderMap;
   /**
-   * The line in `bytes[start..end)`, line end included. @returns offset of the first field line if the line is a plain one and
+   * The line at the front of `bytes[start..end)`, which is `text`. @returns offset of the first field line if the line is a plain one and
    * right, -1 otherwise. Must have no effects when it returns -1.
    */
-  protected abstract fastFirstLine(bytes: Buffer, start: number, end: number): number;
+  protected abstract fastFirstLine(bytes: Buffer, text: string, start: number, end: number): number;
   /** The same with all rules. @returns an error; `headOnly` is to be set when no fields follow (HTTP/0.9) */
   protected abstract firstLine(line: string): ProtocolError | null;
   /** All fields are there. The subclass calls `beginBody` or changes the state itself. */
@@ -369,26 +371,26 @@ export abstract class MessageParser {
     if (found < 0 || found + 4 > end || found + 4 - start > this.options.maxHeadersBytes) return 0;
     const headEnd = found + 4;
     this.#resetFacts();
-    let at = this.fastFirstLine(bytes, start, headEnd);
+    const text = bytes.latin1Slice(start, headEnd);
+    let at = this.fastFirstLine(bytes, text, start, headEnd);
     if (at < 0) return 0;
     const headers = this.newHeaders();
-    const text = bytes.latin1Slice(start, headEnd);
     const last = headEnd - 2;
-    const single = this.options.headersWithUnderscores === UnderscoreAction.Allow;
+    const underscores = this.options.headersWithUnderscores === UnderscoreAction.Allow;
+    const maxCount = this.options.maxHeadersCount;
     const keepNames = headers.wireNames !== null;
     let count = 0;
     while (at < last) {
       const nameStart = at;
       let hash = 0;
-      let c = bytes[at]!;
-      while (CLASS[c] === TOKEN) {
-        if (c === 95 && !single) return 0;
-        hash = (Math.imul(hash, 31) + LOWER[c]!) | 0;
-        c = bytes[++at]!;
+      let lower = NAME_BYTE[bytes[at]!]!;
+      while (lower !== 0) {
+        hash = (Math.imul(hash, 31) + lower) | 0;
+        lower = NAME_BYTE[bytes[++at]!]!;
       }
-      if (c !== 58 || at === nameStart) return 0;
+      if (bytes[at] !== 58 || at === nameStart) return 0;
       const nameEnd = at;
-      c = bytes[++at]!;
+      let c = bytes[++at]!;
       while (c === 32 || c === 9) c = bytes[++at]!;
       const valueStart = at;
       for (;;) {
@@ -407,7 +409,7 @@ export abstract class MessageParser {
         let tail = bytes[valueEnd - 1]!;
         while (tail === 32 || tail === 9) tail = bytes[--valueEnd - 1]!;
       }
-      if (++count > this.options.maxHeadersCount) return 0;
+      if (++count > maxCount) return 0;
       const value = text.substring(valueStart - start, valueEnd - start);
       const id = knownName(bytes, nameStart, nameEnd, hash);
       if (id >= 0 && id <= NameId.TransferEncoding) {
@@ -419,7 +421,8 @@ export abstract class MessageParser {
           this.chunked = equalsIgnoreCase(value, 'chunked');
         }
       }
-      this.headerBytes += nameEnd - nameStart + value.length;
+      if (id < 0 && !underscores && text.substring(nameStart - start, nameEnd - start).includes('_')) return 0;
+      this.headerBytes += nameEnd - nameStart + value.length + HEADER_MARKS;
       const name = id >= 0 ? KNOWN_NAMES[id]! : lowerName(text, bytes, nameStart, nameEnd, start);
       this.#add(headers, id, name, keepNames ? text.substring(nameStart - start, nameEnd - start) : null, value);
     }
@@ -629,7 +632,7 @@ export abstract class MessageParser {
       const wire = names[i]!;
       const name = wire.toLowerCase();
       const value = values[i]!;
-      this.headerBytes += name.length + value.length;
+      this.headerBytes += name.length + value.length + HEADER_MARKS;
       if (this.options.headersWithUnderscores !== UnderscoreAction.Allow && name.includes('_')) {
         if (!this.rejectsUnderscores) {
           this.stats.droppedHeadersWithUnderscores.inc();

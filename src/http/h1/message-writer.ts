@@ -152,11 +152,14 @@ export abstract class MessageWriter implements CodecStream {
     return `${this.formatter === null ? name : this.formatter.format(name, null)}: ${value}\r\n`;
   }
 
-  protected writeHead(head: string): void {
+  /** @param firstLine its length with its line end: Envoy does not count it among the header bytes, nor the blank line */
+  protected writeHead(head: string, firstLine: number): void {
     this.sink.output.appendLatin1(head);
-    this.meter.headerBytesSent += head.length;
-    this.meter.decompressedHeaderBytesSent += head.length;
-    this.meter.wireBytesSent += head.length;
+    const meter = this.meter;
+    const size = head.length;
+    meter.wireBytesSent += size;
+    meter.headerBytesSent += size - firstLine - 2;
+    meter.decompressedHeaderBytesSent += size - firstLine - 2;
     this.sink.written();
   }
 

@@ -53,14 +53,16 @@ export class Http1ServerStream extends MessageWriter implements ResponseEncoder 
 
   encode1xxHeaders(headers: ResponseHeaders): void {
     if (this.ended) return;
-    this.writeHead(`${this.fields(this.#statusLine(headers), headers)}\r\n`);
+    const line = this.#statusLine(headers);
+    this.writeHead(`${this.fields(line, headers)}\r\n`, line.length);
   }
 
   encodeHeaders(headers: ResponseHeaders, end: boolean): void {
     if (this.ended) return;
     this.responseStarted = true;
     const status = headers.status;
-    let head = this.fields(this.#statusLine(headers), headers);
+    const line = this.#statusLine(headers);
+    let head = this.fields(line, headers);
     const facts = this.facts;
     if ((facts & FieldFacts.ConnectionClose) !== 0) this.closesConnection = true;
     const connect = this.connectRequest && status < 300;
@@ -72,7 +74,7 @@ export class Http1ServerStream extends MessageWriter implements ResponseEncoder 
         this.chunking = !this.headRequest && !((facts & FieldFacts.Upgrade) !== 0 && isUpgrade(headers));
       }
     }
-    this.writeHead(`${head}\r\n`);
+    this.writeHead(`${head}\r\n`, line.length);
     if (end) this.finish();
   }
 
@@ -289,7 +291,7 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
     return trailers;
   }
 
-  protected fastFirstLine(bytes: Buffer, start: number, end: number): number {
+  protected fastFirstLine(bytes: Buffer, text: string, start: number, end: number): number {
     let at = start;
     let c = bytes[at]!;
     while (c > 32) c = bytes[++at]!;
@@ -322,12 +324,12 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
       if (bytes[start + 3] !== 84) return -1;
       this.#method = 'POST';
     } else {
-      const method = bytes.latin1Slice(start, methodEnd);
+      const method = text.substring(0, size);
       if (!methodIsValid(method, this.options.allowCustomMethods)) return -1;
       if (method === 'CONNECT') return -1;
       this.#method = method;
     }
-    this.#target = bytes.latin1Slice(targetStart, at);
+    this.#target = text.substring(targetStart - start, at - start);
     return at + 11;
   }
 
