@@ -89,7 +89,6 @@ const EMPTY = ResponseHeaders.of(204);
 const input = new ByteBuffer();
 const body = Buffer.from('x'.repeat(48));
 const data = new ByteBuffer();
-const EMPTY = ResponseHeaders.of(204);
 const ROUNDS = 5000;
 const short = Buffer.from('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
 
