@@ -6,6 +6,17 @@ import { normalise, type Rewrite } from './normalise.ts';
 import type { Side } from './side.ts';
 import { Transcript } from './transcript.ts';
 
+/** JSON with the members of every object in order: the order in which Envoy prints the entries of some maps is random. */
+function sortedJson(text: string): string {
+  const sort = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(sort);
+    if (typeof value !== 'object' || value === null) return value;
+    const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+    return Object.fromEntries(entries.map(([name, member]) => [name, sort(member)]));
+  };
+  return JSON.stringify(sort(JSON.parse(text)), null, 1);
+}
+
 /** What the steps of a case work with, on one side. Everything done with it is written down and compared. */
 export class Exchange {
   readonly transcript: Transcript;
@@ -94,10 +105,10 @@ export class Exchange {
     this.transcript.add('WAITED IN VAIN', what);
   }
 
-  /** Asks the admin server and records status, content type and body. */
+  /** Asks the admin server and records status, content type and body; `json`: its members in order. */
   async admin(
     path: string,
-    options: { method?: string; body?: string; record?: 'all' | 'status' | 'none'; pick?: RegExp } = {},
+    options: { method?: string; body?: string; record?: 'all' | 'json' | 'status' | 'none'; pick?: RegExp } = {},
   ): Promise<AdminAnswer> {
     const answer = await this.proxy.admin(path, options.method, options.body);
     const record = options.record ?? 'all';
@@ -112,6 +123,7 @@ export class Exchange {
     }
     const lines = [`${answer.status} ${answer.headers.get('content-type')}`];
     if (record === 'all') lines.push(body);
+    if (record === 'json') lines.push(sortedJson(body));
     this.note(`admin ${options.method ?? 'GET'} ${path}`, lines.join('\n'));
     return answer;
   }

@@ -27,16 +27,16 @@ function socketAddress(port: number): string {
   return JSON.stringify({ socket_address: { address: '127.0.0.1', port_value: port } });
 }
 
+/** Adds an admin server to a configuration that has none. */
+export function withAdmin(config: Config): Config {
+  const admin = { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } };
+  if (typeof config !== 'string') return 'admin' in config ? config : { admin, ...config };
+  return /^admin:/m.test(config) ? config : `admin: ${JSON.stringify(admin)}\n${config}`;
+}
+
 /** Replaces the placeholders of a configuration. Throws on a name that is not declared. */
 export function fillIn(config: Config, tmp: string, ports: ReadonlyMap<string, number>): string {
-  let text = typeof config === 'string' ? config : JSON.stringify(config, null, 1);
-  if (typeof config === 'string' ? !/^admin:/m.test(config) : !('admin' in config)) {
-    const admin = { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } };
-    text =
-      typeof config === 'string'
-        ? `admin: ${JSON.stringify(admin)}\n${text}`
-        : JSON.stringify({ admin, ...config }, null, 1);
-  }
+  const text = typeof config === 'string' ? config : JSON.stringify(config, null, 1);
   return text.replace(/"?\{\{(\w+)(?::([\w.-]+))?\}\}"?/g, (found: string, kind: string, name: string | undefined) => {
     const inText = found.startsWith('"') && found.endsWith('"') ? '' : found.startsWith('"') ? '"' : '';
     const closing = !found.startsWith('"') && found.endsWith('"') ? '"' : '';
@@ -88,7 +88,7 @@ export class Side {
         this.ports.set(name, upstream.start());
       }
     }
-    const config = fillIn(this.stage.config, this.tmp, this.ports);
+    const config = fillIn(withAdmin(this.stage.config), this.tmp, this.ports);
     if (this.#failure !== null) throw this.#failure;
     try {
       this.proxy = await ProxyProcess.start(this.program, this.tmp, config, this.stage.flags, this.stage.env);
