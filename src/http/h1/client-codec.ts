@@ -10,9 +10,10 @@ import {
   type ResponseDecoder,
 } from '../codec.ts';
 import { HeaderMap, type RequestHeaders, ResponseHeaders } from '../header-map.ts';
+import { equalsIgnoreCase } from './field-text.ts';
 import { type Http1CodecStats, type Http1Options, UnderscoreAction } from './http1-options.ts';
 import { SINGLE_IN_RESPONSE } from './known-names.ts';
-import { equalsIgnoreCase, MessageParser, ParserState } from './message-parser.ts';
+import { MessageParser, ParserState } from './message-parser.ts';
 import { FieldFacts, hasToken, isUpgrade, MessageWriter } from './message-writer.ts';
 import { splitFirstLine, versionIsValid } from './request-target.ts';
 
@@ -24,7 +25,6 @@ export class Http1ClientStream extends MessageWriter implements RequestEncoder {
   connectRequest = false;
   upgradeRequest = false;
   responseComplete = false;
-  #tunnel = false;
 
   constructor(
     codec: Http1ClientCodec,
@@ -80,12 +80,12 @@ export class Http1ClientStream extends MessageWriter implements RequestEncoder {
   }
 
   enableTcpTunneling(): void {
-    this.#tunnel = true;
     this.chunking = false;
   }
 
-  get tunnels(): boolean {
-    return this.#tunnel;
+  /** The response is complete before the request: what is encoded further is dropped. */
+  abandon(): void {
+    this.ended = true;
   }
 
   protected pauseTransport(): void {
@@ -216,7 +216,10 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
   #responseComplete(stream: Http1ClientStream): void {
     stream.responseComplete = true;
     // The rest of the request cannot be taken back: the connection is not reusable (as Envoy).
-    if (!stream.isEnded) this.#mustClose = true;
+    if (!stream.isEnded) {
+      this.#mustClose = true;
+      stream.abandon();
+    }
     this.#done(stream);
   }
 
@@ -238,6 +241,10 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
 
   protected get single(): Uint8Array {
     return SINGLE_IN_RESPONSE;
+  }
+
+  protected get holdsBack(): boolean {
+    return false;
   }
 
   protected get skipsBlankLines(): boolean {

@@ -75,7 +75,7 @@ describe('server', () => {
     expect(peer.transport.output.length).toBe(0);
   });
 
-  test('watermarks reach the stream, one born above them too', () => {
+  test('watermarks reach the stream, also one that asks later', () => {
     const peer = new ServerPeer(http1Options());
     peer.answer = false;
     const log: string[] = [];
@@ -84,12 +84,23 @@ describe('server', () => {
       onAboveWriteHighWatermark: () => log.push('above'),
       onBelowWriteLowWatermark: () => log.push('below'),
     };
-    peer.codec.onUnderlyingAboveWriteHighWatermark();
     peer.feed(GET);
+    peer.codec.onUnderlyingAboveWriteHighWatermark();
     peer.requests[0]!.encoder.stream.setEvents(events);
     peer.codec.onUnderlyingBelowWriteLowWatermark();
     peer.codec.onUnderlyingAboveWriteHighWatermark();
     expect(log).toEqual(['above', 'below', 'above']);
+  });
+
+  test('no request begins while too much output waits', () => {
+    const peer = new ServerPeer(http1Options());
+    peer.codec.onUnderlyingAboveWriteHighWatermark();
+    peer.feed(GET);
+    expect([peer.requests.length, peer.transport.pauses]).toEqual([0, 1]);
+    peer.codec.onUnderlyingBelowWriteLowWatermark();
+    expect(peer.transport.pauses).toBe(0);
+    peer.feed('');
+    expect(peer.requests.length).toBe(1);
   });
 
   test('an upgraded stream carries raw bytes both ways until the peer ends', () => {
@@ -235,6 +246,9 @@ describe('client', () => {
     encoder.encodeHeaders(get('POST'), false);
     codec.dispatch(bytesOf('HTTP/1.1 413 x\r\nContent-Length: 0\r\n\r\n'));
     expect(codec.mustClose).toBe(true);
+    const sent = wire.output.length;
+    encoder.encodeData(bytesOf('late'), true);
+    expect(wire.output.length).toBe(sent);
   });
 
   test('full target, CONNECT and missing fields', () => {

@@ -1,8 +1,18 @@
 import { ByteBuffer } from '../../base/byte-buffer.ts';
 import type { ProtocolError } from '../codec.ts';
 import type { HeaderMap } from '../header-map.ts';
+import {
+  BAD_LENGTH,
+  cleanValue,
+  equalsIgnoreCase,
+  hexDigit,
+  joined,
+  lowerName,
+  NO_LENGTH,
+  parseLength,
+} from './field-text.ts';
 import { type Http1CodecStats, type Http1Options, UnderscoreAction } from './http1-options.ts';
-import { CLASS, FORBIDDEN, KNOWN_NAMES, knownName, LOWER, NAME_BYTE, NameId, TOKEN } from './known-names.ts';
+import { CLASS, FORBIDDEN, KNOWN_NAMES, knownName, NAME_BYTE, NameId, TOKEN } from './known-names.ts';
 
 /** Where the parser stands in the message. */
 export const ParserState = {
@@ -29,19 +39,15 @@ export const ParserState = {
 } as const;
 export type ParserState = (typeof ParserState)[keyof typeof ParserState];
 
-/** Body length facts of a head. */
-const NO_LENGTH = -1;
-const BAD_LENGTH = -2;
-
 const HEAD_END = Buffer.from('\r\n\r\n');
 const CR = 13;
 const LF = 10;
 /** Envoy's header byte counts: name, value, and three bytes for the colon and the line end. */
 const HEADER_MARKS = 3;
-/** 2^64 - 1: what Envoy's counter holds. */
-const MAX_LENGTH = '18446744073709551615';
 
 /**
+ * (Longer than most files: one state machine, whose states share what they hold.)
+ *
  * Framing of HTTP/1 messages in both directions, with the tolerance and the strictness of Envoy's BalsaParser, quirks included:
  * line ends may be bare LF, obs-fold is unfolded, whitespace before the colon is refused, and so on. What to do with a message
  * is the subclass's.
@@ -120,6 +126,8 @@ export abstract class MessageParser {
   /** Bodies of this kind of message may be told to have none although their framing says so (HEAD, 204, ...). */
   protected abstract readonly bodyForbidden: boolean;
 
+  /** No message is to begin now: too much unsent output. */
+  protected abstract readonly holdsBack: boolean;
   /** Blank lines in front of a message are passed over (requests: RFC 9112 section 2.2). */
   protected abstract readonly skipsBlankLines: boolean;
 
@@ -159,6 +167,7 @@ export abstract class MessageParser {
       let error: ProtocolError | null = null;
       switch (this.state) {
         case ParserState.Start: {
+          if (this.holdsBack) return null;
           const slice = input.firstSlice()!;
           const first = slice.bytes[slice.start]!;
           if ((first === CR || first === LF) && this.skipsBlankLines) {
@@ -658,68 +667,4 @@ export abstract class MessageParser {
 
   /** Whether a header name with an underscore refuses the message (or, otherwise, is dropped). */
   protected abstract readonly rejectsUnderscores: boolean;
-}
-
-function hexDigit(c: number): number {
-  if (c >= 48 && c <= 57) return c - 48;
-  const lower = c | 32;
-  return lower >= 97 && lower <= 102 ? lower - 87 : -1;
-}
-
-function joined(first: string, second: string): string {
-  return first === '' ? second : `${first},${second}`;
-}
-
-/** Digits only. @returns -2 when it is anything else, or 2^64 and more */
-function parseLength(text: string): number {
-  const size = text.length;
-  if (size === 0) return BAD_LENGTH;
-  let value = 0;
-  for (let i = 0; i < size; i++) {
-    const digit = text.charCodeAt(i) - 48;
-    if (digit < 0 || digit > 9) return BAD_LENGTH;
-    value = value * 10 + digit;
-  }
-  if (size >= 20 && exceedsMaxLength(text)) return BAD_LENGTH;
-  return value;
-}
-
-/** ASCII only; `lower` is lower case. */
-export function equalsIgnoreCase(text: string, lower: string): boolean {
-  if (text.length !== lower.length) return false;
-  for (let i = 0; i < text.length; i++) {
-    const c = text.charCodeAt(i);
-    if ((c < 256 ? LOWER[c] : c) !== lower.charCodeAt(i)) return false;
-  }
-  return true;
-}
-
-function lowerName(text: string, bytes: Buffer, start: number, end: number, base: number): string {
-  const name = text.substring(start - base, end - base);
-  for (let i = start; i < end; i++) {
-    const c = bytes[i]!;
-    if (c >= 65 && c <= 90) return name.toLowerCase();
-  }
-  return name;
-}
-
-/** Whitespace around is cut, line ends inside are removed (obs-fold: Envoy keeps the other whitespace). */
-function cleanValue(text: string, start: number, end: number): string {
-  while (start < end && text.charCodeAt(start) <= 32) start++;
-  while (end > start && text.charCodeAt(end - 1) <= 32) end--;
-  const value = text.substring(start, end);
-  if (!value.includes('\r') && !value.includes('\n')) return value;
-  let out = '';
-  for (let i = 0; i < value.length; i++) {
-    const c = value.charCodeAt(i);
-    if (c !== CR && c !== LF) out += value[i]!;
-  }
-  return out;
-}
-
-function exceedsMaxLength(digits: string): boolean {
-  let start = 0;
-  while (start < digits.length && digits.charCodeAt(start) === 48) start++;
-  const significant = digits.length - start;
-  return significant > 20 || (significant === 20 && digits.substring(start) > MAX_LENGTH);
 }

@@ -11,9 +11,10 @@ import {
 } from '../codec.ts';
 import { HeaderMap, RequestHeaders, type ResponseHeaders } from '../header-map.ts';
 import { removeConnectionTokens, sanitizeConnection } from './connection-header.ts';
+import { equalsIgnoreCase } from './field-text.ts';
 import { type Http1CodecStats, type Http1Options, UnderscoreAction } from './http1-options.ts';
 import { SINGLE_IN_REQUEST } from './known-names.ts';
-import { equalsIgnoreCase, MessageParser, ParserState } from './message-parser.ts';
+import { MessageParser, ParserState } from './message-parser.ts';
 import { FieldFacts, isUpgrade, MessageWriter } from './message-writer.ts';
 import { statusLine } from './reason-phrases.ts';
 import {
@@ -109,8 +110,9 @@ export class Http1ServerStream extends MessageWriter implements ResponseEncoder 
 
 /**
  * Server side of HTTP/1. One request at a time: with a response outstanding, further input stays in the caller's buffer and, if
- * there is any, the transport's reads are paused. When the response has been encoded the codec resumes the reads; the owner then
- * calls `dispatch` again with what its buffer holds. Calls of `dispatch` from within one are ignored: the outer one goes on.
+ * there is any, the transport's reads are paused. When the response has been encoded the codec resumes the reads, whereupon
+ * `dispatch` is to be called again with what the buffer holds (a net Connection does so by itself). Nor does a request begin
+ * while the connection's output is above its high watermark: a peer that sends without reading is held, its responses bounded. Calls of `dispatch` from within one are ignored: the outer one goes on.
  * Behind a response with `connection: close` no further request is taken.
  *
  * Bounds: a head or trailers at most `maxHeadersBytes`; a body is handed on in the same turn and never kept.
@@ -156,7 +158,7 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
     this.#dispatching = true;
     try {
       const error = this.parse(input);
-      if (input.length > 0 && this.state === ParserState.Complete && !this.#pausedForResponse && !this.#closing) {
+      if (input.length > 0 && this.#mustWait() && !this.#pausedForResponse && !this.#closing) {
         this.#pausedForResponse = true;
         this.transport.pauseReads();
       }
@@ -164,6 +166,11 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
     } finally {
       this.#dispatching = false;
     }
+  }
+
+  /** For the response to the request before, or until a peer that sends but does not read has read. */
+  #mustWait(): boolean {
+    return this.state === ParserState.Complete || (this.#above && this.state === ParserState.Start);
   }
 
   onPeerEnd(): ProtocolError | null {
@@ -202,6 +209,10 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
   onUnderlyingBelowWriteLowWatermark(): void {
     this.#above = false;
     this.#stream?.onBelowLow();
+    if (this.#pausedForResponse && !this.#mustWait()) {
+      this.#pausedForResponse = false;
+      this.transport.resumeReads();
+    }
   }
 
   /** Called by the stream. */
@@ -246,6 +257,10 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
 
   protected get single(): Uint8Array {
     return SINGLE_IN_REQUEST;
+  }
+
+  protected get holdsBack(): boolean {
+    return this.#above;
   }
 
   protected get skipsBlankLines(): boolean {
