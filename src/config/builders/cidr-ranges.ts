@@ -6,7 +6,7 @@ import type { BuildContext } from '../build-context.ts';
 export function buildCidrMatcher(
   context: BuildContext,
   field: string,
-  ranges: readonly CidrRange[],
+  ranges: readonly Pick<CidrRange, 'addressPrefix' | 'prefixLen'>[],
 ): (ip: string) => boolean {
   const list = new BlockList();
   ranges.forEach((range, index) => {

@@ -1,0 +1,365 @@
+import type { Metadata } from '../../api/gen/envoy/config/core/v3/base_pb';
+import type {
+  RouteAction_RequestMirrorPolicy,
+  RouteMatch as RouteMatchMessage,
+  Route as RouteMessage,
+  VirtualHost as VirtualHostMessage,
+} from '../../api/gen/envoy/config/route/v3/route_components_pb';
+import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb';
+import type { UriTemplateMatchConfig } from '../../api/gen/envoy/extensions/path/match/uri_template/v3/uri_template_match_pb';
+import { NO_CLUSTER } from '../../routing/cluster-choice.ts';
+import type { RouteSpec } from '../../routing/route.ts';
+import { NonForwardingAction } from '../../routing/route-action.ts';
+import { PathMatcher, RouteMatch, TlsContextMatch } from '../../routing/route-match.ts';
+import { type ConfigMetadata, Decorator, type MirrorPolicy, NO_METADATA } from '../../routing/route-policies.ts';
+import { RouteTable } from '../../routing/route-table.ts';
+import type { MetadataStruct } from '../../routing/stream-view.ts';
+import { UriTemplate } from '../../routing/uri-template.ts';
+import { type TlsRequirement, VirtualCluster, type VirtualHostSpec } from '../../routing/virtual-host.ts';
+import { wireText } from '../../routing/wire-text.ts';
+import type { BuildContext } from '../build-context.ts';
+import type { FieldSupport } from '../extension-registry.ts';
+import {
+  buildClusterChoice,
+  buildDirectResponse,
+  buildForwardAction,
+  buildRedirect,
+  type RouteDefaults,
+} from './route-config-action.ts';
+import { buildFilterConfigs } from './route-config-filters.ts';
+import { buildHeaderMutations, HEADER_MUTATION_SUPPORT } from './route-config-headers.ts';
+import {
+  buildCookieMatchers,
+  buildFilterStateMatcher,
+  buildHeaderMatchers,
+  buildMetadataMatcher,
+  buildQueryParameterMatchers,
+  buildRegex,
+  buildRuntimeFraction,
+  MATCHER_SUPPORT,
+} from './route-config-matchers.ts';
+import { buildMirrorPolicy, buildRateLimits, ROUTE_POLICY_SUPPORT } from './route-config-policies.ts';
+
+const MUTATION_FIELDS =
+  'request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove';
+
+/**
+ * What the builders of route tables obey. Built as data, and to be named here when the pipeline carries them out:
+ * RouteAction.request_mirror_policies, hedge_policy, internal_redirect_policy, flush_timeout, max_grpc_timeout and
+ * grpc_timeout_offset; MaxStreamDuration.grpc_timeout_header_*; VirtualHost.virtual_clusters; Route.stat_prefix.
+ */
+export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
+  ...MATCHER_SUPPORT,
+  ...HEADER_MUTATION_SUPPORT,
+  ...ROUTE_POLICY_SUPPORT,
+  { message: 'envoy.config.core.v3.Metadata', fields: 'filter_metadata', inert: 'typed_filter_metadata' },
+  {
+    message: 'envoy.config.route.v3.RouteConfiguration',
+    fields: `name virtual_hosts internal_only_headers ${MUTATION_FIELDS} most_specific_header_mutations_wins
+      validate_clusters max_direct_response_body_size_bytes ignore_port_in_host_matching vhost_header
+      ignore_path_parameters_in_path_matching typed_per_filter_config metadata`,
+  },
+  {
+    message: 'envoy.config.route.v3.VirtualHost',
+    fields: `name domains routes require_tls rate_limits ${MUTATION_FIELDS} typed_per_filter_config
+      include_request_attempt_count include_attempt_count_in_response include_is_timeout_retry_header retry_policy
+      per_request_buffer_limit_bytes request_body_buffer_limit metadata`,
+  },
+  {
+    message: 'envoy.config.route.v3.Route',
+    fields: `name match route redirect direct_response non_forwarding_action metadata typed_per_filter_config
+      ${MUTATION_FIELDS} per_request_buffer_limit_bytes request_body_buffer_limit`,
+    // It names spans: without tracing it has no effect in Envoy either.
+    inert: 'decorator',
+  },
+  { message: 'envoy.config.route.v3.NonForwardingAction', fields: '*' },
+  { message: 'envoy.config.route.v3.RouteMatch', fields: '*' },
+  { message: 'envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions', fields: '*' },
+  { message: 'envoy.config.route.v3.RouteMatch.TlsContextMatchOptions', fields: '*' },
+  { message: 'envoy.config.route.v3.RouteMatch.ConnectMatcher', fields: '*' },
+  { message: 'envoy.config.core.v3.TypedExtensionConfig', fields: 'name typed_config' },
+  { message: 'envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig', fields: '*' },
+  { message: 'envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig', fields: '*' },
+  { message: 'envoy.config.route.v3.FilterConfig', fields: '*' },
+  {
+    message: 'envoy.config.route.v3.RouteAction',
+    fields: `cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match prefix_rewrite
+      regex_rewrite path_rewrite_policy path_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
+      host_rewrite_path_regex host_rewrite append_x_forwarded_host timeout idle_timeout retry_policy priority rate_limits
+      include_vh_rate_limits hash_policy upgrade_configs max_stream_duration`,
+  },
+  { message: 'envoy.config.route.v3.RouteAction.MaxStreamDuration', fields: 'max_stream_duration' },
+  {
+    message: 'envoy.config.route.v3.WeightedCluster',
+    fields: 'clusters runtime_key_prefix header_name use_hash_policy',
+    // Deprecated; Envoy takes the sum.
+    inert: 'total_weight',
+  },
+  {
+    message: 'envoy.config.route.v3.WeightedCluster.ClusterWeight',
+    fields: `name cluster_header weight metadata_match ${MUTATION_FIELDS} typed_per_filter_config host_rewrite_literal`,
+  },
+  { message: 'envoy.config.route.v3.RedirectAction', fields: '*' },
+  { message: 'envoy.config.route.v3.DirectResponseAction', fields: '*' },
+];
+
+const DEFAULT_MAX_DIRECT_RESPONSE_BYTES = 4096;
+
+/**
+ * A route table from its message; `context` stands at the RouteConfiguration. All that is wrong is reported.
+ * @returns null when errors were reported
+ */
+export function buildRouteTable(context: BuildContext, message: RouteConfiguration): RouteTable | null {
+  const errorsBefore = context.errorCount;
+  const clusterNames = message.validateClusters === false ? null : context.shared.clusterNames;
+  const mirrors = buildMirrors(context, message.requestMirrorPolicies, clusterNames);
+  const domains = new Map<string, string>();
+  const virtualHosts = message.virtualHosts.map((host, i) => {
+    const at = context.at(`virtual_hosts[${i}]`);
+    checkDomains(at, host, message.name, domains);
+    return buildVirtualHost(at, host, {
+      retryPolicy: host.retryPolicy,
+      hedgePolicy: host.hedgePolicy,
+      mirrorPolicies: mirrors,
+      clusterNames,
+      maxDirectResponseBytes: message.maxDirectResponseBodySizeBytes ?? DEFAULT_MAX_DIRECT_RESPONSE_BYTES,
+      virtualHost: at,
+    });
+  });
+  const requestMutations = buildHeaderMutations(
+    context,
+    'request',
+    message.requestHeadersToAdd,
+    message.requestHeadersToRemove,
+  );
+  const responseMutations = buildHeaderMutations(
+    context,
+    'response',
+    message.responseHeadersToAdd,
+    message.responseHeadersToRemove,
+  );
+  const filterConfigs = buildFilterConfigs(context, message.typedPerFilterConfig);
+  if (context.errorCount > errorsBefore) return null;
+  return new RouteTable(
+    {
+      name: message.name,
+      virtualHosts,
+      requestMutations,
+      responseMutations,
+      filterConfigs,
+      metadata: configMetadata(message.metadata),
+      mostSpecificHeaderMutationsWins: message.mostSpecificHeaderMutationsWins,
+      ignorePathParametersInPathMatching: message.ignorePathParametersInPathMatching,
+      ignorePortInHostMatching: message.ignorePortInHostMatching,
+      virtualHostHeader: wireText(message.vhostHeader).toLowerCase(),
+      internalOnlyHeaders: message.internalOnlyHeaders.map((header) => wireText(header).toLowerCase()),
+    },
+    context.shared.runtime,
+  );
+}
+
+/** Domains are unique in a table, without regard to case; names of virtual hosts need not be (Envoy 1.40 takes them). */
+function checkDomains(
+  context: BuildContext,
+  host: VirtualHostMessage,
+  tableName: string,
+  seen: Map<string, string>,
+): void {
+  host.domains.forEach((domain, i) => {
+    const key = domain.toLowerCase();
+    const first = seen.get(key);
+    if (first === undefined) {
+      seen.set(key, context.resolve(`domains[${i}]`));
+      return;
+    }
+    context.refuse(
+      `domains[${i}]`,
+      key === '*'
+        ? `Only a single wildcard domain is permitted in route ${tableName}`
+        : `Only unique values for domains are permitted. Duplicate entry of domain ${key} in route ${tableName}`,
+      `it stands at ${first} too`,
+    );
+  });
+}
+
+function buildMirrors(
+  context: BuildContext,
+  messages: readonly RouteAction_RequestMirrorPolicy[],
+  clusterNames: ReadonlySet<string> | null,
+): MirrorPolicy[] {
+  return messages
+    .map((each, i) => buildMirrorPolicy(context, `request_mirror_policies[${i}]`, each, clusterNames))
+    .filter((each) => each !== null);
+}
+
+function configMetadata(message: Metadata | undefined): ConfigMetadata {
+  return message === undefined
+    ? NO_METADATA
+    : new Map(Object.entries(message.filterMetadata) as [string, MetadataStruct][]);
+}
+
+/** Bytes; null when neither field is set. The newer field wins. */
+function bufferLimit(limit: bigint | undefined, deprecated: number | undefined): number | null {
+  return limit !== undefined ? Number(limit) : (deprecated ?? null);
+}
+
+function buildVirtualHost(
+  context: BuildContext,
+  message: VirtualHostMessage,
+  inherited: RouteDefaults,
+): VirtualHostSpec {
+  const own = buildMirrors(context, message.requestMirrorPolicies, inherited.clusterNames);
+  const defaults: RouteDefaults = own.length === 0 ? inherited : { ...inherited, mirrorPolicies: own };
+  if (message.matcher !== undefined && message.routes.length > 0) {
+    context.refuse('matcher', 'cannot set both matcher and routes on virtual host');
+  }
+  const routes: RouteSpec[] = [];
+  message.routes.forEach((route, i) => {
+    const spec = buildRoute(context.at(`routes[${i}]`), route, defaults);
+    if (spec !== null) routes.push(spec);
+  });
+  const virtualClusters = message.virtualClusters.map((each, i) => {
+    if (each.headers.length === 0) {
+      context.refuse(`virtual_clusters[${i}].headers`, "virtual clusters must define 'headers'");
+    }
+    return new VirtualCluster(each.name, buildHeaderMatchers(context, `virtual_clusters[${i}].headers`, each.headers));
+  });
+  return {
+    name: message.name,
+    domains: message.domains.map(wireText),
+    routes,
+    requireTls: message.requireTls as TlsRequirement,
+    virtualClusters,
+    rateLimits: buildRateLimits(context, 'rate_limits', message.rateLimits),
+    requestMutations: buildHeaderMutations(
+      context,
+      'request',
+      message.requestHeadersToAdd,
+      message.requestHeadersToRemove,
+    ),
+    responseMutations: buildHeaderMutations(
+      context,
+      'response',
+      message.responseHeadersToAdd,
+      message.responseHeadersToRemove,
+    ),
+    filterConfigs: buildFilterConfigs(context, message.typedPerFilterConfig),
+    metadata: configMetadata(message.metadata),
+    includeRequestAttemptCount: message.includeRequestAttemptCount,
+    includeAttemptCountInResponse: message.includeAttemptCountInResponse,
+    includeIsTimeoutRetryHeader: message.includeIsTimeoutRetryHeader,
+    requestBodyBufferLimit: bufferLimit(message.requestBodyBufferLimit, message.perRequestBufferLimitBytes),
+  };
+}
+
+/** `context` stands at the Route. Null: too much is missing; it was reported here or by the check of constraints. */
+function buildRoute(context: BuildContext, message: RouteMessage, defaults: RouteDefaults): RouteSpec | null {
+  if (message.match === undefined) {
+    context.refuse('match', 'a match is missing', 'match: { prefix: "/" } matches every path');
+    return null;
+  }
+  const match = buildRouteMatch(context.at('match'), message.match);
+  const path = match?.path ?? PathMatcher.prefix('/');
+  const action = message.action;
+  const spec: RouteSpec = {
+    name: message.name,
+    match: match ?? RouteMatch.ofPath(path),
+    action: new NonForwardingAction(),
+    cluster: NO_CLUSTER,
+    requestMutations: buildHeaderMutations(
+      context,
+      'request',
+      message.requestHeadersToAdd,
+      message.requestHeadersToRemove,
+    ),
+    responseMutations: buildHeaderMutations(
+      context,
+      'response',
+      message.responseHeadersToAdd,
+      message.responseHeadersToRemove,
+    ),
+    filterConfigs: buildFilterConfigs(context, message.typedPerFilterConfig),
+    metadata: configMetadata(message.metadata),
+    decorator:
+      message.decorator === undefined
+        ? null
+        : new Decorator(wireText(message.decorator.operation), message.decorator.propagate ?? true),
+    statPrefix: message.statPrefix,
+    requestBodyBufferLimit: bufferLimit(message.requestBodyBufferLimit, message.perRequestBufferLimitBytes),
+  };
+  switch (action.case) {
+    case 'route':
+      spec.action = buildForwardAction(context.at('route'), action.value, path, defaults);
+      spec.cluster = buildClusterChoice(context.at('route'), action.value, message.name, defaults);
+      break;
+    case 'redirect':
+      spec.action = buildRedirect(context.at('redirect'), action.value);
+      break;
+    case 'directResponse':
+      spec.action = buildDirectResponse(context.at('direct_response'), action.value, defaults.maxDirectResponseBytes);
+      break;
+    case 'nonForwardingAction':
+      break;
+    default:
+      // A missing action and filter_action are left to the checks of constraints and of supported fields.
+      return null;
+  }
+  return match === null ? null : spec;
+}
+
+function buildPathMatcher(context: BuildContext, message: RouteMatchMessage): PathMatcher | null {
+  const specifier = message.pathSpecifier;
+  const caseSensitive = message.caseSensitive ?? true;
+  switch (specifier.case) {
+    case 'prefix':
+      return PathMatcher.prefix(wireText(specifier.value), caseSensitive);
+    case 'path':
+      return PathMatcher.exact(wireText(specifier.value), caseSensitive);
+    case 'pathSeparatedPrefix':
+      return PathMatcher.separatedPrefix(wireText(specifier.value), caseSensitive);
+    case 'safeRegex': {
+      const regex = buildRegex(context, 'safe_regex', specifier.value);
+      return regex === null ? null : PathMatcher.regex(regex);
+    }
+    case 'connectMatcher':
+      return PathMatcher.connect();
+    case 'pathMatchPolicy': {
+      const field = 'path_match_policy.typed_config';
+      const config = context.unpack(field, specifier.value.typedConfig);
+      if (config === null) return null;
+      if (config.$typeName !== 'envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig') {
+        context.refuse(field, `path matcher ${config.$typeName} is not supported yet`);
+        return null;
+      }
+      const text = (config as UriTemplateMatchConfig).pathTemplate;
+      const template = UriTemplate.compile(text);
+      if (template.ok) return PathMatcher.template(template.value);
+      context.refuse(`${field}.path_template`, `path_match_policy.path_template ${text} is invalid: ${template.error}`);
+      return null;
+    }
+    default:
+      context.refuse('', 'a path specifier is missing', 'set prefix, path, safe_regex or path_separated_prefix');
+      return null;
+  }
+}
+
+function buildRouteMatch(context: BuildContext, message: RouteMatchMessage): RouteMatch | null {
+  const path = buildPathMatcher(context, message);
+  const tls = message.tlsContext;
+  const fields = {
+    runtimeFraction:
+      message.runtimeFraction === undefined ? null : buildRuntimeFraction(context, message.runtimeFraction),
+    grpc: message.grpc !== undefined,
+    headers: buildHeaderMatchers(context, 'headers', message.headers),
+    queryParameters: buildQueryParameterMatchers(context, 'query_parameters', message.queryParameters),
+    cookies: buildCookieMatchers(context, 'cookies', message.cookies),
+    tlsContext: tls === undefined ? null : new TlsContextMatch(tls.presented ?? null, tls.validated ?? null),
+    dynamicMetadata: message.dynamicMetadata
+      .map((each, i) => buildMetadataMatcher(context, `dynamic_metadata[${i}]`, each))
+      .filter((each) => each !== null),
+    filterState: message.filterState
+      .map((each, i) => buildFilterStateMatcher(context, `filter_state[${i}]`, each))
+      .filter((each) => each !== null),
+  };
+  return path === null ? null : new RouteMatch({ path, ...fields });
+}
