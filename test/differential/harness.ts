@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findEnvoy } from '../../tools/envoy.ts';
+import { nuncioCommand } from '../support/nuncio-command.ts';
 import type { ProxyProgram } from '../support/proxy-process.ts';
 import { Exchange } from './exchange.ts';
 import { knownDifferences } from './known-differences.ts';
@@ -49,10 +50,7 @@ function programs(): { oracle: ProxyProgram; subject: ProxyProgram } {
   if (envoy === null) throw new Error('Envoy is not installed: run `node_modules/.bin/bun tools/envoy.ts`');
   const oracle = { name: 'envoy', command: [envoy] };
   if (process.env.DIFFERENTIAL_SELF !== undefined) return { oracle, subject: { ...oracle, name: 'envoy-again' } };
-  const root = join(import.meta.dir, '..', '..');
-  const named = process.env.NUNCIO_BIN?.split(' ');
-  const command = named ?? [join(root, 'node_modules/.bin/bun'), join(root, 'src/cli/main.ts')];
-  return { oracle, subject: { name: 'nuncio', command } };
+  return { oracle, subject: { name: 'nuncio', command: nuncioCommand() } };
 }
 
 /** A case that is written as steps. */

@@ -100,11 +100,11 @@ export class ScriptedUpstream {
     this.#script = script;
   }
 
-  /** Listens on a free port of `hostname`, and returns the port. */
-  start(hostname = '127.0.0.1'): number {
+  /** Listens on a free port of `hostname`, or on `port`, and returns the port. */
+  start(hostname = '127.0.0.1', port = 0): number {
     this.#listener = Bun.listen<BytePipe>({
       hostname,
-      port: 0,
+      port,
       allowHalfOpen: true,
       socket: { ...pipeHandlers, open: (socket) => this.#onOpen(socket) },
     });
