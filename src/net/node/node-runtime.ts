@@ -120,7 +120,7 @@ class NodeTransport implements Transport, TurnTask {
   reset(): void {
     if (!this.#beginClose()) return;
     // A Unix socket knows no reset: the peer sees it end.
-    if (this.#opened && this.localAddress.kind === 'ip') this.socket.resetAndDestroy();
+    if (this.#opened && this.remoteAddress.kind === 'ip') this.socket.resetAndDestroy();
     else this.socket.destroy();
   }
 
@@ -324,7 +324,7 @@ export class NodeRuntime implements SocketRuntime {
         ...(bindAddress !== null && bindAddress.kind === 'ip'
           ? { localAddress: bindAddress.ip, localPort: bindAddress.port }
           : {}),
-      });
+      } as net.NetConnectOpts);
     }
     return transport;
   }
@@ -346,13 +346,15 @@ function listenByHandle(server: net.Server, spec: ListenSpec): void {
   } else {
     handle = createServerHandle!(address.kind === 'pipe' ? socketPath(address.path) : '', -1, -1, undefined, 0);
   }
-  const result = typeof handle === 'number' ? handle : handle.listen(backlog);
+  // A pipe's bind tells all; listening twice on it is an error.
+  const result = typeof handle === 'number' ? handle : address.kind === 'ip' ? handle.listen(backlog) : 0;
   if (result !== 0 && typeof handle !== 'number') handle.close();
   if (typeof handle === 'number' || result !== 0) {
     const code = getSystemErrorName(result);
     throw new SocketError(code, `cannot bind '${address.text}': ${errnoText(code)}`);
   }
-  server.listen(handle as unknown as net.Server, backlog);
+  // It takes such a handle, though its types do not say so.
+  (server as unknown as { listen(handle: ServerHandle, backlog: number): void }).listen(handle, backlog);
 }
 
 /** On Bun: `server.listen` listens at once, but a failure's error comes later. */
