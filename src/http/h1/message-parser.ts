@@ -393,6 +393,7 @@ export abstract class MessageParser {
       const nameStart = at;
       let hash = 0;
       let lower = NAME_BYTE[bytes[at]!]!;
+      // A line that begins with whitespace (obs-fold) has no name, and leaves here too.
       while (lower !== 0) {
         hash = (Math.imul(hash, 31) + lower) | 0;
         lower = NAME_BYTE[bytes[++at]!]!;
@@ -412,8 +413,6 @@ export abstract class MessageParser {
       if (bytes[at + 1] !== LF) return 0;
       let valueEnd = at;
       at += 2;
-      const next = bytes[at]!;
-      if (next === 32 || next === 9) return 0;
       if (valueEnd > valueStart) {
         let tail = bytes[valueEnd - 1]!;
         while (tail === 32 || tail === 9) tail = bytes[--valueEnd - 1]!;
