@@ -59,7 +59,8 @@ export class DescriptorIndex {
   /** The file that declares a message, enum, service or extension, nested or not; undefined when none does. */
   fileOfType(typeName: string): IndexedFile | undefined {
     let end = typeName.lastIndexOf('.');
-    while (end >= 0) {
+    // From 0, lastIndexOf would find a leading dot for ever.
+    while (end > 0) {
       const packageName = typeName.slice(0, end);
       if (this.#byPackage.has(packageName)) {
         this.#skimPackage(packageName);

@@ -62,7 +62,7 @@ export function renderError(error: ConfigError, colours: boolean): string {
   if (position !== undefined && error.source !== undefined) {
     const number = String(position.line);
     const gutter = `${number.padStart(5)} | `;
-    const empty = `${' '.repeat(number.length > 5 ? number.length : 5)} | `;
+    const empty = `${' '.repeat(Math.max(number.length, 5))} | `;
     const full = error.source.line(position.line);
     // A long line is cut so that the place stays in sight.
     const begin = position.column > MAX_LINE - 40 ? position.column - 40 : 0;

@@ -90,10 +90,20 @@ export function readTimestamp(text: string): SecondsNanos | undefined {
       text,
     );
   if (match === null || match[1] === '0000') return undefined;
-  const iso = `${match[1]}-${match[2]}-${match[3]}T${match[4]}:${match[5]}:${match[6]}`;
-  const local = Date.parse(`${iso}Z`);
-  // Date.parse rolls 30 February over; the text must come back unchanged.
-  if (Number.isNaN(local) || !new Date(local).toISOString().startsWith(iso)) return undefined;
+  const [year, month, day, hour, minute, second] = match.slice(1, 7).map(Number) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+  if (month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 59) return undefined;
+  // Like Envoy's reader, this takes 30 February for 2 March. Date.UTC takes years below 100 for 19xx.
+  const date = new Date(0);
+  date.setUTCFullYear(year, month - 1, day);
+  date.setUTCHours(hour, minute, second);
+  const local = date.getTime();
   const zone = match[8] ?? 'Z';
   let offset = 0;
   if (zone !== 'Z') {
