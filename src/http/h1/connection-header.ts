@@ -49,8 +49,17 @@ export function sanitizeConnection(headers: RequestHeaders): boolean {
   return true;
 }
 
+const UPGRADE_TOKENS: ReadonlySet<string> = new Set(['upgrade', 'http2-settings']);
+
+/** Takes away the headers of an upgrade that is not passed on: the request goes on without it. */
+export function removeUpgrade(headers: RequestHeaders): void {
+  headers.remove('upgrade');
+  removeConnectionTokens(headers, UPGRADE_TOKENS);
+  headers.remove('http2-settings');
+}
+
 /** Takes `tokens` (lower case) out of Connection; the header goes when none is left. */
-export function removeConnectionTokens(headers: HeaderMap, tokens: ReadonlySet<string>): void {
+function removeConnectionTokens(headers: HeaderMap, tokens: ReadonlySet<string>): void {
   const connection = headers.getJoined('connection');
   if (connection === null) return;
   const left: string[] = [];

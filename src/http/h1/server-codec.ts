@@ -10,7 +10,7 @@ import {
   type ServerCodecEvents,
 } from '../codec.ts';
 import { HeaderMap, RequestHeaders, type ResponseHeaders } from '../header-map.ts';
-import { removeConnectionTokens, sanitizeConnection } from './connection-header.ts';
+import { removeUpgrade, sanitizeConnection } from './connection-header.ts';
 import { equalsIgnoreCase } from './field-text.ts';
 import { type Http1CodecStats, type Http1Options, UnderscoreAction } from './http1-options.ts';
 import { SINGLE_IN_REQUEST } from './known-names.ts';
@@ -25,8 +25,6 @@ import {
   targetIsValid,
   versionIsValid,
 } from './request-target.ts';
-
-const h2cTokens: ReadonlySet<string> = new Set(['upgrade', 'http2-settings']);
 
 /** One request with its response: the encoder and the stream are the same object. */
 export class Http1ServerStream extends MessageWriter implements ResponseEncoder {
@@ -198,7 +196,6 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
   }
 
   shutdownNotice(): void {}
-
   goAway(): void {}
 
   onUnderlyingAboveWriteHighWatermark(): void {
@@ -432,9 +429,7 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
     const upgrade = headers.getJoined('upgrade')!;
     const h2c = equalsIgnoreCase(upgrade, 'h2c');
     if (!h2c && this.options.ignoreHttp11Upgrade?.(upgrade) !== true) return false;
-    headers.remove('upgrade');
-    removeConnectionTokens(headers, h2cTokens);
-    headers.remove('http2-settings');
+    removeUpgrade(headers);
     return true;
   }
 

@@ -1,5 +1,5 @@
 /**
- * Cost of the codecs alone, in microseconds per message: `bun src/http/h1/h1.bench.ts`.
+ * Cost of the codecs alone, in microseconds per message: `bun src/http/h1/h1-bench.ts`.
  * Nothing but parsing and encoding: no sockets, no connection manager.
  */
 import { ByteBuffer } from '../../base/byte-buffer.ts';
