@@ -17,13 +17,12 @@ export function formatLocalReply(stream: ActiveStream, reply: LocalReply): Local
   stream.info.responseCode = reply.status;
   const formatted = stream.config.localReplies.rewrite(stream, headers, reply.body);
   const { body, contentType } = formatted;
-  stream.info.localReplyBody = body;
   if (stream.isGrpcRequest) {
     const status = reply.grpcStatus ?? grpcStatusOfHttp(headers.status);
     headers.status = 200;
     headers.set('content-type', 'application/grpc');
     headers.set('grpc-status', String(status));
-    if (body !== '' && !stream.isHeadRequest) headers.set('grpc-message', grpcMessage(body));
+    if (body !== '' && !stream.isHeadRequest) headers.set('grpc-message', grpcMessage(withoutNewline(body)));
     stream.info.responseCode = 200;
     return { headers, body: '' };
   }
@@ -49,4 +48,9 @@ function grpcMessage(text: string): string {
         : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
   }
   return out;
+}
+
+/** JSON formats end in a newline, which is no part of a header (Envoy strips it here too). */
+function withoutNewline(text: string): string {
+  return text.endsWith('\n') ? text.slice(0, -1) : text;
 }

@@ -6,9 +6,10 @@ import type { SubstitutionFormatString } from '../../api/gen/envoy/config/core/v
 import { BUILTIN_OPERATORS } from '../../pipeline/format/builtin-operators.ts';
 import { type CommandParser, parseFormat } from '../../pipeline/format/format-parser.ts';
 import { JsonFormat, type JsonNode } from '../../pipeline/format/json-format.ts';
-import { byteText, type Segment } from '../../pipeline/format/segment.ts';
+import type { Segment } from '../../pipeline/format/segment.ts';
 import { TextFormat } from '../../pipeline/format/text-format.ts';
 import type { ValueFormatter } from '../../routing/stream-view.ts';
+import { wireText } from '../../routing/wire-text.ts';
 import type { BuildContext } from '../build-context.ts';
 import { nearest } from '../diagnostics/nearest.ts';
 import type { FieldSupport } from '../extension-registry.ts';
@@ -91,7 +92,7 @@ function jsonNode(
   for (const key of Object.keys(value)) {
     const node = jsonNode(context, `${field}.${key}`, value[key]!, formatters);
     if (node === null) complete = false;
-    else entries.push([byteText(key), node]);
+    else entries.push([wireText(key), node]);
   }
   entries.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
   return complete ? { kind: 'struct', entries } : null;

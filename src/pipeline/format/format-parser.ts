@@ -1,4 +1,5 @@
-import { byteText, LiteralSegment, type Segment } from './segment.ts';
+import { wireText } from '../../routing/wire-text.ts';
+import { LiteralSegment, type Segment } from './segment.ts';
 
 /** Why a format string is refused. */
 export interface FormatProblem {
@@ -71,7 +72,7 @@ export function parseFormat(
         hintForBadToken(format, percent),
       );
     }
-    if (literal !== '') segments.push(new LiteralSegment(byteText(literal)));
+    if (literal !== '') segments.push(new LiteralSegment(wireText(literal)));
     literal = '';
     let segment: Segment | OperatorProblem | null = null;
     for (const parser of parsers) {
@@ -89,7 +90,7 @@ export function parseFormat(
     segments.push(segment);
     at = token.end;
   }
-  if (literal !== '' || segments.length === 0) segments.push(new LiteralSegment(byteText(literal)));
+  if (literal !== '' || segments.length === 0) segments.push(new LiteralSegment(wireText(literal)));
   return { ok: true, segments };
 }
 

@@ -1,4 +1,5 @@
 import type { HeaderMap } from '../../http/header-map.ts';
+import { wireText } from '../../routing/wire-text.ts';
 import { ACCESS_LOG_TYPE_NAMES, type LogContext } from '../access-logger.ts';
 import { grpcStatusOfHttp } from '../grpc-status.ts';
 import { CLIENT_CERT_KEYS, clientCertificateValue } from './client-certificate-text.ts';
@@ -6,7 +7,7 @@ import { OperatorProblem } from './format-parser.ts';
 import { jsonString } from './json-text.ts';
 import { type Operator, type OperatorTable, plain, withArgument } from './operator-table.ts';
 import { queryOf, queryParameter, visiblyDecoded, withoutQuery } from './query-text.ts';
-import { byteText, ContextNumberSegment, ContextSegment, type FormatValue, Segment, truncated } from './segment.ts';
+import { ContextNumberSegment, ContextSegment, type FormatValue, Segment, truncated } from './segment.ts';
 
 type HeaderSource = (context: LogContext) => HeaderMap | null;
 
@@ -271,7 +272,7 @@ export const HEADER_OPERATORS: OperatorTable = {
     'required',
     true,
     (name, maxLength) =>
-      new ContextSegment((context) => queryParameter(context.requestHeaders?.path ?? '', byteText(name)), maxLength),
+      new ContextSegment((context) => queryParameter(context.requestHeaders?.path ?? '', wireText(name)), maxLength),
   ),
   QUERY_PARAMS: withArgument('optional', true, queryParams),
   REQUESTED_SERVER_NAME: withArgument('optional', false, requestedServerName),
@@ -283,7 +284,7 @@ export const HEADER_OPERATORS: OperatorTable = {
     () => new ContextNumberSegment((context) => context.responseTrailers?.byteSize() ?? 0),
   ),
   ACCESS_LOG_TYPE: plain(() => new ContextSegment((context) => ACCESS_LOG_TYPE_NAMES[context.logType ?? 0])),
-  LOCAL_REPLY_BODY: plain(() => new ContextSegment((context) => byteText(context.stream.localReplyBody))),
+  LOCAL_REPLY_BODY: plain(() => new ContextSegment((context) => wireText(context.stream.localReplyBody))),
   XFCC_VALUE: withArgument('optional', true, (argument) => {
     if (argument === '') {
       return new OperatorProblem('XFCC_VALUE command requires a subcommand', 'such as %XFCC_VALUE(URI)%');

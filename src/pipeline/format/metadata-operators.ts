@@ -1,21 +1,27 @@
 import type { MetadataStruct, MetadataValue } from '../../routing/stream-view.ts';
+import { metadataAt } from '../../routing/value-matcher.ts';
+import { wireText } from '../../routing/wire-text.ts';
 import type { LogContext } from '../access-logger.ts';
 import type { StreamInfo } from '../stream-info.ts';
 import { OperatorProblem } from './format-parser.ts';
 import { jsonString, jsonText } from './json-text.ts';
 import { type Operator, type OperatorTable, withArgument } from './operator-table.ts';
-import { byteText, type FormatValue, Segment, truncated } from './segment.ts';
+import { type FormatValue, Segment, truncated } from './segment.ts';
 
 /** Finds the Struct of a namespace. */
 type MetadataSource = (stream: StreamInfo, namespace: string) => MetadataStruct | null;
 
 const dynamic: MetadataSource = (stream, namespace) => stream.dynamicMetadata(namespace);
-const cluster: MetadataSource = (stream, namespace) => stream.upstream?.clusterMetadata?.[namespace] ?? null;
-const host: MetadataSource = (stream, namespace) =>
-  (stream.upstream?.host?.metadata[namespace] as MetadataStruct | undefined) ?? null;
+const cluster: MetadataSource = (stream, namespace) => own(stream.upstream?.clusterMetadata, namespace);
+const host: MetadataSource = (stream, namespace) => own(stream.upstream?.host?.metadata, namespace);
 const route: MetadataSource = (stream, namespace) => stream.route?.metadata.get(namespace) ?? null;
 const virtualHost: MetadataSource = (stream, namespace) => stream.route?.virtualHost.metadata.get(namespace) ?? null;
-const listener: MetadataSource = (stream, namespace) => stream.listener?.metadata?.[namespace] ?? null;
+const listener: MetadataSource = (stream, namespace) => own(stream.listener?.metadata, namespace);
+
+function own(metadata: Readonly<Record<string, unknown>> | null | undefined, namespace: string): MetadataStruct | null {
+  if (metadata === null || metadata === undefined || !Object.hasOwn(metadata, namespace)) return null;
+  return metadata[namespace] as MetadataStruct;
+}
 
 /** `NAMESPACE:KEY:KEY...`: text of strings bare, of anything else as JSON. */
 class MetadataSegment extends Segment {
@@ -40,13 +46,8 @@ class MetadataSegment extends Segment {
   }
 
   override value(context: LogContext): FormatValue {
-    let value: MetadataValue = this.#source(context.stream, this.#namespace);
-    for (const key of this.#path) {
-      if (value === null || typeof value !== 'object' || Array.isArray(value)) return null;
-      const next: MetadataValue | undefined = (value as MetadataStruct)[key];
-      if (next === undefined) return null;
-      value = next;
-    }
+    const value = metadataAt(this.#source(context.stream, this.#namespace), this.#path);
+    if (value === undefined) return null;
     return byteValue(value);
   }
 }
@@ -54,11 +55,11 @@ class MetadataSegment extends Segment {
 /** Strings of a configuration as byte text. */
 function byteValue(value: MetadataValue): FormatValue {
   if (value === null) return null;
-  if (typeof value === 'string') return byteText(value);
+  if (typeof value === 'string') return wireText(value);
   if (typeof value !== 'object') return value;
   if (Array.isArray(value)) return (value as readonly MetadataValue[]).map(byteValue);
   const out: Record<string, FormatValue> = {};
-  for (const [key, each] of Object.entries(value)) out[byteText(key)] = byteValue(each);
+  for (const [key, each] of Object.entries(value)) out[wireText(key)] = byteValue(each);
   return out;
 }
 

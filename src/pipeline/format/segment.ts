@@ -138,14 +138,6 @@ export class ContextNumberSegment extends Segment {
   }
 }
 
-/** UTF-16 text of a configuration as the byte text that formats work with. */
-export function byteText(text: string): string {
-  for (let i = 0; i < text.length; i++) {
-    if (text.charCodeAt(i) > 0x7f) return Buffer.from(text, 'utf8').toString('latin1');
-  }
-  return text;
-}
-
 export function truncated(text: string, maxLength: number): string {
   return text.length <= maxLength ? text : text.substring(0, maxLength);
 }

@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import { PROTOCOL_NAMES } from '../../http/codec.ts';
 import type { Address } from '../../net/address.ts';
 import type { Connection } from '../../net/connection.ts';
+import { wireText } from '../../routing/wire-text.ts';
 import type { Host } from '../../upstream/host.ts';
 import type { LogContext } from '../access-logger.ts';
 import { RESPONSE_FLAGS } from '../response-flag.ts';
@@ -11,7 +12,6 @@ import { DURATION_OPERATORS } from './duration-operators.ts';
 import { withoutHostPort } from './header-operators.ts';
 import { type Operator, type OperatorTable, plain, unsupported, withArgument } from './operator-table.ts';
 import {
-  byteText,
   ContextSegment,
   FixedSegment,
   type FormatValue,
@@ -73,7 +73,7 @@ function endpointId(read: AddressReader): Operator {
   return text((stream) => {
     const found = read(stream);
     if (found === null) return null;
-    return found.kind === 'internal' ? byteText(found.endpointId) : '';
+    return found.kind === 'internal' ? wireText(found.endpointId) : '';
   });
 }
 
@@ -89,7 +89,7 @@ function count(read: (stream: StreamInfo) => number | null): Operator {
 function named(read: (stream: StreamInfo) => string | undefined): Operator {
   return text((stream) => {
     const name = read(stream);
-    return name === undefined || name === '' ? null : byteText(name);
+    return name === undefined || name === '' ? null : wireText(name);
   });
 }
 
@@ -124,7 +124,7 @@ function flagText(flags: number, key: 'short' | 'long'): string {
 }
 
 function hostName(host: Host): string {
-  return host.hostname === '' ? host.address.text : byteText(host.hostname);
+  return host.hostname === '' ? host.address.text : wireText(host.hostname);
 }
 
 function attempted(render: (host: Host) => string): Operator {
@@ -271,11 +271,11 @@ export const STREAM_OPERATORS: OperatorTable = {
   UNIQUE_ID: plain(() => new ContextSegment(() => crypto.randomUUID())),
   TRACE_ID: named((stream) => stream.traceId),
   SPAN_ID: named((stream) => stream.spanId),
-  HOSTNAME: plain(() => new FixedSegment(byteText(hostname()))),
+  HOSTNAME: plain(() => new FixedSegment(wireText(hostname()))),
   ENVIRONMENT: withArgument(
     'required',
     true,
-    (name, maxLength) => new FixedSegment(truncated(byteText(process.env[name] ?? '-'), maxLength)),
+    (name, maxLength) => new FixedSegment(truncated(wireText(process.env[name] ?? '-'), maxLength)),
   ),
 
   DOWNSTREAM_TLS_VERSION: named((stream) => stream.connection?.security?.protocolVersion),

@@ -1,5 +1,6 @@
+import { wireText } from '../../routing/wire-text.ts';
 import type { LogContext } from '../access-logger.ts';
-import { byteText, Segment } from './segment.ts';
+import { Segment } from './segment.ts';
 
 /** A moment in wall-clock milliseconds with fraction; null: not known. */
 export type TimeReader = (context: LogContext) => number | null;
@@ -220,7 +221,7 @@ export function compileTimePattern(pattern: string): readonly TimePart[] {
   let literal = '';
   const push = (part: TimePart): void => {
     if (literal !== '') {
-      const text = byteText(literal);
+      const text = wireText(literal);
       parts.push({ kind: 'moment', render: () => text });
       literal = '';
     }
@@ -241,7 +242,7 @@ export function compileTimePattern(pattern: string): readonly TimePart[] {
     i += match[0].length;
   }
   if (literal !== '') {
-    const text = byteText(literal);
+    const text = wireText(literal);
     parts.push({ kind: 'moment', render: () => text });
   }
   return parts;
