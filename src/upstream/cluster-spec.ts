@@ -2,6 +2,7 @@ import { type Http1Options, http1Options } from '../http/h1/http1-options.ts';
 import type { Address } from '../net/address.ts';
 import type { SocketOption } from '../net/transport.ts';
 import { type CircuitBreakerThresholds, DEFAULT_THRESHOLDS } from './circuit-breaker.ts';
+import type { DnsSpec } from './dns-spec.ts';
 import { EdsHealth, type Metadata, NO_METADATA } from './host.ts';
 import type { HostUpdate } from './host-update.ts';
 import type { BalancerPolicy } from './load-balancer.ts';
@@ -72,6 +73,10 @@ export interface ClusterSpec {
   readonly closeConnectionsOnHostHealthFailure: boolean;
   /** Added by xDS rather than by the bootstrap; for `/clusters`. */
   readonly addedViaApi: boolean;
+  /** What main has to resolve; null unless the type is a DNS one. */
+  readonly dns: DnsSpec | null;
+  /** Startup waits until it has its first hosts (or failed to get them). */
+  readonly waitForWarmOnInit: boolean;
   /** Hosts known from the configuration: all of them for STATIC, none for DNS. */
   readonly initialHosts: readonly HostUpdate[];
 }
@@ -104,6 +109,8 @@ export function clusterSpec(name: string, policy: BalancerPolicy, fields: Partia
     poolPerDownstreamConnection: false,
     closeConnectionsOnHostHealthFailure: false,
     addedViaApi: false,
+    dns: null,
+    waitForWarmOnInit: true,
     initialHosts: [],
     ...fields,
   };

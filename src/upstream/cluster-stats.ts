@@ -181,6 +181,12 @@ export class ResponseStats {
     this.chargeCode(status);
   }
 
+  /** `upstream_rq_completed` alone: what is counted of a response whose status shall not be. */
+  chargeCompleted(): void {
+    this.#completed ??= this.#scope.counter(`${this.#prefix}upstream_rq_completed`);
+    this.#completed.value++;
+  }
+
   /** `upstream_rq_<code>` alone (Envoy: chargeBasicResponseStat, for retried answers). */
   chargeCode(status: number): void {
     let counter = this.#codes[status];
@@ -209,11 +215,28 @@ export class ClusterResponses {
   readonly external: ResponseStats;
   /** `canary.`: by a canary host, or answered with `x-envoy-upstream-canary: true`. */
   readonly canary: ResponseStats;
+  /** `retry.`: answers that were not sent on but retried. */
+  readonly retry: ResponseStats;
+  readonly #scope: Scope;
+  #named: Map<string, ResponseStats> | null = null;
 
   constructor(scope: Scope) {
+    this.#scope = scope;
     this.all = new ResponseStats(scope, '');
     this.internal = new ResponseStats(scope, 'internal.');
     this.external = new ResponseStats(scope, 'external.');
     this.canary = new ResponseStats(scope, 'canary.');
+    this.retry = new ResponseStats(scope, 'retry.');
+  }
+
+  /** @param prefix with its dot: of zones, and of `x-envoy-upstream-alt-stat-name` */
+  named(prefix: string): ResponseStats {
+    this.#named ??= new Map();
+    let stats = this.#named.get(prefix);
+    if (stats === undefined) {
+      stats = new ResponseStats(this.#scope, prefix);
+      this.#named.set(prefix, stats);
+    }
+    return stats;
   }
 }

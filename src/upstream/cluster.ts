@@ -44,6 +44,7 @@ export class Cluster implements MembershipObserver {
   readonly resources: readonly [ResourceManager, ResourceManager];
   readonly priorities: PrioritySet;
   readonly connector: UpstreamConnector;
+  readonly #maintenanceKey: string;
   readonly #balancerEnvironment: BalancerEnvironment;
   #balancer: LoadBalancer;
   /** Pools of removed hosts, until their last stream has ended. */
@@ -55,6 +56,7 @@ export class Cluster implements MembershipObserver {
     this.environment = environment;
     this.scope = environment.stats.createScope(`cluster.${spec.statName}`);
     this.stats = CLUSTER_STATS.create(this.scope);
+    this.#maintenanceKey = `upstream.maintenance_mode.${spec.name}`;
     this.responses = new ClusterResponses(this.scope);
     this.timeoutBudgets = spec.trackTimeoutBudgets ? TIMEOUT_BUDGET_STATS.create(this.scope) : null;
     this.sizes = spec.trackRequestResponseSizes ? SIZE_STATS.create(this.scope) : null;
@@ -79,6 +81,12 @@ export class Cluster implements MembershipObserver {
 
   get name(): string {
     return this.spec.name;
+  }
+
+  /** Drawn anew at each call: the runtime's `upstream.maintenance_mode.<cluster>` percent of requests are turned away. */
+  get inMaintenance(): boolean {
+    const percent = this.environment.runtime.integer(this.#maintenanceKey, 0);
+    return percent > 0 && this.environment.dispatcher.random.uint32() % 100 < percent;
   }
 
   #createResources(priority: ResourcePriority, cells: Int32Array | null): ResourceManager {

@@ -268,7 +268,7 @@ for (const warm of [false, true]) {
       if (second.pending !== null) up.connector.last.open();
       expect(second.log).toEqual([`failed ${PoolFailure.Overflow}`]);
       expect(cluster.stats.upstream_rq_active_overflow.value).toBe(1);
-      expect(cluster.stats['upstream_rq_pending_overflow'].value).toBe(0);
+      expect(cluster.stats.upstream_rq_pending_overflow.value).toBe(0);
     });
 
     test('max_connection_duration closes an idle connection, lets a busy one end', () => {

@@ -63,6 +63,8 @@ export const NO_METADATA: Metadata = {};
 
 /** One endpoint, as plain data: it crosses threads by structured cloning. */
 export interface HostSpec {
+  /** What makes it the same host from update to update; empty: its address. LOGICAL_DNS hosts keep theirs as addresses change. */
+  readonly identity: string;
   readonly address: Address;
   /** Further addresses of the same host, tried in order after `address` (happy eyeballs); usually empty. */
   readonly additionalAddresses: readonly Address[];
@@ -76,6 +78,10 @@ export interface HostSpec {
   /** Metadata of the locality's `LocalityLbEndpoints`. */
   readonly localityMetadata: Metadata;
   readonly edsHealth: EdsHealth;
+}
+
+export function hostIdentity(spec: HostSpec): string {
+  return spec.identity === '' ? spec.address.text : spec.identity;
 }
 
 /** Per-host counts of one worker; plain fields, so that touching them costs nothing. */
@@ -98,7 +104,9 @@ export interface HostObserver {
 
 /** One upstream host of one cluster in one worker. Keeps its identity (and with it pools and counts) across updates. */
 export class Host {
-  readonly address: Address;
+  readonly identity: string;
+  /** Where new connections go. Changes only for hosts with an identity of their own. */
+  address: Address;
   /** Cluster that it belongs to. */
   readonly clusterName: string;
   additionalAddresses: readonly Address[];
@@ -120,6 +128,7 @@ export class Host {
   observer: HostObserver | null = null;
 
   constructor(spec: HostSpec, clusterName: string, nowMs: number) {
+    this.identity = hostIdentity(spec);
     this.address = spec.address;
     this.clusterName = clusterName;
     this.additionalAddresses = spec.additionalAddresses;
@@ -142,6 +151,7 @@ export class Host {
       localityKey(this.locality) !== localityKey(spec.locality) ||
       this.priority !== spec.priority ||
       JSON.stringify(this.metadata) !== JSON.stringify(spec.metadata);
+    this.address = spec.address;
     this.weight = spec.weight;
     this.locality = spec.locality;
     this.priority = spec.priority;
@@ -193,6 +203,7 @@ export class Host {
 /** A spec with everything but the address at its default; for tests and code that makes hosts by hand. */
 export function hostSpec(address: Address, fields: Partial<HostSpec> = {}): HostSpec {
   return {
+    identity: '',
     address,
     additionalAddresses: [],
     hostname: '',

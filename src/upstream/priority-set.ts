@@ -1,4 +1,12 @@
-import { Host, HostHealth, type HostObserver, type HostSpec, type Locality, localityKey } from './host.ts';
+import {
+  Host,
+  HostHealth,
+  type HostObserver,
+  type HostSpec,
+  hostIdentity,
+  type Locality,
+  localityKey,
+} from './host.ts';
 import type { LocalityWeight } from './host-update.ts';
 
 export const DEFAULT_OVERPROVISIONING = 140;
@@ -152,14 +160,14 @@ export class PrioritySet implements HostObserver {
     const set = this.hostSets[priority]!;
     const previous = new Map<string, Host[]>();
     for (const host of set.hosts) {
-      const list = previous.get(host.address.text);
-      if (list === undefined) previous.set(host.address.text, [host]);
+      const list = previous.get(host.identity);
+      if (list === undefined) previous.set(host.identity, [host]);
       else list.push(host);
     }
     const hosts: Host[] = [];
     const added: Host[] = [];
     for (const spec of specs) {
-      let host = previous.get(spec.address.text)?.shift();
+      let host = previous.get(hostIdentity(spec))?.shift();
       if (host === undefined) {
         host = new Host(spec, this.clusterName, nowMs);
         added.push(host);
