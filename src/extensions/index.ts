@@ -1,5 +1,26 @@
 import type { ExtensionFactory } from '../config/extension-registry.ts';
-import { HTTP_CONNECTION_MANAGER } from './network-filters/http-connection-manager/factory.ts';
+import { fileAccessLogger, fileAccessLoggerV2 } from './access-loggers/file/factory.ts';
+import { stderrAccessLogger } from './access-loggers/stderr/factory.ts';
+import { stdoutAccessLogger } from './access-loggers/stdout/factory.ts';
+import { metadataFormatter } from './formatters/metadata/factory.ts';
+import { reqWithoutQueryFormatter } from './formatters/req-without-query/factory.ts';
+import { routerFilter } from './http-filters/router/factory.ts';
+import { leastRequestPolicy } from './load-balancing-policies/least-request/factory.ts';
+import { randomPolicy } from './load-balancing-policies/random/factory.ts';
+import { roundRobinPolicy } from './load-balancing-policies/round-robin/factory.ts';
+import { httpConnectionManager } from './network-filters/http-connection-manager/factory.ts';
 
 /** Every extension that Nuncio ships: an explicit list, nothing registers itself. */
-export const EXTENSIONS: readonly ExtensionFactory[] = [HTTP_CONNECTION_MANAGER as ExtensionFactory];
+export const EXTENSIONS = [
+  fileAccessLogger,
+  fileAccessLoggerV2,
+  stderrAccessLogger,
+  stdoutAccessLogger,
+  metadataFormatter,
+  reqWithoutQueryFormatter,
+  routerFilter,
+  leastRequestPolicy,
+  randomPolicy,
+  roundRobinPolicy,
+  httpConnectionManager,
+] as readonly ExtensionFactory[];

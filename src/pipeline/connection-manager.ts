@@ -10,6 +10,7 @@ import {
   type ServerCodec,
   type ServerCodecEvents,
 } from '../http/codec.ts';
+import { reasonPhrase } from '../http/h1/reason-phrases.ts';
 import {
   CloseType,
   type Connection,
@@ -155,7 +156,7 @@ export class HttpConnectionManager
       if (error.status > 0 && !stream.responseStarted) {
         stream.sendLocalReply({
           status: error.status,
-          body: error.message,
+          body: reasonPhrase(error.status),
           details: error.details,
           grpcStatus: null,
           modifyHeaders: null,

@@ -11,6 +11,7 @@ import { buildListener } from '../config/builders/listener.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
 import { AnyMessages } from '../config/load/any-messages.ts';
 import { Http1ClientCodec } from '../http/h1/client-codec.ts';
+import { NO_HTTP1_STATS } from '../http/h1/http1-options.ts';
 import { Dispatcher } from '../net/dispatcher.ts';
 import type { SocketRuntime } from '../net/transport.ts';
 import type { WorkerEnvironment } from '../pipeline/environment.ts';
@@ -19,7 +20,7 @@ import { StatsStore } from '../stats/store.ts';
 import { ClusterManager } from '../upstream/cluster-manager.ts';
 import { RawConnector } from '../upstream/upstream-environment.ts';
 import { ActiveListener } from './active-listener.ts';
-import { WorkerLogFiles } from './log-files.ts';
+import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from './log-files.ts';
 import type { FromWorker, HostCounts, ListenOutcome, ToWorker, WorkerOptions } from './messages.ts';
 
 /** What a worker is made of that differs between a thread and the main thread, or in tests. */
@@ -43,7 +44,7 @@ export class Worker {
   readonly #clusters: ClusterManager;
   readonly #listeners = new Map<string, ActiveListener>();
   readonly #runtime: RuntimeSnapshot;
-  readonly #logFiles: WorkerLogFiles;
+  readonly #logFiles: BufferedLogFiles;
   readonly #health = { failed: false };
   readonly #anys: AnyMessages;
 
@@ -58,14 +59,23 @@ export class Worker {
     this.#runtime = new RuntimeSnapshot(options.runtime);
     const loggers = new LoggerRegistry(parts.logSink, options.logLevel);
     for (const [name, level] of options.componentLevels) loggers.get(name).setLevel(level);
-    this.#logFiles = new WorkerLogFiles(dispatcher, root, options.fileFlushIntervalMs, options.fileFlushMinBytes);
+    this.#logFiles = new BufferedLogFiles(
+      dispatcher,
+      {
+        ...DEFAULT_LOG_FILE_SETTINGS,
+        flushIntervalMs: options.fileFlushIntervalMs,
+        flushBytes: options.fileFlushMinBytes,
+      },
+      root,
+      loggers.get('file'),
+    );
     this.#anys = new AnyMessages(parts.api);
     const connector = new RawConnector(this.#sockets);
     this.#clusters = new ClusterManager({
       dispatcher,
       stats: root,
       runtime: this.#runtime,
-      createHttp1Codec: (transport, events, cluster) => new Http1ClientCodec(transport, events, cluster.http1),
+      createHttp1Codec: (transport, events, cluster) => new Http1ClientCodec(transport, events, cluster.http1, NO_HTTP1_STATS),
       connectorFor: () => connector,
       sharedCells: () => null,
     });
@@ -203,7 +213,7 @@ export class Worker {
   #hostCounts(): HostCounts[] {
     const out: HostCounts[] = [];
     for (const cluster of this.#clusters.all()) {
-      for (const host of cluster.hosts()) {
+      for (const host of cluster.priorities.allHosts()) {
         const { stats } = host;
         out.push({
           cluster: cluster.spec.name,
@@ -230,7 +240,7 @@ export class Worker {
       listener.closeConnections('');
     }
     this.#clusters.close();
-    this.#logFiles.flush();
+    this.#logFiles.closeNow();
   }
 }
 

@@ -122,6 +122,8 @@ export function buildConnectionManager(
       message.httpProtocolOptions?.overrideStreamErrorOnInvalidHttpMessage ??
       message.streamErrorOnInvalidHttpMessage ??
       false,
+    // Envoy checks the scheme of absolute targets where nobody in front of it is trusted.
+    validateScheme: (message.useRemoteAddress ?? false) && message.xffNumTrustedHops === 0,
   };
   const isInternalAddress = internalAddresses(context, message);
   const ipDetections = message.originalIpDetectionExtensions.map((extension, index) =>

@@ -7,7 +7,7 @@ import {
 import type { ExtensionFactory } from '../../../config/extension-registry.ts';
 
 /** envoy.filters.network.http_connection_manager: a thin factory over `pipeline/`. */
-export const HTTP_CONNECTION_MANAGER: ExtensionFactory<'network-filter'> = {
+export const httpConnectionManager: ExtensionFactory<'network-filter'> = {
   kind: 'network-filter',
   name: 'envoy.filters.network.http_connection_manager',
   aliases: ['envoy.http_connection_manager'],

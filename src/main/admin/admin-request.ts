@@ -1,0 +1,45 @@
+/** One admin request as a handler sees it. */
+export interface AdminRequest {
+  readonly method: string;
+  /** Path without query. */
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly body: string;
+}
+
+/** A handler's answer. */
+export interface AdminResponse {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string | Uint8Array;
+}
+
+export const TEXT = 'text/plain; charset=UTF-8';
+export const JSON_TYPE = 'application/json';
+
+export function text(body: string, status = 200): AdminResponse {
+  return { status, contentType: TEXT, body };
+}
+
+export function json(body: string, status = 200): AdminResponse {
+  return { status, contentType: JSON_TYPE, body };
+}
+
+/** One endpoint. Source: Envoy, operations/admin. */
+export interface AdminEndpoint {
+  readonly path: string;
+  /** As `/help` shows it. */
+  readonly help: string;
+  /** Changes the server: POST only. */
+  readonly mutates: boolean;
+  /** Query parameters, for `/help`. */
+  readonly parameters: readonly AdminParameter[];
+  handle(request: AdminRequest): AdminResponse | Promise<AdminResponse>;
+}
+
+export interface AdminParameter {
+  readonly id: string;
+  readonly help: string;
+  /** Allowed values; empty: any. */
+  readonly values: readonly string[];
+}
