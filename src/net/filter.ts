@@ -58,6 +58,8 @@ export interface AcceptedSocket {
   ja3: string;
   ja4: string;
   readonly fd: number;
+  /** Where iptables took the connection from (SO_ORIGINAL_DST); null when from nowhere else. */
+  originalDestination(): Address | null;
 }
 
 /** What a listener filter's `onPeek` answers. */

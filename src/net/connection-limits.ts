@@ -1,0 +1,72 @@
+/** Why an accepted connection is closed before anything else happens to it. */
+export const Admission = { Admitted: 0, ListenerLimit: 1, GlobalLimit: 2, Overload: 3 } as const;
+export type Admission = (typeof Admission)[keyof typeof Admission];
+
+/** Says whether a listener may have one more connection. Every Admitted is paid back by one `release`. */
+export interface ConnectionLimits {
+  admit(): Admission;
+  release(): void;
+}
+
+/** How many connections there are, over all workers, against a limit that may change at any time (a runtime key). */
+export class ConnectionCount {
+  readonly #cell: Int32Array;
+  readonly #limit: () => number;
+
+  /**
+   * @param cell one element, on a SharedArrayBuffer where workers share the count
+   * @param limit read at every connection; Infinity for none
+   */
+  constructor(cell: Int32Array, limit: () => number) {
+    this.#cell = cell;
+    this.#limit = limit;
+  }
+
+  /** @returns false at the limit, with nothing counted */
+  tryAdd(): boolean {
+    if (Atomics.add(this.#cell, 0, 1) < this.#limit()) return true;
+    Atomics.sub(this.#cell, 0, 1);
+    return false;
+  }
+
+  remove(): void {
+    Atomics.sub(this.#cell, 0, 1);
+  }
+
+  get value(): number {
+    return Atomics.load(this.#cell, 0);
+  }
+}
+
+/**
+ * Envoy's two: `envoy.resource_limits.listener.<name>.connection_limit` and the global one
+ * (`overload.global_downstream_max_connections`, from which a listener can be exempt), asked in Envoy's order.
+ */
+export class CountedLimits implements ConnectionLimits {
+  readonly #listener: ConnectionCount | null;
+  readonly #global: ConnectionCount | null;
+
+  constructor(listener: ConnectionCount | null, global: ConnectionCount | null) {
+    this.#listener = listener;
+    this.#global = global;
+  }
+
+  admit(): Admission {
+    if (this.#global !== null && !this.#global.tryAdd()) return Admission.GlobalLimit;
+    if (this.#listener !== null && !this.#listener.tryAdd()) {
+      this.#global?.remove();
+      return Admission.ListenerLimit;
+    }
+    return Admission.Admitted;
+  }
+
+  release(): void {
+    this.#listener?.remove();
+    this.#global?.remove();
+  }
+}
+
+export const UNLIMITED: ConnectionLimits = {
+  admit: () => Admission.Admitted,
+  release: () => {},
+};
