@@ -1,4 +1,5 @@
-import { describe, test } from 'bun:test';
+import { describe, expect, test } from 'bun:test';
+import { join } from 'node:path';
 import { transportContract } from '../transport.contract.ts';
 import { BunRuntime } from './bun-runtime.ts';
 
@@ -8,4 +9,62 @@ describe('BunRuntime', () => {
 
 describe('BunRuntime without the system calls', () => {
   transportContract(test, (dispatcher) => new BunRuntime(dispatcher, true), { bindErrorNotLocal: true });
+});
+
+/** Connects; resolves with whether the server keeps the connection: it answers an echo, or closes. */
+async function isServed(port: number, open: { end(): unknown }[]): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  await Bun.connect({
+    hostname: '127.0.0.1',
+    port,
+    socket: {
+      open: (self) => void self.write('x'),
+      data: () => resolve(true),
+      close: () => resolve(false),
+      end: () => resolve(false),
+    },
+  }).then(
+    (socket) => open.push(socket),
+    () => resolve(false),
+  );
+  return promise;
+}
+
+describe.skipIf(process.platform !== 'linux')('out of descriptors', () => {
+  test('connections beyond the limit are closed, the loop does not spin, and service goes on', async () => {
+    const script = join(import.meta.dir, 'testdata/descriptor-shortage.ts');
+    const child = Bun.spawn(['sh', '-c', `ulimit -n 64 && exec "${process.execPath}" "${script}"`], {
+      stdin: 'pipe',
+      stdout: 'pipe',
+    });
+    const reader = child.stdout.getReader();
+    const line = async () => new TextDecoder().decode((await reader.read()).value);
+    const ask = async (): Promise<{ refused: number; cpuMs: number }> => {
+      child.stdin.write('?\n');
+      child.stdin.flush();
+      return JSON.parse(await line());
+    };
+    try {
+      const port = Number((await line()).trim().split(':')[1]);
+      const open: { end(): unknown }[] = [];
+      const served: boolean[] = [];
+      for (let i = 0; i < 80; i++) served.push(await isServed(port, open));
+      const kept = served.filter((each) => each).length;
+      expect(kept).toBeGreaterThan(20);
+      expect(kept).toBeLessThan(64);
+      const before = await ask();
+      expect(before.refused).toBe(80 - kept);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      const after = await ask();
+      expect(after.cpuMs - before.cpuMs).toBeLessThan(100);
+      for (const socket of open) socket.end();
+      // Closing is seen in the server's own time.
+      let again = false;
+      for (let i = 0; i < 100 && !again; i++) again = await isServed(port, open);
+      expect(again).toBe(true);
+    } finally {
+      child.kill();
+      await child.exited;
+    }
+  }, 15_000);
 });

@@ -217,7 +217,7 @@ class AcceptFacts {
 function socketHandlers(dispatcher: Dispatcher, facts: AcceptFacts | null) {
   function accept(socket: BunSocket, accepting: AcceptFacts): void {
     if ((socket as unknown as { fd: number }).fd >= accepting.maxFd) {
-      socket.terminate();
+      socket.end();
       accepting.acceptor.onOutOfDescriptors?.();
       return;
     }

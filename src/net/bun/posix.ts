@@ -65,6 +65,8 @@ const ERRNO_NAMES: ReadonlyMap<number, string> = new Map(
     .reverse(),
 );
 
+const IPV6_GROUP = /^[0-9a-f]{1,4}$/i;
+
 /** The text's 16 bytes, written at `offset`; false when it is not an IPv6 address. */
 function writeIpv6(target: Buffer, offset: number, text: string): boolean {
   let tail = text;
@@ -82,6 +84,7 @@ function writeIpv6(target: Buffer, offset: number, text: string): boolean {
   const head = halves[0] === '' ? [] : halves[0]!.split(':');
   const rest = halves.length === 1 || halves[1] === '' ? [] : halves[1]!.split(':');
   if (halves.length === 1 ? head.length !== 8 : head.length + rest.length > 7) return false;
+  for (const group of [...head, ...rest]) if (!IPV6_GROUP.test(group)) return false;
   target.fill(0, offset, offset + 16);
   for (let i = 0; i < head.length; i++) target.writeUInt16BE(Number.parseInt(head[i]!, 16), offset + 2 * i);
   for (let i = 0; i < rest.length; i++) {
