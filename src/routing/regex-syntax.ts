@@ -17,6 +17,7 @@ export type RegexNode =
   | { readonly kind: 'group'; readonly item: RegexNode };
 
 export interface ParsedRegex {
+  /** Its sets hold both cases of a letter where case is ignored. */
   readonly root: RegexNode;
   readonly ignoreCase: boolean;
 }
@@ -56,6 +57,18 @@ function inverted(set: CharSet): CharSet {
   return set.map((bit) => 1 - bit);
 }
 
+/** Adds the other case of every letter of Latin-1. */
+function withBothCases(set: CharSet): CharSet {
+  const folded = set.slice();
+  for (let code = 65; code <= 222; code++) {
+    const isUpper = code <= 90 || (code >= 192 && code !== 215);
+    if (!isUpper || (set[code] === 0 && set[code + 32] === 0)) continue;
+    folded[code] = 1;
+    folded[code + 32] = 1;
+  }
+  return folded;
+}
+
 const CONTROL: Record<string, number> = { a: 7, f: 12, t: 9, n: 10, r: 13, v: 11 };
 
 /** Not understood: the caller falls back to re2js, which also reports what is wrong. */
@@ -64,6 +77,7 @@ class NotUnderstood extends Error {}
 class Parser {
   readonly #text: string;
   #at = 0;
+  #ignoreCase = false;
 
   constructor(text: string) {
     this.#text = text;
@@ -71,6 +85,7 @@ class Parser {
 
   parse(): ParsedRegex {
     const ignoreCase = this.#text.startsWith('(?i)');
+    this.#ignoreCase = ignoreCase;
     if (ignoreCase) this.#at = 4;
     const root = this.#alternation();
     if (this.#at < this.#text.length) throw new NotUnderstood();
@@ -168,7 +183,11 @@ class Parser {
     if (code > 255) throw new NotUnderstood();
     const set = emptySet();
     set[code] = 1;
-    return set;
+    return this.#folded(set);
+  }
+
+  #folded(set: CharSet): CharSet {
+    return this.#ignoreCase ? withBothCases(set) : set;
   }
 
   #escape(): RegexNode {
@@ -219,7 +238,8 @@ class Parser {
       }
     }
     this.#at++;
-    return negated ? inverted(set) : set;
+    const members = this.#folded(set);
+    return negated ? inverted(members) : members;
   }
 
   /** One character's code, or -1 when a whole class was added to `set`. */

@@ -31,10 +31,8 @@ class PositionAutomaton {
   readonly sets: CharSet[] = [];
   readonly follow: Set<number>[] = [];
   readonly whole: Part;
-  readonly #ignoreCase: boolean;
 
-  constructor(root: RegexNode, ignoreCase: boolean) {
-    this.#ignoreCase = ignoreCase;
+  constructor(root: RegexNode) {
     this.whole = this.#build(root);
   }
 
@@ -45,7 +43,7 @@ class PositionAutomaton {
       case 'set': {
         if (this.sets.length >= MAX_POSITIONS) throw new Ambiguous();
         const position = this.sets.length;
-        this.sets.push(this.#ignoreCase ? foldedSet(node.set) : node.set);
+        this.sets.push(node.set);
         this.follow.push(new Set());
         return { nullable: false, first: [position], last: [position] };
       }
@@ -177,20 +175,6 @@ function overlap(a: CharSet, b: CharSet): boolean {
   return false;
 }
 
-/** With both cases of every letter of Latin-1. */
-function foldedSet(set: CharSet): CharSet {
-  const folded = set.slice();
-  for (let code = 65; code <= 222; code++) {
-    const isUpper = code <= 90 || (code >= 192 && code !== 215);
-    if (!isUpper) continue;
-    if (set[code] === 1 || set[code + 32] === 1) {
-      folded[code] = 1;
-      folded[code + 32] = 1;
-    }
-  }
-  return folded;
-}
-
 function itemsOf(node: RegexNode): readonly RegexNode[] {
   return node.kind === 'concat' ? node.items : [node];
 }
@@ -225,16 +209,16 @@ function hasRepeatedCapture(node: RegexNode, repeated: boolean): boolean {
   }
 }
 
-function automaton(node: RegexNode, ignoreCase: boolean): PositionAutomaton | null {
+function automaton(node: RegexNode): PositionAutomaton | null {
   try {
-    return new PositionAutomaton(node, ignoreCase);
+    return new PositionAutomaton(node);
   } catch (error) {
     if (error instanceof Ambiguous) return null;
     throw error;
   }
 }
 
-function wholeMatchOf(root: RegexNode, ignoreCase: boolean): RegExp | null {
+function wholeMatchOf(root: RegexNode): RegExp | null {
   const items = [...itemsOf(root)];
   while (isAssert(items[0], '^')) items.shift();
   while (isAssert(items.at(-1), '$')) items.pop();
@@ -244,28 +228,25 @@ function wholeMatchOf(root: RegexNode, ignoreCase: boolean): RegExp | null {
     open = true;
   }
   const node: RegexNode = { kind: 'concat', items };
-  if (automaton(node, ignoreCase)?.isLinear !== true) return null;
-  return new RegExp(`^(?:${engineSource(node, false)})${open ? '' : '$'}`, ignoreCase ? 'i' : '');
+  if (automaton(node)?.isLinear !== true) return null;
+  return new RegExp(`^(?:${engineSource(node, false)})${open ? '' : '$'}`);
 }
 
-function searchOf(root: RegexNode, ignoreCase: boolean): RegExp | null {
+function searchOf(root: RegexNode): RegExp | null {
   // The engine forgets a group at each round of a loop, RE2 keeps the last.
   if (hasRepeatedCapture(root, false)) return null;
-  const positions = automaton(root, ignoreCase);
+  const positions = automaton(root);
   if (positions === null) return null;
   const anchored = isAssert(itemsOf(root)[0], '^');
   if (anchored ? !positions.isLinear : !positions.failsEarly) return null;
-  return new RegExp(engineSource(root, true), ignoreCase ? 'gi' : 'g');
+  return new RegExp(engineSource(root, true), 'g');
 }
 
 /** @param pattern in wire text, known to be good RE2 syntax */
 export function translateSafe(pattern: string): SafeTranslation {
   const parsed = parseRegex(pattern);
   if (parsed === null) return NONE;
-  return {
-    wholeMatch: wholeMatchOf(parsed.root, parsed.ignoreCase),
-    search: searchOf(parsed.root, parsed.ignoreCase),
-  };
+  return { wholeMatch: wholeMatchOf(parsed.root), search: searchOf(parsed.root) };
 }
 
 /** The text with which every match of the pattern begins; empty where that is not plain to see. */

@@ -160,18 +160,12 @@ export class RouteEntry {
   #selectWeighted(headers: RequestHeaders, stream: StreamView): Route | null {
     const choice = this.#choice;
     if (choice.kind !== 'weighted') return null;
-    let random = stream.stableRandom;
-    if (choice.useHashPolicy) {
-      const action = this.#variants[0]!.action;
-      const hash = action.kind === ActionKind.Forward ? hashRequest(action.hashPolicies, headers, stream) : null;
-      if (hash !== null) random = Number(hash & 0x1f_ffff_ffff_ffffn);
-    }
-    let selected = -1;
     const weights = choice.runtimeKeyPrefix === '' ? null : this.#runtimeWeights(choice.runtimeKeyPrefix);
     const total = weights === null ? this.#totalWeight : weights.reduce((sum, weight) => sum + weight, 0);
     if (total === 0) return null;
-    if (choice.randomHeader !== '') selected = randomOfHeader(headers, choice.randomHeader, total);
-    if (selected < 0) selected = random % total;
+    let selected = choice.randomHeader === '' ? -1 : randomOfHeader(headers, choice.randomHeader, total);
+    if (selected < 0 && choice.useHashPolicy) selected = this.#hashModulo(headers, stream, total);
+    if (selected < 0) selected = stream.stableRandom % total;
     let end = 0;
     const clusters = choice.clusters;
     for (let i = 0; i < clusters.length; i++) {
@@ -182,6 +176,13 @@ export class RouteEntry {
       return header === '' ? variant : variant.withCluster(headers.lookup(header) ?? '');
     }
     return null;
+  }
+
+  /** -1: no policy gives a hash. */
+  #hashModulo(headers: RequestHeaders, stream: StreamView, total: number): number {
+    const action = this.#variants[0]!.action;
+    const hash = action.kind === ActionKind.Forward ? hashRequest(action.hashPolicies, headers, stream) : null;
+    return hash === null ? -1 : Number(hash % BigInt(total));
   }
 
   #runtimeWeights(prefix: string): number[] {
