@@ -30,6 +30,7 @@ export const FORMAT_SUPPORT: readonly FieldSupport[] = [
   // Properties are sorted always.
   { message: 'envoy.config.core.v3.JsonFormatOptions', fields: '', inert: 'sort_properties' },
   { message: 'envoy.config.core.v3.DataSource', fields: 'filename inline_bytes inline_string environment_variable' },
+  { message: 'envoy.config.core.v3.TypedExtensionConfig', fields: '*' },
 ];
 
 const NO_PARSERS: readonly CommandParser[] = [];
@@ -42,9 +43,10 @@ function compile(
 ): readonly Segment[] | null {
   const parsed = parseFormat(format, [...extra, BUILTIN_OPERATORS], nearest);
   if (parsed.ok) return parsed.segments;
-  const { reason, position, hint } = parsed.problem;
-  const where = reason.includes(' at position ') ? '' : ` (at position ${position} of the format string)`;
-  context.refuse(field, reason + where, hint);
+  for (const { reason, position, hint } of parsed.problems) {
+    const where = reason.includes(' at position ') ? '' : ` (at position ${position} of the format string)`;
+    context.refuse(field, reason + where, hint);
+  }
   return null;
 }
 

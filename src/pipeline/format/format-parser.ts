@@ -36,7 +36,7 @@ export class OperatorProblem {
 
 export type ParsedFormat =
   | { readonly ok: true; readonly segments: readonly Segment[] }
-  | { readonly ok: false; readonly problem: FormatProblem };
+  | { readonly ok: false; readonly problems: readonly FormatProblem[] };
 
 /**
  * Compiles a format string: text, `%%`, and operators `%NAME(argument):maxLength%`. An argument ends at the first `)` that
@@ -50,6 +50,7 @@ export function parseFormat(
   suggest: (name: string, known: Iterable<string>) => string | undefined,
 ): ParsedFormat {
   const segments: Segment[] = [];
+  const problems: FormatProblem[] = [];
   let literal = '';
   let at = 0;
   while (at < format.length) {
@@ -66,11 +67,9 @@ export function parseFormat(
     }
     const token = readToken(format, percent);
     if (token === null) {
-      return problem(
-        percent,
-        `Incorrect configuration: ${format}. Couldn't find valid command at position ${percent}`,
-        hintForBadToken(format, percent),
-      );
+      const reason = `Incorrect configuration: ${format}. Couldn't find valid command at position ${percent}`;
+      problems.push({ position: percent, reason, hint: hintForBadToken(format, percent) });
+      break;
     }
     if (literal !== '') segments.push(new LiteralSegment(wireText(literal)));
     literal = '';
@@ -79,17 +78,17 @@ export function parseFormat(
       segment = parser.parse(token.command, token.argument, token.maxLength);
       if (segment !== null) break;
     }
-    if (segment === null) {
-      return problem(
-        percent,
-        `Not supported field in StreamInfo: ${token.command}`,
-        hintForUnknown(token.command, parsers, suggest),
-      );
-    }
-    if (segment instanceof OperatorProblem) return problem(percent, segment.reason, segment.hint);
-    segments.push(segment);
     at = token.end;
+    if (segment === null) {
+      const reason = `Not supported field in StreamInfo: ${token.command}`;
+      problems.push({ position: percent, reason, hint: hintForUnknown(token.command, parsers, suggest) });
+    } else if (segment instanceof OperatorProblem) {
+      problems.push({ position: percent, reason: segment.reason, hint: segment.hint });
+    } else {
+      segments.push(segment);
+    }
   }
+  if (problems.length > 0) return { ok: false, problems };
   if (literal !== '' || segments.length === 0) segments.push(new LiteralSegment(wireText(literal)));
   return { ok: true, segments };
 }
@@ -137,10 +136,6 @@ function isNameChar(code: number): boolean {
 
 function isDigit(code: number): boolean {
   return code >= 48 && code <= 57;
-}
-
-function problem(position: number, reason: string, hint: string): ParsedFormat {
-  return { ok: false, problem: { reason, position, hint } };
 }
 
 function hintForBadToken(format: string, percent: number): string {

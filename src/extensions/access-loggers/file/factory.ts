@@ -1,3 +1,5 @@
+import { accessSync, constants, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { FileAccessLog } from '../../../api/gen/envoy/extensions/access_loggers/file/v3/file_pb';
 import type { BuildContext } from '../../../config/build-context.ts';
 import {
@@ -16,9 +18,25 @@ function build(
   context: BuildContext,
 ): ReturnType<ExtensionFactory<'access-logger', FileAccessLog>['build']> {
   const format = buildFormat(config, context);
-  if (format === null) return null;
   const { path } = config;
+  const trouble = openTrouble(path);
+  if (trouble !== null) context.refuse('path', `unable to open file '${path}': ${trouble}`);
+  if (format === null || trouble !== null) return null;
   return (environment) => new FormattedLogger(format, environment.logFiles.open(path));
+}
+
+/** Why the file could not be opened for appending, found out without making it; null: nothing speaks against it. */
+function openTrouble(path: string): string | null {
+  if (path === '') return 'the path is empty';
+  try {
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found?.isDirectory() === true) return 'Is a directory';
+    accessSync(found === undefined ? dirname(path) : path, constants.W_OK);
+    return null;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    return code === 'ENOENT' ? 'No such file or directory' : code === 'EACCES' ? 'Permission denied' : message;
+  }
 }
 
 function buildFormat(config: FileAccessLog, context: BuildContext): ValueFormatter | null {
