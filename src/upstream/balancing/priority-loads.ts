@@ -61,30 +61,54 @@ function distribute(
   return { first, left: total };
 }
 
-/** Source: Envoy's documentation, "Priority levels", "Degraded endpoints", "Panic threshold"; LoadBalancerBase. */
-export function computePriorityState(sets: readonly HostSet[], panicThresholdPercent: number): PriorityState {
-  const count = sets.length;
-  const healthyAvailable: number[] = [];
-  const degradedAvailable: number[] = [];
-  let sum = 0;
+/** Availability of every priority, in percent, at most 100 each. */
+export interface Availability {
+  readonly healthy: number[];
+  readonly degraded: number[];
+}
+
+export function computeAvailability(sets: readonly HostSet[]): Availability {
+  const out: Availability = { healthy: [], degraded: [] };
   for (const set of sets) {
     const { healthy, degraded } = availability(set);
-    healthyAvailable.push(healthy);
-    degradedAvailable.push(degraded);
-    sum += healthy + degraded;
+    out.healthy.push(healthy);
+    out.degraded.push(degraded);
   }
-  const normalized = Math.min(100, sum);
+  return out;
+}
+
+/** All of it together, at most 100. */
+export function totalAvailability(available: Availability): number {
+  let sum = 0;
+  for (const percent of available.healthy) sum += percent;
+  for (const percent of available.degraded) sum += percent;
+  return Math.min(100, sum);
+}
+
+/** Spreads 100 over the priorities in order: healthy hosts first, then degraded ones. All zero when nothing is available. */
+export function spreadLoad(available: Availability): { healthy: number[]; degraded: number[] } {
+  const count = available.healthy.length;
   const healthy = new Array<number>(count).fill(0);
   const degraded = new Array<number>(count).fill(0);
+  const normalized = totalAvailability(available);
   if (normalized > 0) {
-    const first = distribute(healthy, healthyAvailable, 100, normalized);
-    const second = distribute(degraded, degradedAvailable, first.left, normalized);
+    const first = distribute(healthy, available.healthy, 100, normalized);
+    const second = distribute(degraded, available.degraded, first.left, normalized);
     // What still remains are rounding errors.
     if (second.left > 0) {
       if (first.first >= 0) healthy[first.first]! += second.left;
       else degraded[second.first]! += second.left;
     }
   }
+  return { healthy, degraded };
+}
+
+/** Source: Envoy's documentation, "Priority levels", "Degraded endpoints", "Panic threshold"; LoadBalancerBase. */
+export function computePriorityState(sets: readonly HostSet[], panicThresholdPercent: number): PriorityState {
+  const count = sets.length;
+  const available = computeAvailability(sets);
+  const normalized = totalAvailability(available);
+  const { healthy, degraded } = spreadLoad(available);
   const threshold = Math.min(100, panicThresholdPercent);
   const panic = new Array<boolean>(count).fill(false);
   if (threshold === 0 && normalized === 0) {
