@@ -36,21 +36,36 @@ function setUp(settings: Partial<LogFileSettings> = {}) {
 
 describe('BufferedLogFiles', () => {
   test('lines wait for the flush interval', async () => {
-    const { folder, files, advance } = setUp();
+    const { folder, files, stat, advance } = setUp();
     const path = join(folder, 'a.log');
+    files.open(path).write('first\n');
+    await files.flush();
     files.open(path).write('one\n');
     files.open(path).write('caf\u00c3\u00a9\n');
-    expect(readFileSync(path, 'utf8')).toBe('');
     advance(9_999);
-    expect(readFileSync(path, 'utf8')).toBe('');
+    expect(stat('write_completed')).toBe(1);
     advance(2);
+    expect(stat('flushed_by_timer')).toBe(1);
     await files.flush();
-    expect(readFileSync(path, 'utf8')).toBe('one\ncafé\n');
+    expect(stat('write_completed')).toBe(2);
+    expect(readFileSync(path, 'utf8')).toBe('first\none\ncafé\n');
   });
+  test('the first line of a file does not wait', async () => {
+    const { folder, files, stat } = setUp();
+    const path = join(folder, 'a.log');
+    files.open(path).write('one\n');
+    for (let turn = 0; turn < 1000 && stat('write_completed') === 0; turn++) {
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    expect(readFileSync(path, 'utf8')).toBe('one\n');
+  });
+
   test('more than the flush size is written at once', async () => {
     const { folder, files, stat, buffered } = setUp({ flushBytes: 8 });
     const path = join(folder, 'a.log');
     const file = files.open(path);
+    file.write('');
+    await files.flush();
     file.write('12345678');
     expect(stat('write_completed')).toBe(0);
     expect(buffered()).toBe(8);
@@ -59,7 +74,7 @@ describe('BufferedLogFiles', () => {
     await files.flush();
     expect(readFileSync(path, 'utf8')).toBe('123456789\nnext\n');
     expect([stat('write_buffered'), stat('write_completed'), stat('flushed_by_timer'), buffered()]).toEqual([
-      3, 2, 0, 0,
+      4, 2, 0, 0,
     ]);
   });
 

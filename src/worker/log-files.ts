@@ -125,6 +125,8 @@ class BufferedLogFile implements LogFile, TimerTarget {
   #cutLine = false;
   #dropping = false;
   #closed = false;
+  /** The very first line goes out at once, as Envoy's does. */
+  #untouched = true;
   #waiters: (() => void)[] = [];
 
   constructor(path: string, dispatcher: Dispatcher, settings: LogFileSettings, stats: FileStats, logger: Logger) {
@@ -148,8 +150,10 @@ class BufferedLogFile implements LogFile, TimerTarget {
     this.#stats.buffered.inc();
     this.#stats.totalBuffered.add(line.length);
     this.#pending += line;
-    if (this.#pending.length > this.#settings.flushBytes) this.#flush();
-    else if (!this.#timer.enabled) this.#timer.enable(this.#settings.flushIntervalMs);
+    if (this.#untouched || this.#pending.length > this.#settings.flushBytes) {
+      this.#untouched = false;
+      this.#flush();
+    } else if (!this.#timer.enabled) this.#timer.enable(this.#settings.flushIntervalMs);
   }
 
   onTimer(_timer: Timer): void {
