@@ -22,6 +22,12 @@ describe('house rules', () => {
     expect(rulesBroken('src/net/bun/a.ts', 'Bun.listen({});')).toEqual([]);
   });
 
+  test('node:net gives isIP everywhere, and sockets in net/node alone', () => {
+    expect(rulesBroken('src/config/a.ts', "import { isIP, isIPv6 } from 'node:net';")).toEqual([]);
+    expect(rulesBroken('src/config/a.ts', "import { isIP, connect } from 'node:net';")).toEqual(['1 sockets of Node ']);
+    expect(rulesBroken('src/net/node/a.ts', "import { connect } from 'node:net';")).toEqual([]);
+  });
+
   test('vague and camel-case names are found', () => {
     expect(rulesBroken('src/http/common/a.ts', '')).toEqual(['1 no folder or fil']);
     expect(rulesBroken('src/http/header-utils.ts', '')).toEqual(['1 no folder or fil']);

@@ -13,7 +13,7 @@ export interface Breach {
 
 const LONG_FILE_LINES = 500;
 const VAGUE_NAME = /(^|[/.-])(util|utils|helper|helpers|common)([/.-]|$)/;
-const KEBAB_CASE = /^[a-z0-9]+(-[a-z0-9]+)*(\.test|\.fuzz|\.contract)?\.ts$/;
+const KEBAB_CASE = /^[a-z0-9]+(-[a-z0-9]+)*(\.[a-z]+)?\.ts$/;
 
 interface LineRule {
   readonly rule: string;
@@ -31,6 +31,12 @@ const lineRules: readonly LineRule[] = [
     rule: 'sockets of Bun live in src/net/bun alone',
     pattern: /\bBun\.(listen|connect|udpSocket|serve)\b|\bfrom 'bun'/,
     except: /^src\/net\/bun\/|^test\/|^tools\/|^bench\/|^examples\/|\.test\.ts$/,
+  },
+  {
+    rule: 'sockets of Node live in src/net/node alone; elsewhere node:net gives isIP and BlockList',
+    pattern:
+      /^(?!import \{ ?(BlockList|isIP|isIPv4|isIPv6)(, (BlockList|isIP|isIPv4|isIPv6))* ?\} from).*['"]node:net['"]/,
+    except: /^src\/net\/node\/|^test\/|^tools\/|^bench\/|^examples\/|\.test\.ts$/,
   },
   {
     rule: 'no work may be started by a broad name',
