@@ -7,31 +7,46 @@ import {
   type DescFile,
   type DescMessage,
   type DescService,
+  type FileRegistry,
   fromBinary,
   type Registry,
 } from '@bufbuild/protobuf';
-import { type FileDescriptorProto, FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
+import {
+  FileDescriptorProtoSchema,
+  file_google_protobuf_descriptor,
+  file_google_protobuf_duration,
+  file_google_protobuf_timestamp,
+} from '@bufbuild/protobuf/wkt';
 import { DescriptorIndex } from './descriptor-index.ts';
 import descriptorPath from './envoy-1.40.binpb' with { type: 'file' };
+import { LazyFile, type TypeFinder } from './lazy-descriptors.ts';
 
 type AnyDesc = DescMessage | DescEnum | DescExtension | DescService;
 
+/** What files of options import, as protobuf-es holds it already. */
+const BUILT_IN_FILES = new Map(
+  [file_google_protobuf_descriptor, file_google_protobuf_duration, file_google_protobuf_timestamp].map((file) => [
+    file.proto.name,
+    file,
+  ]),
+);
+
 /**
- * Envoy's API (v3 and v2) at run time. Files are decoded and linked when a type of theirs is first asked for, with
- * what they import: a small configuration pays for a third of the API.
+ * Envoy's API (v3 and v2) at run time. A file is decoded when a type of its is first asked for, a message linked when its
+ * fields are first looked at: a small configuration pays for a twentieth of the API.
  *
- * It is also a protobuf-es `Registry` (through `registry`), for `toJson`, `anyUnpack`, `getOption` and the like.
+ * It is also a protobuf-es `Registry` (through `registry`), for `toJson`, `anyUnpack` and the like.
  */
-export class ApiRegistry {
+export class ApiRegistry implements TypeFinder {
   readonly #index: DescriptorIndex;
-  readonly #files = new Map<string, DescFile>();
+  readonly #files = new Map<string, LazyFile>();
   readonly #types = new Map<string, AnyDesc>();
-  readonly #extensions = new Map<string, Map<number, DescExtension>>();
-  #messageNames: readonly string[] | undefined;
+  readonly #extensions = new Map<string, DescExtension>();
+  #messageNames: readonly string[] | undefined = undefined;
   /** A view for protobuf-es that grows by itself. */
   readonly registry: Registry;
 
-  /** @param descriptorSet an encoded `google.protobuf.FileDescriptorSet`, dependencies first. */
+  /** @param descriptorSet an encoded `google.protobuf.FileDescriptorSet`. */
   constructor(descriptorSet: Uint8Array) {
     this.#index = new DescriptorIndex(descriptorSet);
     this.registry = new GrowingRegistry(this, this.#types, this.#extensions);
@@ -41,6 +56,11 @@ export class ApiRegistry {
   message(typeName: string): DescMessage | undefined {
     const found = this.type(typeName);
     return found?.kind === 'message' ? found : undefined;
+  }
+
+  enumType(typeName: string): DescEnum | undefined {
+    const found = this.type(typeName);
+    return found?.kind === 'enum' ? found : undefined;
   }
 
   /**
@@ -56,12 +76,48 @@ export class ApiRegistry {
 
   /** Any kind of type: message, enum, service, extension (such as `validate.rules`). */
   type(typeName: string): AnyDesc | undefined {
-    const known = this.#types.get(typeName);
+    const known = this.#types.get(typeName) ?? this.#extensions.get(typeName);
     if (known !== undefined) return known;
-    const file = this.#index.fileOfType(typeName);
-    if (file === undefined || this.#files.has(file.name)) return undefined;
-    this.#load(file.name);
+    const indexed = this.#index.fileOfType(typeName);
+    if (indexed === undefined) return undefined;
+    const isNew = !this.#files.has(indexed.name);
+    const file = this.file(indexed.name);
+    if (file === undefined) return undefined;
+    if (isNew) {
+      for (const type of file.messages) this.#types.set(type.typeName, type);
+      for (const type of file.enums) this.#types.set(type.typeName, type);
+      for (const type of file.services) this.#types.set(type.typeName, type);
+    }
+    return (
+      this.#types.get(typeName) ??
+      this.#nested(typeName) ??
+      (file.hasExtensions ? this.#loadExtensions(file.path, typeName) : undefined)
+    );
+  }
+
+  /** A type inside a message: its outer message makes its descriptor. */
+  #nested(typeName: string): AnyDesc | undefined {
+    const dot = typeName.lastIndexOf('.');
+    if (dot <= 0) return undefined;
+    const outerName = typeName.slice(0, dot);
+    const outer = this.#types.get(outerName) ?? this.#nested(outerName);
+    if (outer?.kind !== 'message') return undefined;
+    for (const type of outer.nestedMessages) this.#types.set(type.typeName, type);
+    for (const type of outer.nestedEnums) this.#types.set(type.typeName, type);
     return this.#types.get(typeName);
+  }
+
+  /** A file by its path; undefined when the API has no such file. */
+  file(path: string): LazyFile | undefined {
+    let file = this.#files.get(path);
+    if (file === undefined) {
+      const indexed = this.#index.file(path);
+      if (indexed === undefined) return undefined;
+      const bytes = this.#index.bytes.subarray(indexed.start, indexed.end);
+      file = new LazyFile(path, indexed.package, bytes, this.#index.types(indexed), this);
+      this.#files.set(path, file);
+    }
+    return file;
   }
 
   /** An extension (a custom option) by its full name. Throws when the API has none: the names are written in code. */
@@ -69,6 +125,44 @@ export class ApiRegistry {
     const found = this.type(typeName);
     if (found?.kind !== 'extension') throw new Error(`the API has no extension ${typeName}`);
     return found;
+  }
+
+  /**
+   * Extensions are made by protobuf-es itself, with the few files that they import: they must extend the very options
+   * that it reads.
+   */
+  #loadExtensions(path: string, wanted: string): AnyDesc | undefined {
+    const order: string[] = [];
+    const builtIn: string[] = [];
+    const seen = new Set<string>();
+    const visit = (name: string): void => {
+      if (seen.has(name)) return;
+      seen.add(name);
+      if (BUILT_IN_FILES.has(name)) {
+        builtIn.push(name);
+        return;
+      }
+      const indexed = this.#index.file(name);
+      if (indexed === undefined) throw new Error(`the descriptor file lacks ${name}`);
+      for (const dependency of this.#index.dependencies(indexed)) visit(dependency);
+      order.push(name);
+    };
+    visit(path);
+    // createFileRegistry links in the reverse order of its input's imports: one made-up file imports all the others,
+    // dependents first.
+    const root = create(FileDescriptorProtoSchema, {
+      name: '(extensions)',
+      dependency: [...order.reverse(), ...builtIn],
+    });
+    const linked: FileRegistry = createFileRegistry(root, (name) => {
+      const known: DescFile | undefined = BUILT_IN_FILES.get(name);
+      if (known !== undefined) return known;
+      const indexed = this.#index.file(name);
+      if (indexed === undefined) return undefined;
+      return fromBinary(FileDescriptorProtoSchema, this.#index.bytes.subarray(indexed.start, indexed.end));
+    });
+    for (const type of linked) if (type.kind === 'extension') this.#extensions.set(type.typeName, type);
+    return this.#extensions.get(wanted);
   }
 
   /** Full names of every message of the API, whether loaded or not. */
@@ -82,61 +176,9 @@ export class ApiRegistry {
     return this.#files.size;
   }
 
-  /** Decodes and links everything (about a third of a second): for tools and tests. */
-  loadAll(): void {
-    for (const file of this.#index.files) if (!this.#files.has(file.name)) this.#load(file.name);
-  }
-
-  #load(fileName: string): void {
-    // Post-order: dependencies first.
-    const fresh: string[] = [];
-    const boundary = new Set<string>();
-    const seen = new Set<string>();
-    const visit = (name: string): void => {
-      if (seen.has(name)) return;
-      seen.add(name);
-      if (this.#files.has(name)) {
-        boundary.add(name);
-        return;
-      }
-      const file = this.#index.file(name);
-      if (file === undefined) throw new Error(`the descriptor file lacks ${name}`);
-      for (const dependency of this.#index.dependencies(file)) visit(dependency);
-      fresh.push(name);
-    };
-    visit(fileName);
-
-    // createFileRegistry links in the reverse order of its input's imports, so one made-up file that imports all
-    // fresh files, dependents first, links them in one call. Files linked before are handed in without their own
-    // imports: it would walk those again for every path that leads to them.
-    const root = create(FileDescriptorProtoSchema, {
-      name: '(closure)',
-      syntax: 'proto3',
-      dependency: [...[...fresh].reverse(), ...boundary],
-    });
-    const linked = createFileRegistry(root, (name): DescFile | FileDescriptorProto | undefined => {
-      const known = this.#files.get(name);
-      if (known !== undefined) return Object.create(known, { dependencies: { value: [] } }) as DescFile;
-      const file = this.#index.file(name);
-      if (file === undefined) return undefined;
-      return fromBinary(FileDescriptorProtoSchema, this.#index.bytes.subarray(file.start, file.end));
-    });
-    for (const name of fresh) {
-      const file = linked.getFile(name);
-      if (file === undefined) throw new Error(`${name} was not linked`);
-      this.#files.set(name, file);
-    }
-    for (const type of linked) {
-      this.#types.set(type.typeName, type);
-      if (type.kind === 'extension') {
-        let byNumber = this.#extensions.get(type.extendee.typeName);
-        if (byNumber === undefined) {
-          byNumber = new Map();
-          this.#extensions.set(type.extendee.typeName, byNumber);
-        }
-        byNumber.set(type.number, type);
-      }
-    }
+  /** Paths of all files of the API. */
+  filePaths(): string[] {
+    return [...this.#index.files].map((file) => file.name);
   }
 }
 
@@ -144,13 +186,9 @@ class GrowingRegistry implements Registry {
   readonly kind = 'registry';
   readonly #owner: ApiRegistry;
   readonly #types: ReadonlyMap<string, AnyDesc>;
-  readonly #extensions: ReadonlyMap<string, ReadonlyMap<number, DescExtension>>;
+  readonly #extensions: ReadonlyMap<string, DescExtension>;
 
-  constructor(
-    owner: ApiRegistry,
-    types: ReadonlyMap<string, AnyDesc>,
-    extensions: ReadonlyMap<string, ReadonlyMap<number, DescExtension>>,
-  ) {
+  constructor(owner: ApiRegistry, types: ReadonlyMap<string, AnyDesc>, extensions: ReadonlyMap<string, DescExtension>) {
     this.#owner = owner;
     this.#types = types;
     this.#extensions = extensions;
@@ -170,8 +208,7 @@ class GrowingRegistry implements Registry {
   }
 
   getEnum(typeName: string): DescEnum | undefined {
-    const type = this.#owner.type(typeName);
-    return type?.kind === 'enum' ? type : undefined;
+    return this.#owner.enumType(typeName);
   }
 
   getExtension(typeName: string): DescExtension | undefined {
@@ -179,8 +216,12 @@ class GrowingRegistry implements Registry {
     return type?.kind === 'extension' ? type : undefined;
   }
 
+  /** Of those loaded so far. */
   getExtensionFor(extendee: DescMessage, no: number): DescExtension | undefined {
-    return this.#extensions.get(extendee.typeName)?.get(no);
+    for (const extension of this.#extensions.values()) {
+      if (extension.number === no && extension.extendee.typeName === extendee.typeName) return extension;
+    }
+    return undefined;
   }
 
   getService(typeName: string): DescService | undefined {

@@ -1,3 +1,5 @@
+import type { EncodedType, EncodedTypes } from './lazy-descriptors.ts';
+
 /**
  * A skim over an encoded `google.protobuf.FileDescriptorSet`: where each file lies, which package it has and what it
  * imports. It reads field headers only (under 2 ms for Envoy's 729 files), so that decoding is paid per file used.
@@ -26,6 +28,7 @@ const FILE_MESSAGE = 4;
 const FILE_ENUM = 5;
 const FILE_SERVICE = 6;
 const FILE_EXTENSION = 7;
+const FILE_SYNTAX = 12;
 const MESSAGE_NAME = 1;
 const MESSAGE_NESTED = 3;
 
@@ -139,6 +142,31 @@ export class DescriptorIndex {
     else siblings.push(this.#files.get(name)!);
   }
 
+  /** The top-level types of a file, still encoded. */
+  types(file: IndexedFile): EncodedTypes {
+    const messages: EncodedType[] = [];
+    const enums: EncodedType[] = [];
+    const services: EncodedType[] = [];
+    let isProto3 = false;
+    let hasExtensions = false;
+    walk(this.bytes, file.start, file.end, (field, from, to) => {
+      if (field === FILE_SYNTAX) isProto3 = this.#text(from, to) === 'proto3';
+      else if (field === FILE_EXTENSION) hasExtensions = true;
+      const list =
+        field === FILE_MESSAGE ? messages : field === FILE_ENUM ? enums : field === FILE_SERVICE ? services : undefined;
+      list?.push({ name: this.#nameIn(from), bytes: this.bytes.subarray(from, to) });
+    });
+    return { messages, enums, services, isProto3, hasExtensions };
+  }
+
+  /** The name of the type whose encoding starts there: `name` is field 1 of all kinds, and comes first. */
+  #nameIn(start: number): string {
+    if (this.bytes[start] !== 0x0a) throw new Error(`descriptor file: a type without a name at byte ${start}`);
+    // Names are shorter than 128 bytes.
+    const length = this.bytes[start + 1]!;
+    return this.#text(start + 2, start + 2 + length);
+  }
+
   /** Names of the files that a file imports. */
   dependencies(file: IndexedFile): string[] {
     const names: string[] = [];
@@ -160,10 +188,7 @@ export class DescriptorIndex {
     for (const file of this.#byPackage.get(packageName) ?? []) {
       walk(this.bytes, file.start, file.end, (field, start, end) => {
         if (field === FILE_MESSAGE || field === FILE_ENUM || field === FILE_SERVICE || field === FILE_EXTENSION) {
-          walk(this.bytes, start, end, (inner, from, to) => {
-            // `name` is field 1 in all four.
-            if (inner === 1) this.#topLevel.set(prefix + this.#text(from, to), file);
-          });
+          this.#topLevel.set(prefix + this.#nameIn(start), file);
         }
       });
     }
