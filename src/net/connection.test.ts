@@ -328,6 +328,20 @@ describe('peer ends, without half-close', () => {
     expect(events.log).toEqual(['remote']);
   });
 
+  test('the hint that a paused peer has gone closes where early close is detected', () => {
+    connection.pauseReads();
+    loop.turn(() => connection.onEarlyClose());
+    expect(events.log).toEqual(['remote']);
+    build();
+    connection.detectEarlyClose(false);
+    loop.turn(() => connection.onEarlyClose());
+    expect(events.log).toEqual([]);
+    build();
+    connection.enableHalfClose(true);
+    loop.turn(() => connection.onEarlyClose());
+    expect(events.log).toEqual([]);
+  });
+
   test('RST', () => {
     transport.receive('data');
     transport.closes('ECONNRESET');

@@ -352,6 +352,10 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
     this.#closeByPeer();
   }
 
+  onEarlyClose(): void {
+    if (this.#state === State.Open && this.#detectEarlyClose && !this.#halfCloseEnabled) this.#closeByPeer();
+  }
+
   onClosed(error: TransportError | null): void {
     if (this.#state === State.Closed) return;
     if (error !== null) {

@@ -20,6 +20,11 @@ export interface TransportHandler {
   onDrain(): void;
   /** The peer's FIN: no more bytes will come. */
   onPeerEnd(): void;
+  /**
+   * The peer has sent FIN while the transport is paused; `onPeerEnd` still follows once it is resumed and the bytes before it
+   * were delivered. A hint: late (up to a second) or, where the runtime cannot tell, absent.
+   */
+  onEarlyClose?(): void;
   /** Last call. null: orderly, both directions ended or closed by us. Before `onOpen`: the connect failed. */
   onClosed(error: TransportError | null): void;
 }

@@ -14,6 +14,7 @@ import type {
   TransportHandler,
   TransportSecurity,
 } from '../transport.ts';
+import { PausedWatch } from './paused-watch.ts';
 import { BindError, Posix } from './posix.ts';
 
 type BunSocket = import('bun').Socket<BunTransport>;
@@ -26,6 +27,7 @@ const NO_PEER_NAME = pipeAddress('');
 /** A raw TCP or Unix socket of Bun's native API. */
 export class BunTransport implements Transport, TurnTask {
   readonly dispatcher: Dispatcher;
+  readonly #watch: PausedWatch | null;
   localAddress: Address;
   readonly remoteAddress: Address;
   readonly security: TransportSecurity | null = null;
@@ -46,8 +48,9 @@ export class BunTransport implements Transport, TurnTask {
   isCalling = false;
   #pendingError: TransportError | null = null;
 
-  constructor(dispatcher: Dispatcher, local: Address, remote: Address, opened: boolean) {
+  constructor(dispatcher: Dispatcher, watch: PausedWatch | null, local: Address, remote: Address, opened: boolean) {
     this.dispatcher = dispatcher;
+    this.#watch = watch;
     this.localAddress = local;
     this.remoteAddress = remote;
     this.opened = opened;
@@ -82,12 +85,15 @@ export class BunTransport implements Transport, TurnTask {
   pause(): void {
     if (this.#paused) return;
     this.#paused = true;
+    if (this.#closed || this.#closeRequested) return;
+    this.#watch?.add(this);
     this.socket?.pause();
   }
 
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
+    this.#watch?.remove(this);
     if (!this.#closed) this.socket?.resume();
   }
 
@@ -130,6 +136,7 @@ export class BunTransport implements Transport, TurnTask {
     if (this.opened || this.#closed || this.#closeRequested) return;
     this.opened = true;
     if (local !== null) this.localAddress = local;
+    if (this.#paused) this.socket?.pause();
     this.handler?.onOpen();
   }
 
@@ -168,6 +175,7 @@ export class BunTransport implements Transport, TurnTask {
   }
 
   #finish(error: TransportError | null): void {
+    if (this.#paused) this.#watch?.remove(this);
     if (this.#closeRequested) {
       error = null;
     } else if (error === null) {
@@ -214,7 +222,7 @@ class AcceptFacts {
  * The native callbacks of one listener's sockets, or of all outgoing ones. Bun keeps the transport in `socket.data`.
  * Written out without closures: these run for every event.
  */
-function socketHandlers(dispatcher: Dispatcher, facts: AcceptFacts | null) {
+function socketHandlers(dispatcher: Dispatcher, watch: PausedWatch | null, facts: AcceptFacts | null) {
   function accept(socket: BunSocket, accepting: AcceptFacts): void {
     if ((socket as unknown as { fd: number }).fd >= accepting.maxFd) {
       socket.end();
@@ -222,7 +230,7 @@ function socketHandlers(dispatcher: Dispatcher, facts: AcceptFacts | null) {
       return;
     }
     const remote = accepting.isPipe ? NO_PEER_NAME : ipAddress(plainIp(socket.remoteAddress), socket.remotePort);
-    const transport = new BunTransport(dispatcher, accepting.fixedLocal ?? localOf(socket), remote, true);
+    const transport = new BunTransport(dispatcher, watch, accepting.fixedLocal ?? localOf(socket), remote, true);
     transport.socket = socket;
     socket.data = transport;
     accepting.acceptor.onAccept(transport);
@@ -350,6 +358,7 @@ export class BunRuntime implements SocketRuntime {
   readonly features: SocketFeatures;
   readonly #dispatcher: Dispatcher;
   readonly #posix: Posix | null;
+  readonly #watch: PausedWatch | null;
   readonly #clientHandlers;
   readonly #descriptorLimit: number;
   readonly #reserved: number;
@@ -358,11 +367,12 @@ export class BunRuntime implements SocketRuntime {
   constructor(dispatcher: Dispatcher, portable = false) {
     this.#dispatcher = dispatcher;
     this.#posix = portable ? null : Posix.open();
+    this.#watch = this.#posix === null ? null : new PausedWatch(dispatcher, this.#posix);
     const direct = this.#posix !== null;
     this.features = { socketOptions: direct, reusePort: true, originalDestination: direct };
     this.#descriptorLimit = this.#posix?.descriptorLimit() ?? Number.POSITIVE_INFINITY;
     this.#reserved = direct ? reservedDescriptors(this.#descriptorLimit) : 0;
-    this.#clientHandlers = socketHandlers(dispatcher, null);
+    this.#clientHandlers = socketHandlers(dispatcher, this.#watch, null);
   }
 
   listen(spec: ListenSpec, acceptor: Acceptor): ListeningSocket {
@@ -388,7 +398,7 @@ export class BunRuntime implements SocketRuntime {
     const isFixed = address.kind === 'pipe' || (fd >= 0 && !isWild && !spec.transparent);
     const maxFd = this.#descriptorLimit - this.#reserved;
     const facts = new AcceptFacts(acceptor, isFixed ? real : null, address.kind === 'pipe', maxFd);
-    const socket = socketHandlers(this.#dispatcher, facts);
+    const socket = socketHandlers(this.#dispatcher, this.#watch, facts);
     let listener: { port?: number; stop(closeActive?: boolean): void };
     try {
       listener = Bun.listen<BunTransport>({
@@ -411,7 +421,7 @@ export class BunRuntime implements SocketRuntime {
 
   connect(spec: ConnectSpec, handler: TransportHandler): Transport {
     const address = spec.address;
-    const transport = new BunTransport(this.#dispatcher, NOWHERE, address, false);
+    const transport = new BunTransport(this.#dispatcher, this.#watch, NOWHERE, address, false);
     transport.handler = handler;
     let target: object;
     if (this.#posix !== null) {

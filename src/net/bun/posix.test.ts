@@ -110,6 +110,43 @@ describe.skipIf(posix === null)('Posix', () => {
     listener.close();
   });
 
+  test('a peer that leaves while we are paused is noticed', async () => {
+    const dispatcher = new Dispatcher(new SystemClock(), new SystemRandom());
+    const runtime = new BunRuntime(dispatcher);
+    const heard: string[] = [];
+    const early = Promise.withResolvers<void>();
+    const last = Promise.withResolvers<void>();
+    const accepted = Promise.withResolvers<Transport>();
+    const listener = runtime.listen(spec(ipAddress('127.0.0.1', 0)), {
+      onAccept(transport) {
+        transport.pause();
+        transport.setHandler({
+          ...silent,
+          onBytes: () => heard.push('bytes'),
+          onEarlyClose() {
+            heard.push('early');
+            early.resolve();
+          },
+          onPeerEnd() {
+            heard.push('end');
+            last.resolve();
+          },
+        });
+        accepted.resolve(transport);
+      },
+    });
+    const client = runtime.connect({ address: listener.address, bindAddress: null, socketOptions: [] }, silent);
+    const server = await accepted.promise;
+    client.write(Buffer.from('x'), 0, 1);
+    client.close();
+    await early.promise;
+    server.resume();
+    await last.promise;
+    expect(heard.filter((each) => each !== 'bytes')).toEqual(['early', 'end']);
+    server.close();
+    listener.close();
+  });
+
   test('what cannot be reached at once fails with its own errno', async () => {
     const dispatcher = new Dispatcher(new SystemClock(), new SystemRandom());
     const runtime = new BunRuntime(dispatcher);
