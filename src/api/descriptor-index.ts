@@ -186,7 +186,7 @@ export class DescriptorIndex {
     this.#skimmedPackages.add(packageName);
     const prefix = packageName === '' ? '' : `${packageName}.`;
     for (const file of this.#byPackage.get(packageName) ?? []) {
-      walk(this.bytes, file.start, file.end, (field, start, end) => {
+      walk(this.bytes, file.start, file.end, (field, start) => {
         if (field === FILE_MESSAGE || field === FILE_ENUM || field === FILE_SERVICE || field === FILE_EXTENSION) {
           this.#topLevel.set(prefix + this.#nameIn(start), file);
         }

@@ -1,6 +1,8 @@
 /**
  * A tree to a message, by the proto3 JSON mapping with the liberties that Envoy's reader takes: text for numbers, one
  * value for a list of one, enum names in any case, wrappers and durations as objects. All errors are collected.
+ *
+ * Longer than other files: one class, since reading a message, a field, an Any and a well-known type call each other.
  */
 import {
   create,
