@@ -18,3 +18,10 @@ export function grpcStatusOfHttp(status: number): number {
       return 2;
   }
 }
+
+/** HTTP status by which a gRPC status counts as a success or a failure. Source: Envoy, Grpc::Utility::grpcToHttpStatus. */
+export function httpStatusOfGrpc(status: number): number {
+  return GRPC_TO_HTTP[status] ?? 500;
+}
+
+const GRPC_TO_HTTP = [200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401] as const;

@@ -27,8 +27,9 @@ export class UpstreamInfo {
   clusterMetadata: MetadataByNamespace | null = null;
   transportFailureReason = '';
   attemptCount = 0;
-  hostsAttempted: Host[] = [];
-  connectionIdsAttempted: number[] = [];
+  /** Of the attempts before this one; null: there were none. */
+  earlierHosts: readonly Host[] | null = null;
+  earlierConnectionIds: readonly number[] | null = null;
   /** Monotonic ms; -1 until it happened. */
   connectStartMs = -1;
   connectEndMs = -1;
@@ -40,6 +41,19 @@ export class UpstreamInfo {
   firstByteReceivedMs = -1;
   firstBodyByteReceivedMs = -1;
   lastByteReceivedMs = -1;
+
+  /** In the order of the attempts. */
+  get hostsAttempted(): readonly Host[] {
+    const { host, earlierHosts } = this;
+    if (host === null) return earlierHosts ?? [];
+    return earlierHosts === null ? [host] : [...earlierHosts, host];
+  }
+
+  get connectionIdsAttempted(): readonly number[] {
+    const { connection, earlierConnectionIds } = this;
+    if (connection === null) return earlierConnectionIds ?? [];
+    return earlierConnectionIds === null ? [connection.id] : [...earlierConnectionIds, connection.id];
+  }
 }
 
 /**

@@ -1,9 +1,10 @@
-import type { ByteBuffer } from '../../base/byte-buffer.ts';
-import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
+import { ByteBuffer } from '../../base/byte-buffer.ts';
+import type { Timer } from '../../base/timer-wheel.ts';
 import { RESET_REASON_TEXT, ResetReason } from '../../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
 import type { Connection } from '../../net/connection.ts';
-import { rewritePath } from '../../routing/path-rewrite.ts';
+import { hashRequest } from '../../routing/request-hash.ts';
+import { parseRetryGrpcOn, parseRetryOn } from '../../routing/retry-policy.ts';
 import type { Route } from '../../routing/route.ts';
 import {
   ActionKind,
@@ -12,31 +13,73 @@ import {
   type RedirectAction,
   type RoutingPriority,
 } from '../../routing/route-action.ts';
-import type { FormatContext } from '../../routing/stream-view.ts';
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
-import type { LoadBalancerContext } from '../../upstream/load-balancer.ts';
+import type { LoadBalancerContext, PriorityLoads } from '../../upstream/load-balancer.ts';
+import type { PrioritySet } from '../../upstream/priority-set.ts';
 import type { WorkerEnvironment } from '../environment.ts';
+import { httpStatusOfGrpc } from '../grpc-status.ts';
 import { Flow, HttpFilter, type ResponseWatermarks } from '../http-filter.ts';
 import { ResponseFlag } from '../response-flag.ts';
 import { UpstreamInfo } from '../stream-info.ts';
+import { EnvoyHeader, presentEnvoyHeaders } from './envoy-headers.ts';
+import { finalizeRequest, RouterFormatContext, replaceAuthority } from './request-finalizing.ts';
+import { flagOfReset } from './reset-flags.ts';
+import type { ChargedRequest, RequestGroup } from './response-charging.ts';
+import { createRetryState, type RetryOwner, type RetryState, RetryVerdict } from './retry-state.ts';
 import type { RouterConfig } from './router-config.ts';
-import { UpstreamRequest } from './upstream-request.ts';
+import { TcpTunnelSource } from './tcp-tunnel.ts';
+import { announceTimeouts, parseUint64, RequestTimeouts, resolveTimeouts } from './timeouts.ts';
+import { UpstreamLog } from './upstream-log.ts';
+import { percentOf, type StreamSource, UpstreamRequest } from './upstream-request.ts';
 
-/** The terminal filter: finds cluster and host, sends the request there, and brings the answer back. */
-export class RouterFilter extends HttpFilter implements LoadBalancerContext, ResponseWatermarks, TimerTarget {
+const NO_TIMEOUTS = new RequestTimeouts();
+
+/**
+ * The terminal filter: finds cluster and host, sends the request there (again, where a retry policy says so), and brings the
+ * answer back. Source: Envoy's documentation of the router filter, and its source/common/router.
+ */
+export class RouterFilter
+  extends HttpFilter
+  implements LoadBalancerContext, ResponseWatermarks, RetryOwner, ChargedRequest
+{
   readonly config: RouterConfig;
   readonly environment: WorkerEnvironment;
   #route: Route | null = null;
   #action: ForwardAction | null = null;
   #cluster: Cluster | null = null;
+  #headers: RequestHeaders | null = null;
+  #trailers: HeaderMap | null = null;
+  /** The attempt under way; null while a retry waits, and behind the end. */
   #request: UpstreamRequest | null = null;
-  #requestEnded = false;
-  #responseStarted = false;
-  #timeoutTimer: Timer | null = null;
-  #timeoutMs = 0;
-  #startMs = 0;
+  #retry: RetryState | null = null;
+  timeouts: RequestTimeouts = NO_TIMEOUTS;
+  /** -1: as the cluster says. */
+  maxStreamDurationMs = -1;
+  attemptCount = 1;
+  #isRetry = false;
+  #timeoutRetry = false;
+  requestEnded = false;
   #requestEndMs = -1;
+  /** Something of a response has gone to the client, or is about to: no retry from here on. */
+  responseStarted = false;
+  #isGrpc = false;
+  #buffers = false;
+  /** The request's body so far, for retries. */
+  #retained: ByteBuffer | null = null;
+  #timeoutTimer: Timer | null = null;
+  /** 504, or 204 by `x-envoy-upstream-rq-timeout-alt-response`. */
+  #timeoutStatus = 504;
+  /** Local replies and responses tell the number of attempts from here on. */
+  #tellAttempts = false;
+  #context: RouterFormatContext | null = null;
+  #hash: bigint | null = null;
+  #hashed = false;
+  virtualCluster: RequestGroup | null = null;
+  routeGroup: RequestGroup | null = null;
+  altStatName = '';
+  internal = false;
+  withoutCodes = false;
 
   constructor(config: RouterConfig, environment: WorkerEnvironment) {
     super();
@@ -44,17 +87,24 @@ export class RouterFilter extends HttpFilter implements LoadBalancerContext, Res
     this.environment = environment;
   }
 
-  get requestEnded(): boolean {
-    return this.#requestEnded;
+  get cluster(): Cluster {
+    return this.#cluster!;
   }
 
   get routingPriority(): RoutingPriority {
     return this.#action!.priority;
   }
 
+  get requestHeadersSent(): RequestHeaders {
+    return this.#headers!;
+  }
+
+  // --- the request ---
+
   override onRequestHeaders(headers: RequestHeaders, end: boolean): Flow {
     const { stream, config } = this;
-    this.#startMs = stream.dispatcher.nowMs;
+    this.#headers = headers;
+    config.stats.rq_total.inc();
     const route = stream.route;
     if (route === null) {
       config.stats.no_route.inc();
@@ -66,58 +116,219 @@ export class RouterFilter extends HttpFilter implements LoadBalancerContext, Res
     switch (route.action.kind) {
       case ActionKind.Redirect:
         this.#redirect(route, route.action, headers);
-        return Flow.Pause;
+        break;
       case ActionKind.DirectResponse:
-        this.#respondDirectly(route, route.action, headers);
-        return Flow.Pause;
+        this.#respondDirectly(route, route.action);
+        break;
       case ActionKind.NonForwarding:
         stream.info.setFlag(ResponseFlag.NoRouteFound);
         this.#reply(404, '', 'route_not_found');
-        return Flow.Pause;
+        break;
       default:
         this.#forward(route, route.action, headers, end);
-        return Flow.Pause;
     }
+    return Flow.Pause;
+  }
+
+  #forward(route: Route, action: ForwardAction, headers: RequestHeaders, end: boolean): void {
+    const { stream, config } = this;
+    const { info } = stream;
+    const cluster = this.environment.clusters.get(route.cluster);
+    if (cluster === null) {
+      config.stats.no_cluster.inc();
+      info.setFlag(ResponseFlag.NoClusterFound);
+      this.#reply(action.clusterNotFoundStatus, '', 'cluster_not_found');
+      return;
+    }
+    this.#action = action;
+    this.#cluster = cluster;
+    this.#isGrpc = isGrpc(headers);
+    this.withoutCodes = this.#isGrpc && config.suppressGrpcFailureCodeStats;
+    this.internal = headers.get('x-envoy-internal') === 'true';
+    if (info.upstream === null) {
+      const upstream = new UpstreamInfo();
+      upstream.clusterName = cluster.spec.name;
+      upstream.clusterStatName = cluster.spec.statName;
+      info.upstream = upstream;
+    }
+    this.#findGroups(route, headers);
+    const present = presentEnvoyHeaders(headers);
+    if (config.strictCheckHeaders.length > 0 && this.#refuseInvalidHeaders(headers)) return;
+    if ((present & EnvoyHeader.AltStatName) !== 0) {
+      this.altStatName = headers.get('x-envoy-upstream-alt-stat-name') ?? '';
+      headers.remove('x-envoy-upstream-alt-stat-name');
+    }
+    if (cluster.inMaintenance) {
+      info.setFlag(ResponseFlag.UpstreamOverflow);
+      this.#charge(503, false, null);
+      cluster.stats.upstream_rq_maintenance_mode.inc();
+      this.#reply(503, 'maintenance mode', 'maintenance_mode', 'x-envoy-overloaded');
+      return;
+    }
+    const host = cluster.chooseHost(this);
+    const source = host === null ? null : this.#streamSource(cluster, action, host, headers);
+    if (host === null || source === null) {
+      this.#noHealthyUpstream();
+      return;
+    }
+    this.timeouts = resolveTimeouts(action, headers, present, this.#isGrpc, config.respectExpectedTimeout);
+    announceTimeouts(this.timeouts, 0, action, headers, !config.suppressEnvoyHeaders, this.#isGrpc);
+    if ((present & EnvoyHeader.StreamDuration) !== 0) {
+      this.maxStreamDurationMs = parseUint64(headers.get('x-envoy-upstream-stream-duration-ms') ?? '') ?? -1;
+      headers.remove('x-envoy-upstream-stream-duration-ms');
+    }
+    if ((present & EnvoyHeader.TimeoutAltResponse) !== 0) {
+      this.#timeoutStatus = 204;
+      headers.remove('x-envoy-upstream-rq-timeout-alt-response');
+    }
+    const virtualHost = route.virtualHost;
+    if (virtualHost.includeRequestAttemptCount) headers.set('x-envoy-attempt-count', '1');
+    this.#tellAttempts = virtualHost.includeAttemptCountInResponse;
+    info.upstream.attemptCount = 1;
+    finalizeRequest(this, route, action, headers);
+    this.#retry = createRetryState(
+      action.retryPolicy,
+      headers,
+      present,
+      cluster,
+      action.priority,
+      stream.dispatcher,
+      this.environment.runtime,
+      this,
+    );
+    this.#buffers = this.#retry !== null && this.#retry.enabled;
+    this.#start(cluster, host, source, end);
+    if (end) this.#onRequestEnd();
+  }
+
+  #start(cluster: Cluster, host: Host, source: StreamSource, end: boolean): UpstreamRequest {
+    const earlier = this.#isRetry ? this.stream.info.upstream : null;
+    const request = new UpstreamRequest(this, cluster, host, source instanceof TcpTunnelSource, earlier);
+    this.#request = request;
+    request.start(source, this.#headers!, end);
+    return request;
+  }
+
+  /** @returns null: the breaker for pools is open */
+  #streamSource(cluster: Cluster, action: ForwardAction, host: Host, headers: RequestHeaders): StreamSource | null {
+    if (action.upgrades.length > 0) {
+      const connect = action.upgrade('connect')?.connect ?? null;
+      if (connect !== null && (headers.method === 'CONNECT' || (connect.allowPost && headers.method === 'POST'))) {
+        const pool = cluster.tcpPool(host, action.priority);
+        return pool === null ? null : new TcpTunnelSource(pool);
+      }
+    }
+    return cluster.httpPool(host, action.priority);
+  }
+
+  #findGroups(route: Route, headers: RequestHeaders): void {
+    const { charging } = this.config;
+    if (route.virtualHost.virtualClusters.length > 0) {
+      const found = route.virtualHost.virtualCluster(headers);
+      if (found !== null) {
+        this.virtualCluster = charging.virtualCluster(route.virtualHost, found.name);
+        this.stream.info.virtualClusterName = found.name;
+      }
+    }
+    if (route.statPrefix !== '') this.routeGroup = charging.routeGroup(route);
   }
 
   override onRequestData(data: ByteBuffer, end: boolean): Flow {
-    if (end) this.#onRequestEnd();
+    if (this.#buffers && !this.responseStarted) {
+      const limit = this.stream.requestBufferLimit;
+      const held = this.#retained === null ? 0 : this.#retained.length;
+      if (limit > 0 && held + data.length > limit) {
+        this.#giveUpRetrying();
+        if (this.#request === null) {
+          data.clear();
+          this.#cleanUp();
+          this.#reply(
+            507,
+            'exceeded request buffer limit while retrying upstream',
+            'request_payload_exceeded_retry_buffer_limit',
+          );
+          return Flow.Pause;
+        }
+      } else if (data.length > 0) {
+        this.#retained ??= new ByteBuffer();
+        this.#retained.append(data.toBytes());
+      }
+    }
     if (this.#request === null) data.clear();
     else this.#request.sendData(data, end);
+    if (end) this.#onRequestEnd();
     return Flow.Pause;
+  }
+
+  /** More than may be kept: from here on there is one attempt only. */
+  #giveUpRetrying(): void {
+    this.#cluster!.stats.retry_or_shadow_abandoned.inc();
+    this.#dropRetry();
+  }
+
+  #dropRetry(): void {
+    this.#buffers = false;
+    this.#retry?.dispose();
+    this.#retry = null;
+    this.#retained?.clear();
+    this.#retained = null;
   }
 
   override onRequestTrailers(trailers: HeaderMap): Flow {
-    this.#onRequestEnd();
+    this.#trailers = trailers;
     this.#request?.sendTrailers(trailers);
+    this.#onRequestEnd();
     return Flow.Pause;
   }
 
-  override onDestroy(): void {
-    this.#dropTimer();
+  #onRequestEnd(): void {
+    if (this.requestEnded) return;
+    this.requestEnded = true;
+    this.#requestEndMs = this.stream.dispatcher.nowMs;
     const request = this.#request;
-    this.#request = null;
-    request?.abandon();
+    if (request === null) return;
+    this.#startTimeout();
+    request.onRequestEnd();
   }
 
-  #onRequestEnd(): void {
-    this.#requestEnded = true;
-    this.#requestEndMs = this.stream.dispatcher.nowMs;
-    if (this.#timeoutMs > 0 && this.#timeoutTimer === null && !this.#responseStarted) {
-      this.#timeoutTimer = this.stream.dispatcher.timerPool.take(this);
-      this.#timeoutTimer.enable(this.#timeoutMs);
-    }
+  #startTimeout(): void {
+    if (this.timeouts.globalMs <= 0 || this.#timeoutTimer !== null) return;
+    this.#timeoutTimer = this.stream.dispatcher.timerPool.take(this);
+    this.#timeoutTimer.enable(this.timeouts.globalMs);
+  }
+
+  /** The body of an upgrade waits for the answer, so the timeout cannot wait for the body. */
+  startTimeoutForUpgrade(): void {
+    this.#startTimeout();
+  }
+
+  /** The upgrade is through: what follows may take any time. */
+  stopTimeoutForUpgrade(): void {
+    this.#dropTimeout();
   }
 
   // --- answers of our own ---
 
-  #reply(status: number, body: string, details: string): void {
-    this.stream.sendLocalReply({ status, body, details, grpcStatus: null, modifyHeaders: null });
+  /** @param flagHeader set to `true` in the reply; empty: none */
+  #reply(status: number, body: string, details: string, flagHeader = ''): void {
+    const flag = this.config.suppressEnvoyHeaders ? '' : flagHeader;
+    const modifyHeaders =
+      flag === '' && !this.#tellAttempts
+        ? null
+        : (response: ResponseHeaders): void => {
+            if (flag !== '') response.add(flag, 'true');
+            this.#addAttempts(response);
+          };
+    this.stream.sendLocalReply({ status, body, details, grpcStatus: null, modifyHeaders });
+  }
+
+  #addAttempts(response: ResponseHeaders): void {
+    if (this.#tellAttempts) response.set('x-envoy-attempt-count', String(this.attemptCount));
   }
 
   #redirect(route: Route, action: RedirectAction, headers: RequestHeaders): void {
-    this.config.stats.rq_redirect.inc();
-    const location = action.target.url(headers, route.match.path, this.#formatContext());
+    this.config.stats.rq_direct_response.inc();
+    const location = action.target.url(headers, route.match.path, this.formatContext(null));
     this.stream.sendLocalReply({
       status: action.status,
       body: '',
@@ -125,14 +336,14 @@ export class RouterFilter extends HttpFilter implements LoadBalancerContext, Res
       grpcStatus: null,
       modifyHeaders: (response) => {
         response.set('location', location);
-        route.responseMutations.apply(response, this.#formatContext(response));
+        route.responseMutations.apply(response, this.formatContext(response));
       },
     });
   }
 
-  #respondDirectly(route: Route, action: DirectResponseAction, _headers: RequestHeaders): void {
+  #respondDirectly(route: Route, action: DirectResponseAction): void {
     this.config.stats.rq_direct_response.inc();
-    const body = action.bodyFormat === null ? action.body : action.bodyFormat.format(this.#formatContext());
+    const body = action.bodyFormat === null ? action.body : action.bodyFormat.format(this.formatContext(null));
     this.stream.sendLocalReply({
       status: action.status,
       body: Buffer.from(body, 'latin1').toString('utf8'),
@@ -140,170 +351,357 @@ export class RouterFilter extends HttpFilter implements LoadBalancerContext, Res
       grpcStatus: null,
       modifyHeaders: (response) => {
         if (action.contentType !== null) response.set('content-type', action.contentType);
-        route.responseMutations.apply(response, this.#formatContext(response));
+        route.responseMutations.apply(response, this.formatContext(response));
       },
     });
   }
 
-  #formatContext(response: ResponseHeaders | null = this.stream.responseHeaders): FormatContext {
-    const { stream } = this;
-    return {
-      stream: stream.info,
-      requestHeaders: stream.requestHeaders,
-      responseHeaders: response,
-      responseTrailers: stream.responseTrailers,
-    };
-  }
-
-  // --- forwarding ---
-
-  #forward(route: Route, action: ForwardAction, headers: RequestHeaders, end: boolean): void {
-    const { stream, config } = this;
-    const cluster = this.environment.clusters.get(route.cluster);
-    if (cluster === null) {
-      config.stats.no_cluster.inc();
-      stream.info.setFlag(ResponseFlag.NoClusterFound);
-      this.#reply(action.clusterNotFoundStatus, '', 'cluster_not_found');
-      return;
-    }
-    this.#action = action;
-    this.#cluster = cluster;
-    const upstream = new UpstreamInfo();
-    upstream.clusterName = cluster.spec.name;
-    upstream.attemptCount = 1;
-    stream.info.upstream = upstream;
-    const host = cluster.chooseHost(this);
-    if (host === null) {
-      this.#noHealthyUpstream();
-      return;
-    }
-    this.#timeoutMs = action.timeoutMs;
-    if (!config.suppressEnvoyHeaders && this.#timeoutMs > 0) {
-      headers.set('x-envoy-expected-rq-timeout-ms', String(this.#timeoutMs));
-    }
-    this.#rewrite(route, action, headers);
-    this.#request = new UpstreamRequest(this, cluster, host);
-    stream.setResponseWatermarks(this);
-    this.#request.start(headers, end);
-    if (end) this.#onRequestEnd();
-  }
-
-  /** What the route changes of the request (Envoy: RouteEntry::finalizeRequestHeaders). */
-  #rewrite(route: Route, action: ForwardAction, headers: RequestHeaders): void {
-    if (!route.weightedRequestMutations.isEmpty) route.weightedRequestMutations.apply(headers, this.#formatContext());
-    if (!route.requestMutations.isEmpty) route.requestMutations.apply(headers, this.#formatContext());
-    const before = headers.authority;
-    if (action.hostRewrite.kind === 'literal') headers.authority = action.hostRewrite.host;
-    else if (action.hostRewrite.kind === 'header') {
-      headers.authority = headers.get(action.hostRewrite.header) ?? headers.authority;
-    }
-    if (action.appendXForwardedHost && before !== headers.authority && before !== null) {
-      headers.append('x-forwarded-host', before);
-    }
-    if (action.pathRewrite !== null) {
-      rewritePath(
-        action.pathRewrite,
-        route.match.path,
-        headers,
-        this.#formatContext(),
-        !this.config.suppressEnvoyHeaders,
-      );
-    }
+  /** For format strings; one object per stream, changed in place. */
+  formatContext(response: ResponseHeaders | null): RouterFormatContext {
+    this.#context ??= new RouterFormatContext(this.stream.info, this.#headers!);
+    this.#context.responseHeaders = response;
+    return this.#context;
   }
 
   #noHealthyUpstream(): void {
     this.stream.info.setFlag(ResponseFlag.NoHealthyUpstream);
-    this.#cluster!.stats.upstream_cx_none_healthy.inc();
+    this.#charge(503, false, null);
     this.#reply(503, 'no healthy upstream', 'no_healthy_upstream');
   }
 
-  // --- from the upstream request ---
+  /** `strict_check_headers`. @returns true: refused */
+  #refuseInvalidHeaders(headers: RequestHeaders): boolean {
+    for (const name of this.config.strictCheckHeaders) {
+      const value = headers.get(name);
+      if (value === null || isValidEnvoyHeader(name, value)) continue;
+      this.stream.info.setFlag(ResponseFlag.InvalidEnvoyRequestHeaders);
+      this.#reply(
+        400,
+        `invalid header '${name}' with value '${value}'`,
+        `request_headers_failed_strict_check{${name}}`,
+      );
+      return true;
+    }
+    return false;
+  }
 
-  onUpstream1xx(headers: ResponseHeaders): void {
+  // --- from the attempt ---
+
+  onHostAttempted(host: Host): void {
+    this.#retry?.onHostAttempted(host);
+  }
+
+  onPoolReady(_request: UpstreamRequest, host: Host): void {
+    this.onHostAttempted(host);
+    this.virtualCluster?.stats.upstream_rq_total.inc();
+    this.routeGroup?.stats.upstream_rq_total.inc();
+    const action = this.#action!;
+    if (action.hostRewrite.kind === 'auto' && host.hostname !== '') {
+      replaceAuthority(this.#headers!, host.hostname, action.appendXForwardedHost, !this.config.suppressEnvoyHeaders);
+    }
+  }
+
+  /** Filters took away what the codec needs. */
+  onUnsendableHeaders(problem: string): void {
+    this.stream.info.setFlag(ResponseFlag.DownstreamProtocolError);
+    this.#reply(503, problem, `filter_removed_required_request_headers{${problem.replaceAll(' ', '_')}}`);
+  }
+
+  onUpstream1xx(request: UpstreamRequest, headers: ResponseHeaders): void {
+    this.#charge(headers.status, isCanary(headers, request.host), request.host);
+    this.responseStarted = true;
+    this.#dropRetry();
     this.stream.encode1xxHeaders(headers);
   }
 
-  onUpstreamHeaders(_request: UpstreamRequest, headers: ResponseHeaders, end: boolean): void {
-    const { stream } = this;
-    if (!this.config.suppressEnvoyHeaders && this.#requestEnded) {
-      const ms = Math.max(0, Math.round(stream.dispatcher.nowMs - this.#requestEndMs));
-      headers.set('x-envoy-upstream-service-time', String(ms));
+  /** A WebSocket handshake that the upstream did not accept: its status goes on, without a body. */
+  onHandshakeRefused(headers: ResponseHeaders): void {
+    this.stream.sendLocalReply({
+      status: headers.status,
+      body: '',
+      details: 'websocket_handshake_unsuccessful',
+      grpcStatus: null,
+      modifyHeaders: (reply) => {
+        for (let i = 0; i < headers.list.length; i += 2) reply.add(headers.list[i]!, headers.list[i + 1]!);
+      },
+    });
+  }
+
+  onUpstreamHeaders(request: UpstreamRequest, headers: ResponseHeaders, end: boolean): void {
+    const { stream, config } = this;
+    this.#addAttempts(headers);
+    const grpcStatus = this.#isGrpc ? parseGrpcStatus(headers) : -1;
+    if (this.#retry !== null) {
+      const verdict = this.#retry.onResponse(headers);
+      if (verdict === RetryVerdict.Yes) {
+        this.#timeoutRetry = false;
+        request.host.stats.rqError++;
+        if (this.withoutCodes) request.cluster.responses.retry.chargeCompleted();
+        else request.cluster.responses.retry.charge(headers.status);
+        this.#releaseAttempt(request);
+        return;
+      }
+      this.#noteVerdict(verdict);
+      this.#dropRetry();
     }
+    const now = stream.dispatcher.nowMs;
+    if (this.#requestEndMs >= 0 && !config.suppressEnvoyHeaders) {
+      headers.set('x-envoy-upstream-service-time', String(Math.floor(now - this.#requestEndMs)));
+    }
+    const { host } = request;
+    request.canary = isCanary(headers, host);
+    this.#charge(headers.status, request.canary, host);
+    if (headers.status < 500) this.#chargeHostSuccess(request, grpcStatus, end);
     stream.info.responseCodeDetails = 'via_upstream';
+    stream.info.responseCode = headers.status;
     const route = this.#route!;
-    if (!route.responseMutations.isEmpty) route.responseMutations.apply(headers, this.#formatContext(headers));
-    this.#responseStarted = true;
-    this.#chargeResponse(headers);
-    if (end) this.#onUpstreamComplete();
+    if (!route.responseMutations.isEmpty) route.responseMutations.apply(headers, this.formatContext(headers));
+    this.responseStarted = true;
+    if (end) this.#onUpstreamComplete(request);
     stream.encodeHeaders(headers, end);
   }
 
-  onUpstreamData(_request: UpstreamRequest, data: ByteBuffer, end: boolean): void {
-    if (end) this.#onUpstreamComplete();
+  #chargeHostSuccess(request: UpstreamRequest, grpcStatus: number, end: boolean): void {
+    const { stats } = request.host;
+    if (!this.#isGrpc) stats.rqSuccess++;
+    else if (!end) request.grpcDeferred = true;
+    else if (grpcStatus >= 0 && httpStatusOfGrpc(grpcStatus) < 500) stats.rqSuccess++;
+    else stats.rqError++;
+  }
+
+  onUpstreamData(request: UpstreamRequest, data: ByteBuffer, end: boolean): void {
+    if (end) {
+      // A gRPC answer that ends without trailers is an error.
+      if (request.grpcDeferred) request.host.stats.rqError++;
+      this.#onUpstreamComplete(request);
+    }
     this.stream.encodeData(data, end);
   }
 
-  onUpstreamTrailers(_request: UpstreamRequest, trailers: HeaderMap): void {
-    this.#onUpstreamComplete();
+  onUpstreamTrailers(request: UpstreamRequest, trailers: HeaderMap): void {
+    if (request.grpcDeferred) {
+      const status = parseGrpcStatus(trailers);
+      if (status >= 0 && httpStatusOfGrpc(status) < 500) request.host.stats.rqSuccess++;
+      else request.host.stats.rqError++;
+    }
+    this.#onUpstreamComplete(request);
     this.stream.encodeTrailers(trailers);
   }
 
-  #chargeResponse(headers: ResponseHeaders): void {
-    const { responses } = this.#cluster!;
-    responses.all.charge(headers.status);
-    const internal = this.stream.requestHeaders!.get('x-envoy-internal') === 'true';
-    (internal ? responses.internal : responses.external).charge(headers.status);
-  }
-
-  #onUpstreamComplete(): void {
-    this.#dropTimer();
-    const ms = this.stream.dispatcher.nowMs - this.#startMs;
-    this.#cluster!.responses.all.recordTime(ms);
-    this.#cluster!.responses.external.recordTime(ms);
+  #onUpstreamComplete(request: UpstreamRequest): void {
+    const elapsedMs = Math.floor(this.stream.dispatcher.nowMs - this.#requestEndMs);
+    const budgets = request.cluster.timeoutBudgets;
+    if (budgets !== null) {
+      budgets.upstream_rq_timeout_budget_percent_used.recordValue(percentOf(elapsedMs, this.timeouts.globalMs));
+    }
+    if (this.config.dynamicStats && !this.stream.info.healthCheck && this.#requestEndMs >= 0) {
+      this.config.charging.chargeTime(this, elapsedMs, request.canary, request.host);
+    }
+    if (this.#request === request) this.#request = null;
+    // Resets what is left of the request, if anything.
+    request.abandon();
+    this.#cleanUp();
   }
 
   onUpstreamReset(request: UpstreamRequest, reason: ResetReason, transportFailure: string): void {
-    const { stream } = this;
     if (this.#request !== request) return;
+    if (this.#maybeRetryReset(request, reason, false)) return;
+    const status = reason === ResetReason.ProtocolError ? 502 : 503;
+    this.#chargeAbort(request, status);
     this.#request = null;
-    stream.info.setFlag(flagOfReset(reason));
     const text = RESET_REASON_TEXT[reason]!;
     const failure = transportFailure === '' ? '' : `|${transportFailure}`;
-    if (this.#responseStarted) {
-      stream.resetStream(reason, `upstream_reset_after_response_started{${text.replaceAll(' ', '_')}${failure}}`);
-      return;
-    }
-    const suffix = transportFailure === '' ? '' : `, transport failure reason: ${transportFailure}`;
-    const status = reason === ResetReason.ProtocolError ? 502 : 503;
-    this.#dropTimer();
-    this.#cluster!.responses.all.charge(status);
-    this.#cluster!.responses.external.charge(status);
-    this.#reply(
+    const moment = this.responseStarted
+      ? 'upstream_reset_after_response_started'
+      : 'upstream_reset_before_response_started';
+    const overloaded = reason === ResetReason.Overflow ? 'x-envoy-overloaded' : '';
+    this.#abort(
       status,
-      `upstream connect error or disconnect/reset before headers. reset reason: ${text}${suffix}`,
-      `upstream_reset_before_response_started{${text.replaceAll(' ', '_')}${failure}}`,
+      flagOfReset(reason),
+      `upstream connect error or disconnect/reset before headers. ${this.#isRetry ? 'retried and the latest ' : ''}reset reason: ${text}${
+        transportFailure === '' ? '' : `, transport failure reason: ${transportFailure}`
+      }`,
+      `${moment}{${text}${failure}}`.replaceAll(' ', '_'),
+      overloaded,
     );
   }
 
+  onPerTryTimeout(request: UpstreamRequest, idle: boolean): void {
+    const { stats } = request.cluster;
+    (idle ? stats.upstream_rq_per_try_idle_timeout : stats.upstream_rq_per_try_timeout).inc();
+    request.host.stats.rqTimeout++;
+    if (this.#request === request) {
+      if (this.#maybeRetryReset(request, ResetReason.LocalReset, true)) return;
+      this.#request = null;
+    }
+    request.abandon();
+    this.#chargeAbort(request, this.#timeoutStatus);
+    this.#abortByTimeout(idle ? 'upstream_per_try_idle_timeout' : 'upstream_per_try_timeout');
+  }
+
+  onMaxStreamDuration(request: UpstreamRequest): void {
+    if (this.#maybeRetryReset(request, ResetReason.LocalReset, false)) return;
+    this.#request = null;
+    request.abandon();
+    this.#abort(
+      this.requestEnded ? 504 : 408,
+      ResponseFlag.UpstreamMaxStreamDurationReached,
+      'upstream max stream duration reached',
+      'upstream_max_stream_duration_reached',
+      '',
+    );
+  }
+
+  // --- timers ---
+
   onTimer(timer: Timer): void {
-    if (timer !== this.#timeoutTimer) return;
-    this.stream.info.setFlag(ResponseFlag.UpstreamRequestTimeout);
-    this.#cluster!.stats.upstream_rq_timeout.inc();
+    if (timer === this.#timeoutTimer) this.#onTimeout();
+    else if (this.#retry !== null && timer === this.#retry.timer) this.#doRetry();
+  }
+
+  #onTimeout(): void {
+    const request = this.#request;
+    this.#request = null;
+    if (request !== null) {
+      request.cluster.stats.upstream_rq_timeout.inc();
+      this.virtualCluster?.stats.upstream_rq_timeout.inc();
+      this.routeGroup?.stats.upstream_rq_timeout.inc();
+      request.host.stats.rqTimeout++;
+      if (request.awaitingHeaders) {
+        request.skipTimeoutBudget();
+        this.#chargeAbort(request, this.#timeoutStatus);
+      }
+      request.abandon();
+    }
+    this.#abortByTimeout('response_timeout');
+  }
+
+  #abortByTimeout(details: string): void {
+    const budgets = this.#cluster!.timeoutBudgets;
+    if (budgets !== null) {
+      const elapsedMs = this.stream.dispatcher.nowMs - this.#requestEndMs;
+      budgets.upstream_rq_timeout_budget_percent_used.recordValue(percentOf(elapsedMs, this.timeouts.globalMs));
+    }
+    const status = this.#timeoutStatus;
+    const body = status === 504 ? 'upstream request timeout' : '';
+    this.#abort(status, ResponseFlag.UpstreamRequestTimeout, body, details, '');
+  }
+
+  /** Answers, or resets where the response has begun (`sendLocalReply` sees to that). */
+  #abort(status: number, flag: number, body: string, details: string, flagHeader: string): void {
+    this.stream.info.setFlag(flag);
+    this.#cleanUp();
+    this.#reply(status, body, details, flagHeader);
+  }
+
+  #chargeAbort(request: UpstreamRequest, status: number): void {
+    const { host } = request;
+    if (this.responseStarted) {
+      if (!request.grpcDeferred) return;
+      host.stats.rqError++;
+      this.config.stats.rq_reset_after_downstream_response_started.inc();
+      return;
+    }
+    this.#charge(status, host.isCanary, host);
+    if (status < 500) host.stats.rqError++;
+  }
+
+  #charge(status: number, canary: boolean, host: Host | null): void {
+    if (!this.config.dynamicStats || this.stream.info.healthCheck) return;
+    this.config.charging.chargeStatus(this, status, canary, host);
+    if (host !== null && status >= 500) host.stats.rqError++;
+  }
+
+  // --- retries ---
+
+  #maybeRetryReset(request: UpstreamRequest, reason: ResetReason, timeout: boolean): boolean {
+    if (this.responseStarted || this.#retry === null) return false;
+    const verdict = this.#retry.onReset(reason, request.requestStarted);
+    if (verdict !== RetryVerdict.Yes) {
+      this.#noteVerdict(verdict);
+      return false;
+    }
+    this.#timeoutRetry = timeout;
+    request.host.stats.rqError++;
+    this.#releaseAttempt(request);
+    return true;
+  }
+
+  #releaseAttempt(request: UpstreamRequest): void {
+    this.#request = null;
+    this.stream.setResponseWatermarks(null);
+    request.abandon();
+  }
+
+  #noteVerdict(verdict: RetryVerdict): void {
+    const { info } = this.stream;
+    if (verdict === RetryVerdict.Overflow) info.setFlag(ResponseFlag.UpstreamOverflow);
+    else if (verdict === RetryVerdict.LimitExceeded) info.setFlag(ResponseFlag.UpstreamRetryLimitExceeded);
+  }
+
+  #doRetry(): void {
+    const { stream } = this;
+    const headers = this.#headers!;
+    const action = this.#action!;
+    const route = this.#route!;
+    this.#isRetry = true;
+    this.attemptCount++;
+    if (stream.info.upstream !== null) stream.info.upstream.attemptCount = this.attemptCount;
+    // Meanwhile the cluster may have been replaced or removed.
+    const cluster = this.environment.clusters.get(route.cluster);
+    const host = cluster === null ? null : cluster.chooseHost(this);
+    const source = host === null ? null : this.#streamSource(cluster!, action, host, headers);
+    if (cluster !== null) this.#cluster = cluster;
+    if (cluster === null || host === null || source === null) {
+      this.#cleanUp();
+      this.#noHealthyUpstream();
+      return;
+    }
+    if (route.virtualHost.includeRequestAttemptCount) headers.set('x-envoy-attempt-count', String(this.attemptCount));
+    if (route.virtualHost.includeIsTimeoutRetryHeader) {
+      headers.set('x-envoy-is-timeout-retry', this.#timeoutRetry ? 'true' : 'false');
+    }
+    const elapsedMs = this.#requestEndMs < 0 ? 0 : Math.floor(stream.dispatcher.nowMs - this.#requestEndMs);
+    const insert = !this.config.suppressEnvoyHeaders;
+    announceTimeouts(this.timeouts, elapsedMs, action, headers, insert, this.#isGrpc);
+    const retained = this.#retained;
+    const trailers = this.#trailers;
+    const request = this.#start(
+      cluster,
+      host,
+      source,
+      (retained === null || retained.length === 0) && trailers === null && this.requestEnded,
+    );
+    if (this.#request !== request) return;
+    if (retained !== null && retained.length > 0) {
+      const copy = new ByteBuffer();
+      copy.append(retained.toBytes());
+      request.sendData(copy, trailers === null && this.requestEnded);
+    }
+    if (trailers !== null && this.#request === request) request.sendTrailers(trailers);
+  }
+
+  createUpstreamLog(upstream: UpstreamInfo): UpstreamLog | null {
+    return this.config.upstreamLoggers.length === 0 ? null : new UpstreamLog(this.config, this.stream, upstream);
+  }
+
+  // --- the end ---
+
+  #cleanUp(): void {
+    this.#dropRetry();
+    this.#dropTimeout();
+  }
+
+  #dropTimeout(): void {
+    if (this.#timeoutTimer !== null) this.stream.dispatcher.timerPool.give(this.#timeoutTimer);
+    this.#timeoutTimer = null;
+  }
+
+  override onDestroy(): void {
     const request = this.#request;
     this.#request = null;
     request?.abandon();
-    if (this.#responseStarted) {
-      this.stream.resetStream(ResetReason.LocalReset, 'response_timeout');
-      return;
-    }
-    this.#cluster!.responses.all.charge(504);
-    this.#cluster!.responses.external.charge(504);
-    this.#reply(504, 'upstream request timeout', 'response_timeout');
-  }
-
-  #dropTimer(): void {
-    if (this.#timeoutTimer !== null) this.stream.dispatcher.timerPool.give(this.#timeoutTimer);
-    this.#timeoutTimer = null;
+    this.#cleanUp();
   }
 
   // --- backpressure ---
@@ -319,31 +717,37 @@ export class RouterFilter extends HttpFilter implements LoadBalancerContext, Res
   // --- LoadBalancerContext ---
 
   requestHeaders(): HeaderMap | null {
-    return this.stream.requestHeaders;
+    return this.#headers;
   }
 
   hashKey(): bigint | null {
-    return null;
+    if (!this.#hashed) {
+      this.#hashed = true;
+      const policies = this.#action!.hashPolicies;
+      if (policies.length > 0) this.#hash = hashRequest(policies, this.#headers!, this.stream.info);
+    }
+    return this.#hash;
   }
 
   metadataMatch(): ReadonlyMap<string, unknown> | null {
-    return null;
+    const match = this.#route!.metadataMatch;
+    return match === null ? null : new Map(Object.entries(match));
   }
 
   downstreamConnection(): Connection | null {
     return this.stream.connection;
   }
 
-  shouldSelectAnotherHost(_host: Host): boolean {
-    return false;
+  shouldSelectAnotherHost(host: Host): boolean {
+    return this.#isRetry && this.#retry !== null && this.#retry.shouldSelectAnotherHost(host);
   }
 
   get hostSelectionRetryCount(): number {
-    return 1;
+    return this.#isRetry && this.#retry !== null ? this.#retry.hostSelectionMaxAttempts : 1;
   }
 
-  priorityLoad(_healthy: readonly number[], _degraded: readonly number[]): readonly number[] | null {
-    return null;
+  priorityLoad(priorities: PrioritySet, loads: PriorityLoads): PriorityLoads {
+    return this.#isRetry && this.#retry !== null ? this.#retry.priorityLoad(priorities, loads) : loads;
   }
 
   overrideHost(): { readonly address: string; readonly strict: boolean } | null {
@@ -351,28 +755,29 @@ export class RouterFilter extends HttpFilter implements LoadBalancerContext, Res
   }
 }
 
-/** Envoy: Filter::streamResetReasonToResponseFlag. */
-export function flagOfReset(reason: ResetReason): number {
-  switch (reason) {
-    case ResetReason.LocalConnectionFailure:
-    case ResetReason.RemoteConnectionFailure:
-    case ResetReason.ConnectionTimeout:
-      return ResponseFlag.UpstreamConnectionFailure;
-    case ResetReason.ConnectionTermination:
-      return ResponseFlag.UpstreamConnectionTermination;
-    case ResetReason.LocalReset:
-    case ResetReason.LocalRefusedStreamReset:
-    case ResetReason.Http1PrematureUpstreamHalfClose:
-      return ResponseFlag.LocalReset;
-    case ResetReason.Overflow:
-      return ResponseFlag.UpstreamOverflow;
-    case ResetReason.RemoteReset:
-    case ResetReason.RemoteRefusedStreamReset:
-    case ResetReason.ConnectError:
-      return ResponseFlag.UpstreamRemoteReset;
-    case ResetReason.ProtocolError:
-      return ResponseFlag.UpstreamProtocolError;
+function isGrpc(headers: RequestHeaders): boolean {
+  const type = headers.get('content-type');
+  if (type === null || !type.startsWith('application/grpc')) return false;
+  return type.length === 16 || type.charCodeAt(16) === 43;
+}
+
+/** -1: absent or no number. */
+function parseGrpcStatus(headers: HeaderMap): number {
+  const text = headers.get('grpc-status');
+  return text === null ? -1 : (parseUint64(text) ?? -1);
+}
+
+function isCanary(headers: ResponseHeaders, host: Host): boolean {
+  return host.isCanary || headers.get('x-envoy-upstream-canary') === 'true';
+}
+
+function isValidEnvoyHeader(name: string, value: string): boolean {
+  switch (name) {
+    case 'x-envoy-retry-on':
+      return value.split(',').every((word) => parseRetryOn(word) !== 0);
+    case 'x-envoy-retry-grpc-on':
+      return value.split(',').every((word) => parseRetryGrpcOn(word) !== 0);
     default:
-      return ResponseFlag.OverloadManager;
+      return parseUint64(value) !== null;
   }
 }
