@@ -19,6 +19,7 @@ import { type TlsRequirement, VirtualCluster, type VirtualHostSpec } from '../..
 import { wireText } from '../../routing/wire-text.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
+import { FORMAT_SUPPORT } from './format.ts';
 import {
   buildClusterChoice,
   buildDirectResponse,
@@ -49,6 +50,7 @@ const MUTATION_FIELDS =
  * grpc_timeout_offset; MaxStreamDuration.grpc_timeout_header_*; VirtualHost.virtual_clusters; Route.stat_prefix.
  */
 export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
+  ...FORMAT_SUPPORT,
   ...MATCHER_SUPPORT,
   ...HEADER_MUTATION_SUPPORT,
   ...ROUTE_POLICY_SUPPORT,
