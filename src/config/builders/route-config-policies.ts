@@ -45,11 +45,6 @@ import {
   buildSubstitution,
 } from './route-config-matchers.ts';
 
-const HOST_PREDICATES = [
-  'envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate',
-  'envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate',
-];
-
 /**
  * What the builders of this file obey. Mirrors, hedges and internal redirects are built as data but not carried out yet: they are
  * refused where the route names them (see ROUTE_CONFIG_SUPPORT).
@@ -57,7 +52,7 @@ const HOST_PREDICATES = [
 export const ROUTE_POLICY_SUPPORT: readonly FieldSupport[] = [
   {
     message: 'envoy.config.route.v3.RetryPolicy',
-    fields: `retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate
+    fields: `retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate retry_priority
       host_selection_retry_max_attempts retriable_status_codes retry_back_off rate_limited_retry_back_off
       retriable_headers retriable_request_headers`,
   },
@@ -65,7 +60,7 @@ export const ROUTE_POLICY_SUPPORT: readonly FieldSupport[] = [
   { message: 'envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff', fields: '*' },
   { message: 'envoy.config.route.v3.RetryPolicy.ResetHeader', fields: '*' },
   { message: 'envoy.config.route.v3.RetryPolicy.RetryHostPredicate', fields: 'name typed_config' },
-  ...HOST_PREDICATES.map((message) => ({ message, fields: '*' })),
+  { message: 'envoy.config.route.v3.RetryPolicy.RetryPriority', fields: 'name typed_config' },
   { message: 'envoy.config.route.v3.RouteAction.HashPolicy', fields: '*' },
   { message: 'envoy.config.route.v3.RouteAction.HashPolicy.Header', fields: '*' },
   { message: 'envoy.config.route.v3.RouteAction.HashPolicy.Cookie', fields: '*' },
@@ -142,7 +137,7 @@ export function buildRetryPolicy(context: BuildContext, message: RetryPolicyMess
     ),
     rateLimitedMaxIntervalMs: intervalMs(durationMsOr(rateLimited?.maxInterval, 300_000)),
     hostPredicates: buildHostPredicates(context, message),
-    priority: null,
+    priority: buildRetryPriority(context, message),
     optionsPredicates: [],
     hostSelectionMaxAttempts: Number(message.hostSelectionRetryMaxAttempts) || 1,
     refreshClusterOnRetry: message.refreshClusterOnRetry,
@@ -152,16 +147,21 @@ export function buildRetryPolicy(context: BuildContext, message: RetryPolicyMess
 function buildHostPredicates(context: BuildContext, message: RetryPolicyMessage): RetryExtension[] {
   const out: RetryExtension[] = [];
   message.retryHostPredicate.forEach((predicate, i) => {
+    const { name, configType } = predicate;
     const field = `retry_host_predicate[${i}].typed_config`;
-    const config = context.unpack(field, predicate.configType.value);
-    if (config === null) return;
-    if (HOST_PREDICATES.includes(config.$typeName)) {
-      out.push(new RetryExtension(predicate.name, config.$typeName, config));
-    } else {
-      context.refuse(field, `host predicate ${config.$typeName} is not supported yet`);
-    }
+    const built = context.shared.extensions.build('retry-host-predicate', context, field, name, configType.value);
+    if (built !== null) out.push(new RetryExtension(name, configType.value?.typeUrl ?? '', built));
   });
   return out;
+}
+
+function buildRetryPriority(context: BuildContext, message: RetryPolicyMessage): RetryExtension | null {
+  const priority = message.retryPriority;
+  if (priority === undefined) return null;
+  const { name, configType } = priority;
+  const any = configType.value;
+  const built = context.shared.extensions.build('retry-priority', context, 'retry_priority.typed_config', name, any);
+  return built === null ? null : new RetryExtension(name, any?.typeUrl ?? '', built);
 }
 
 export function buildHedgePolicy(message: HedgePolicyMessage): HedgePolicy {
