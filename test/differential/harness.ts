@@ -252,7 +252,7 @@ export function suite(name: string, options: SuiteOptions, cases: readonly Case[
 }
 
 /** The verdict of `--mode validate`. */
-export type Verdict = 'accepted' | 'refused';
+export type Verdict = 'accepted' | 'refused' | 'crashed';
 
 async function validate(program: ProxyProgram, config: Config, flags: readonly string[]): Promise<[Verdict, string]> {
   const tmp = await mkdtemp(join(tmpdir(), `${program.name}-validate-`));
@@ -266,9 +266,10 @@ async function validate(program: ProxyProgram, config: Config, flags: readonly s
     });
     const [out, errors] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
     await child.exited;
-    const verdict = child.exitCode === 0 ? 'accepted' : 'refused';
-    const crashed = child.signalCode === null ? '' : `\nended by ${child.signalCode}`;
-    return [verdict, `${out}${errors}${crashed}`];
+    // An exception that nobody caught is no verdict, whatever the exit code: the runtime signs its trace.
+    const crashed = child.signalCode !== null || /^Bun v\d/m.test(errors);
+    const verdict = crashed ? 'crashed' : child.exitCode === 0 ? 'accepted' : 'refused';
+    return [verdict, `${out}${errors}`];
   } finally {
     await rm(tmp, { recursive: true, force: true });
   }
