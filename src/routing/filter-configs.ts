@@ -22,8 +22,7 @@ export class ResolvedFilterConfigs {
   readonly #all: Map<string, unknown[]>;
   readonly #disabled: Map<string, boolean>;
 
-  /** @param levels from table to weighted cluster, least specific first */
-  constructor(levels: readonly FilterConfigs[]) {
+  private constructor(levels: readonly FilterConfigs[]) {
     this.#mostSpecific = new Map();
     this.#all = new Map();
     this.#disabled = new Map();
@@ -37,6 +36,13 @@ export class ResolvedFilterConfigs {
       for (const [name, disabled] of level.disabled) this.#disabled.set(name, disabled);
     }
     this.isEmpty = this.#all.size === 0 && this.#disabled.size === 0;
+  }
+
+  /** @param levels from table to weighted cluster, least specific first */
+  static of(levels: readonly FilterConfigs[]): ResolvedFilterConfigs {
+    return levels.every((level) => level.configs.size === 0 && level.disabled.size === 0)
+      ? ResolvedFilterConfigs.NONE
+      : new ResolvedFilterConfigs(levels);
   }
 
   /** The most specific configuration; undefined when no level has one. */

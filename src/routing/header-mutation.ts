@@ -116,8 +116,14 @@ export class HeaderMutationPlan {
 
   readonly levels: readonly HeaderMutations[];
 
-  constructor(levels: readonly HeaderMutations[]) {
-    this.levels = levels.filter((level) => !level.isEmpty);
+  private constructor(levels: readonly HeaderMutations[]) {
+    this.levels = levels;
+  }
+
+  /** @param levels in the order in which they run */
+  static of(levels: readonly HeaderMutations[]): HeaderMutationPlan {
+    const filled = levels.filter((level) => !level.isEmpty);
+    return filled.length === 0 ? HeaderMutationPlan.NONE : new HeaderMutationPlan(filled);
   }
 
   get isEmpty(): boolean {

@@ -28,6 +28,13 @@ export function emptySet(): CharSet {
   return new Uint8Array(256);
 }
 
+/** Sets of one character, shared. */
+const SINGLE_SETS: readonly CharSet[] = Array.from({ length: 256 }, (_, code) => {
+  const set = new Uint8Array(256);
+  set[code] = 1;
+  return set;
+});
+
 function addRange(set: CharSet, from: number, to: number): void {
   set.fill(1, from, to + 1);
 }
@@ -181,9 +188,8 @@ class Parser {
 
   #single(code: number): CharSet {
     if (code > 255) throw new NotUnderstood();
-    const set = emptySet();
-    set[code] = 1;
-    return this.#folded(set);
+    const set = SINGLE_SETS[code]!;
+    return this.#ignoreCase ? withBothCases(set) : set;
   }
 
   #folded(set: CharSet): CharSet {
@@ -275,6 +281,8 @@ function hex(code: number): string {
 }
 
 function setSource(set: CharSet): string {
+  const first = set.indexOf(1);
+  if (first >= 0 && set === SINGLE_SETS[first]) return hex(first);
   let out = '';
   let count = 0;
   for (let code = 0; code < 256; code++) {

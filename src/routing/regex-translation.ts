@@ -3,16 +3,6 @@ import { type CharSet, engineSource, parseRegex, type RegexNode } from './regex-
 /** Beyond this many character positions the proof is not tried. */
 const MAX_POSITIONS = 400;
 
-/** What the backtracking engine may run in linear time; null: it may not. */
-export interface SafeTranslation {
-  /** Says whether a whole text matches. Subjects must not hold a line feed. */
-  readonly wholeMatch: RegExp | null;
-  /** Finds matches, with the pattern's groups (`g` flag). */
-  readonly search: RegExp | null;
-}
-
-const NONE: SafeTranslation = { wholeMatch: null, search: null };
-
 /** What Glushkov's construction knows of a part of the pattern. */
 interface Part {
   readonly nullable: boolean;
@@ -242,11 +232,19 @@ function searchOf(root: RegexNode): RegExp | null {
   return new RegExp(engineSource(root, true), 'g');
 }
 
-/** @param pattern in wire text, known to be good RE2 syntax */
-export function translateSafe(pattern: string): SafeTranslation {
+/**
+ * Says whether a whole text without line feeds matches. Null: not proved to take linear time.
+ * @param pattern in wire text, known to be good RE2 syntax
+ */
+export function wholeMatchEngine(pattern: string): RegExp | null {
   const parsed = parseRegex(pattern);
-  if (parsed === null) return NONE;
-  return { wholeMatch: wholeMatchOf(parsed.root), search: searchOf(parsed.root) };
+  return parsed === null ? null : wholeMatchOf(parsed.root);
+}
+
+/** Finds matches with their groups (`g` flag). Null: not proved to take linear time. */
+export function searchEngine(pattern: string): RegExp | null {
+  const parsed = parseRegex(pattern);
+  return parsed === null ? null : searchOf(parsed.root);
 }
 
 /** The text with which every match of the pattern begins; empty where that is not plain to see. */
@@ -257,14 +255,9 @@ export function literalPrefixOfPattern(pattern: string): string {
   for (const item of itemsOf(parsed.root)) {
     if (isAssert(item, '^')) continue;
     if (item.kind !== 'set') break;
-    let only = -1;
-    for (let code = 0; code < 256; code++) {
-      if (item.set[code] === 0) continue;
-      if (only >= 0) return prefix;
-      only = code;
-    }
-    if (only < 0) break;
-    prefix += String.fromCharCode(only);
+    const code = item.set.indexOf(1);
+    if (code < 0 || item.set.indexOf(1, code + 1) >= 0) break;
+    prefix += String.fromCharCode(code);
   }
   return prefix;
 }

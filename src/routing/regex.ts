@@ -1,6 +1,6 @@
 import { RE2JS, RE2JSException } from 're2js';
 import { err, ok, type Result } from '../base/result.ts';
-import { translateSafe } from './regex-translation.ts';
+import { searchEngine, wholeMatchEngine } from './regex-translation.ts';
 import { wireText } from './wire-text.ts';
 
 /**
@@ -12,18 +12,20 @@ export class Regex {
   /** As configured, in wire text. */
   readonly pattern: string;
   readonly groupCount: number;
-  readonly #linear: RE2JS;
-  /** Null: not proved. */
-  readonly #wholeMatch: RegExp | null;
-  readonly #search: RegExp | null;
+  /** What re2js takes for the pattern. */
+  readonly #prepared: string;
+  // Machines are made when first used: a table may hold ten thousand patterns of which a request meets one.
+  #linear: RE2JS | null = null;
+  #translated = false;
+  /** Null: not proved linear. */
+  #wholeMatch: RegExp | null = null;
+  #searchTranslated = false;
+  #search: RegExp | null = null;
 
-  private constructor(pattern: string, linear: RE2JS) {
-    const safe = translateSafe(pattern);
+  private constructor(pattern: string, prepared: string, groupCount: number) {
     this.pattern = pattern;
-    this.groupCount = linear.groupCount();
-    this.#linear = linear;
-    this.#wholeMatch = safe.wholeMatch;
-    this.#search = safe.search;
+    this.#prepared = prepared;
+    this.groupCount = groupCount;
   }
 
   /** @returns the compiled pattern, or why RE2 would refuse it */
@@ -32,7 +34,7 @@ export class Regex {
     const prepared = prepare(bytes);
     if (!prepared.ok) return prepared;
     try {
-      return ok(new Regex(bytes, RE2JS.compile(prepared.value)));
+      return ok(new Regex(bytes, prepared.value, RE2JS.compile(prepared.value).groupCount()));
     } catch (error) {
       if (error instanceof RE2JSException) return err(error.message.replace(/^error parsing regexp: /, ''));
       throw error;
@@ -48,13 +50,27 @@ export class Regex {
 
   /** True when JavaScript's engine may run whole matches. For tests and diagnostics. */
   get usesEngine(): boolean {
-    return this.#wholeMatch !== null;
+    return this.#engine() !== null;
+  }
+
+  #engine(): RegExp | null {
+    if (!this.#translated) {
+      this.#translated = true;
+      this.#wholeMatch = wholeMatchEngine(this.pattern);
+    }
+    return this.#wholeMatch;
+  }
+
+  #machine(): RE2JS {
+    this.#linear ??= RE2JS.compile(this.#prepared);
+    return this.#linear;
   }
 
   /** RE2::FullMatch: the whole text must match. */
   test(text: string): boolean {
-    if (this.#wholeMatch === null || text.includes('\n')) return this.#linear.testExact(text);
-    return this.#wholeMatch.test(text);
+    const engine = this.#translated ? this.#wholeMatch : this.#engine();
+    if (engine === null || text.includes('\n')) return this.#machine().testExact(text);
+    return engine.test(text);
   }
 
   /**
@@ -63,6 +79,10 @@ export class Regex {
    */
   replaceAll(text: string, substitution: string): string {
     if (highestReference(substitution) > this.groupCount) return text;
+    if (!this.#searchTranslated) {
+      this.#searchTranslated = true;
+      this.#search = searchEngine(this.pattern);
+    }
     return this.#search === null
       ? this.#replaceLinear(text, substitution)
       : this.#replaceByEngine(this.#search, text, substitution);
@@ -94,7 +114,7 @@ export class Regex {
   }
 
   #replaceLinear(text: string, substitution: string): string {
-    const matcher = this.#linear.matcher(text);
+    const matcher = this.#machine().matcher(text);
     let out = '';
     let position = 0;
     let lastEnd = -1;

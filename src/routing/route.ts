@@ -71,17 +71,17 @@ export class Route {
     this.weightedRequestMutations =
       weighted === null || weighted.requestMutations.isEmpty
         ? HeaderMutationPlan.NONE
-        : new HeaderMutationPlan([weighted.requestMutations]);
-    this.requestMutations = new HeaderMutationPlan(
+        : HeaderMutationPlan.of([weighted.requestMutations]);
+    this.requestMutations = HeaderMutationPlan.of(
       order(settings.requestMutations, virtualHost.requestMutations, spec.requestMutations),
     );
     const responseLevels = order(settings.responseMutations, virtualHost.responseMutations, spec.responseMutations);
-    this.responseMutations = new HeaderMutationPlan(
+    this.responseMutations = HeaderMutationPlan.of(
       weighted === null ? responseLevels : [weighted.responseMutations, ...responseLevels],
     );
     const levels = [settings.filterConfigs, virtualHost.filterConfigs, spec.filterConfigs];
     if (weighted !== null) levels.push(weighted.filterConfigs);
-    this.filterConfigs = new ResolvedFilterConfigs(levels);
+    this.filterConfigs = ResolvedFilterConfigs.of(levels);
     this.metadata = spec.metadata;
     this.decorator = spec.decorator;
     this.statPrefix = spec.statPrefix;
