@@ -412,6 +412,8 @@ export class BunRuntime implements SocketRuntime {
       if (fd >= 0) posix!.closeFd(fd);
       throw new SocketError(errorCode(error), `cannot bind '${address.text}': ${errnoText(errorCode(error))}`);
     }
+    // Bun has listened once more, with a backlog of its own.
+    if (fd >= 0) posix!.setBacklog(fd, spec.backlog);
     if (fd < 0 && address.kind === 'ip') real = ipAddress(address.ip, listener.port ?? 0);
     if (address.kind === 'pipe' && address.mode !== 0 && !address.path.startsWith('@')) {
       chmodSync(address.path, address.mode);

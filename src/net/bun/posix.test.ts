@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'bun:test';
+import { readFileSync } from 'node:fs';
 import { SystemClock } from '../../base/clock.ts';
 import { SystemRandom } from '../../base/random.ts';
 import { type Address, ipAddress } from '../address.ts';
@@ -108,6 +109,21 @@ describe.skipIf(posix === null)('Posix', () => {
     expect(runtime.originalDestination(server)).toBeNull();
     for (const transport of [server, client]) transport.reset();
     listener.close();
+  });
+
+  test.skipIf(Bun.which('ss') === null)('the backlog is the one asked for', () => {
+    const runtime = new BunRuntime(new Dispatcher(new SystemClock(), new SystemRandom()));
+    const largest = Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8'));
+    for (const [asked, expected] of [
+      [7, 7],
+      [0, largest],
+    ] as const) {
+      const listener = runtime.listen({ ...spec(ipAddress('127.0.0.1', 0)), backlog: asked }, { onAccept() {} });
+      const port = listener.address.kind === 'ip' ? listener.address.port : 0;
+      const shown = Bun.spawnSync(['ss', '-Htln', 'sport', '=', `:${port}`]).stdout.toString();
+      expect(Number(shown.trim().split(/\s+/)[2])).toBe(expected);
+      listener.close();
+    }
   });
 
   test('a peer that leaves while we are paused is noticed', async () => {

@@ -275,14 +275,18 @@ export class Posix {
       this.applyOptions(fd, spec.socketOptions, 'prebind');
       if (this.#libc.bind(fd, ptr(where), where.length) !== 0) throw this.#fail(`cannot bind '${address.text}'`);
       this.applyOptions(fd, spec.socketOptions, 'bound');
-      const backlog = spec.backlog > 0 ? spec.backlog : LARGEST_BACKLOG;
-      if (this.#libc.listen(fd, backlog) !== 0) throw this.#fail(`cannot listen() on '${address.text}'`);
+      if (!this.setBacklog(fd, spec.backlog)) throw this.#fail(`cannot listen() on '${address.text}'`);
       this.applyOptions(fd, spec.socketOptions, 'listening');
       return fd;
     } catch (error) {
       this.closeFd(fd);
       throw error;
     }
+  }
+
+  /** listen(2): may be called again to change the backlog. @param backlog 0: the system's largest */
+  setBacklog(fd: number, backlog: number): boolean {
+    return this.#libc.listen(fd, backlog > 0 ? backlog : LARGEST_BACKLOG) === 0;
   }
 
   /** The local IP address of a socket; null for others. */
