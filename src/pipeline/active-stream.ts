@@ -91,6 +91,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, TimerTarget, 
       Math.floor(dispatcher.random.float() * 0x20_0000_0000_0000),
     );
     this.info.protocol = encoder.stream.protocol;
+    this.info.listener = manager.context.listener;
     this.info.downstreamMeter = encoder.stream.meter;
     this.requestBufferLimit = manager.bufferLimit;
     this.responseBufferLimit = manager.bufferLimit;
@@ -205,6 +206,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, TimerTarget, 
     const headers = this.requestHeaders;
     this.#route = table === null || headers === null ? null : table.route(headers, this.info);
     this.info.route = this.#route;
+    this.info.routeResolutionCount++;
     if (this.#route !== null) {
       const limit = this.#route.requestBodyBufferLimit;
       if (limit !== null) this.requestBufferLimit = limit;

@@ -3,15 +3,11 @@ import type { Address } from '../net/address.ts';
 import type { Connection } from '../net/connection.ts';
 import type { Route } from '../routing/route.ts';
 import type { FilterStateObject, MetadataStruct, StreamView, TlsView } from '../routing/stream-view.ts';
-import type { Host } from '../upstream/host.ts';
-
-/** `filter_metadata` of a configured object: namespace → Struct. */
-export type MetadataByNamespace = Readonly<Record<string, MetadataStruct>>;
+import type { Host, Metadata } from '../upstream/host.ts';
 
 /** What access logs may know of the listener that accepted a connection. */
 export interface ListenerInfo {
   readonly name: string;
-  readonly metadata: MetadataByNamespace | null;
 }
 
 /** Where a stream's upstream side stands; one per stream, filled by the router (or tcp_proxy) for its latest attempt. */
@@ -24,7 +20,7 @@ export class UpstreamInfo {
   /** `alt_stat_name`; empty: as `clusterName`. For `%UPSTREAM_CLUSTER%`. */
   clusterStatName = '';
   /** `metadata` of the cluster. */
-  clusterMetadata: MetadataByNamespace | null = null;
+  clusterMetadata: Metadata | null = null;
   transportFailureReason = '';
   attemptCount = 0;
   /** Of the attempts before this one; null: there were none. */
@@ -95,7 +91,7 @@ export class StreamInfo implements StreamView {
   traceId = '';
   spanId = '';
   localReplyBody = '';
-  /** `%LISTENER_NAME%`, `%METADATA(LISTENER:...)%`. */
+  /** `%LISTENER_NAME%`. */
   listener: ListenerInfo | null = null;
   /** How often a route was looked up. */
   routeResolutionCount = 0;

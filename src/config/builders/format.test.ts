@@ -82,7 +82,7 @@ function sample(): LogContext & { requestHeaders: RequestHeaders; responseHeader
   stream.firstTxByteMs = 101.4;
   stream.downstreamMeter = new BytesMeter();
   stream.downstreamMeter.wireBytesReceived = 62;
-  stream.listener = { name: 'lst', metadata: null };
+  stream.listener = { name: 'lst' };
   stream.requestId = 'ce512492-0ef0-497c-9ac4-e31e49f5a054';
   stream.virtualClusterName = 'vc1';
   const upstream = new UpstreamInfo();
@@ -218,7 +218,12 @@ describe('format strings: syntax, checked against Envoy 1.40', () => {
   });
 
   test('what cannot be served is refused, not faked', () => {
-    for (const format of ['%CEL(request.path)%', '%DOWNSTREAM_CX_RTT%', '%FILTER_STATE(k:FIELD:f)%']) {
+    for (const format of [
+      '%CEL(request.path)%',
+      '%DOWNSTREAM_CX_RTT%',
+      '%METADATA(LISTENER:a)%',
+      '%FILTER_STATE(k:FIELD:f)%',
+    ]) {
       expect(refusal(format)?.reason).toStartWith('not supported yet');
     }
   });

@@ -16,7 +16,6 @@ const cluster: MetadataSource = (stream, namespace) => own(stream.upstream?.clus
 const host: MetadataSource = (stream, namespace) => own(stream.upstream?.host?.metadata, namespace);
 const route: MetadataSource = (stream, namespace) => stream.route?.metadata.get(namespace) ?? null;
 const virtualHost: MetadataSource = (stream, namespace) => stream.route?.virtualHost.metadata.get(namespace) ?? null;
-const listener: MetadataSource = (stream, namespace) => own(stream.listener?.metadata, namespace);
 
 function own(metadata: Readonly<Record<string, unknown>> | null | undefined, namespace: string): MetadataStruct | null {
   if (metadata === null || metadata === undefined || !Object.hasOwn(metadata, namespace)) return null;
@@ -72,7 +71,6 @@ const SOURCES: Readonly<Record<string, MetadataSource>> = {
   CLUSTER: cluster,
   ROUTE: route,
   UPSTREAM_HOST: host,
-  LISTENER: listener,
   VIRTUAL_HOST: virtualHost,
 };
 
@@ -80,12 +78,14 @@ const SOURCES: Readonly<Record<string, MetadataSource>> = {
 export const METADATA: Operator = withArgument('optional', true, (argument, maxLength) => {
   const colon = argument.indexOf(':');
   const type = colon < 0 ? argument : argument.substring(0, colon);
-  if (type === 'LISTENER_FILTER_CHAIN') return new OperatorProblem('not supported yet: metadata of filter chains');
+  if (type === 'LISTENER' || type === 'LISTENER_FILTER_CHAIN') {
+    return new OperatorProblem('not supported yet: metadata of listeners and filter chains');
+  }
   const source = SOURCES[type];
   if (source === undefined) {
     return new OperatorProblem(
       `${type} is not supported type of metadata`,
-      `one of ${[...Object.keys(SOURCES), 'LISTENER_FILTER_CHAIN'].join(', ')}`,
+      `one of ${Object.keys(SOURCES).join(', ')}`,
     );
   }
   return new MetadataSegment(source, colon < 0 ? '' : argument.substring(colon + 1), maxLength);

@@ -267,7 +267,13 @@ export const STREAM_OPERATORS: OperatorTable = {
   ROUTE_RESOLUTION_COUNT: count((stream) => stream.routeResolutionCount),
   ROUTE_RESOLUTION_TIME_US: unsupported('route lookups are not timed'),
   VIRTUAL_CLUSTER_NAME: named((stream) => stream.virtualClusterName),
-  STREAM_ID: named((stream) => stream.requestId),
+  STREAM_ID: plain(
+    () =>
+      new ContextSegment((context) => {
+        const id = context.stream.requestId;
+        return id === '' ? (context.requestHeaders?.get('x-request-id') ?? null) : id;
+      }),
+  ),
   UNIQUE_ID: plain(() => new ContextSegment(() => crypto.randomUUID())),
   TRACE_ID: named((stream) => stream.traceId),
   SPAN_ID: named((stream) => stream.spanId),

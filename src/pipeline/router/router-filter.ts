@@ -149,6 +149,7 @@ export class RouterFilter
       const upstream = new UpstreamInfo();
       upstream.clusterName = cluster.spec.name;
       upstream.clusterStatName = cluster.spec.statName;
+      upstream.clusterMetadata = cluster.spec.metadata;
       info.upstream = upstream;
     }
     this.#findGroups(route, headers);

@@ -75,6 +75,7 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
     const info = new UpstreamInfo();
     info.clusterName = cluster.spec.name;
     info.clusterStatName = cluster.spec.statName;
+    info.clusterMetadata = cluster.spec.metadata;
     info.host = host;
     info.attemptCount = router.attemptCount;
     if (earlier !== null) {
