@@ -7,6 +7,7 @@ import {
   type ConnectionStats,
 } from '../net/connection.ts';
 import type { Transport, TransportHandler } from '../net/transport.ts';
+import { AddressRace } from './address-race.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import type { PoolList, PoolListNode } from './pool-list.ts';
 
@@ -21,6 +22,20 @@ const NO_HANDLER: TransportHandler = {
   onPeerEnd() {},
   onClosed() {},
 };
+
+/** Begins to connect to the pool's host, by all of its addresses. */
+function openTransport(pool: ConnectionPool): Transport {
+  const { cluster, environment, host } = pool;
+  const spec = cluster.connectSpec(host);
+  if (host.additionalAddresses.length === 0) return cluster.connector.connect(spec, host, NO_HANDLER);
+  return new AddressRace(
+    environment.dispatcher,
+    (attempt, handler) => cluster.connector.connect(attempt, host, handler),
+    spec,
+    [host.address, ...host.additionalAddresses],
+    NO_HANDLER,
+  );
+}
 
 /** One connection of a pool, with its timers, its counts and its place in the pool's lists. */
 export abstract class PoolClient implements ConnectionEvents, ConnectionStats, TimerTarget, PoolListNode<PoolClient> {
@@ -48,7 +63,7 @@ export abstract class PoolClient implements ConnectionEvents, ConnectionStats, T
     this.pool = pool;
     const { environment, cluster, host } = pool;
     const spec = cluster.spec;
-    const transport: Transport = cluster.connector.connect(cluster.connectSpec(host), host, NO_HANDLER);
+    const transport = openTransport(pool);
     this.connection = new Connection(environment.dispatcher, transport, false);
     transport.setHandler(this.connection);
     this.connection.enableHalfClose(true);

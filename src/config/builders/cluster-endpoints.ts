@@ -1,4 +1,3 @@
-import { isIP } from 'node:net';
 import type { Address as AddressMessage, SocketAddress } from '../../api/gen/envoy/config/core/v3/address_pb.d.ts';
 import type {
   Locality as LocalityMessage,
@@ -201,9 +200,4 @@ function socketAddressOf(at: BuildContext, type: string, endpoint: LbEndpoint): 
     return null;
   }
   return address.value;
-}
-
-/** True when `text` is an IP address and needs no resolving. */
-export function isLiteralAddress(text: string): boolean {
-  return isIP(text) !== 0;
 }
