@@ -127,6 +127,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, TimerTarget, 
     this.isGrpcRequest = isGrpcContentType(headers.get('content-type'));
     this.#headerTimer = this.#drop(this.#headerTimer);
     if (end) this.#markRequestComplete();
+    this.info.headersEndMs = end ? this.info.lastRxByteMs : this.dispatcher.clock.monotonicMs();
     this.info.protocol = this.codecStream.protocol;
     // Protocol 1.0 is told only once the head is parsed.
     if (this.codecStream.protocol < Protocol.Http2) {

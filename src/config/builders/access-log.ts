@@ -26,7 +26,7 @@ import { RESPONSE_FLAGS } from '../../pipeline/response-flag.ts';
 import type { BuildContext } from '../build-context.ts';
 import { nearest } from '../diagnostics/nearest.ts';
 import type { FieldSupport } from '../extension-registry.ts';
-import { buildFractionalPercent, buildHeaderMatchers, buildValueMatcher } from './route-config-matchers.ts';
+import { buildFractionalPercent, buildHeaderMatcher, buildValueMatcher } from './route-config-matchers.ts';
 
 const PACKAGE = 'envoy.config.accesslog.v3';
 
@@ -118,8 +118,8 @@ export function buildAccessLogFilter(context: BuildContext, message: AccessLogFi
         context.refuse('header_filter.header', 'a header matcher is missing');
         return null;
       }
-      const [matcher] = buildHeaderMatchers(context, 'header_filter.header', [specifier.value.header]);
-      return matcher === undefined ? null : new HeaderFilter(matcher);
+      const matcher = buildHeaderMatcher(context, 'header_filter.header', specifier.value.header);
+      return matcher === null ? null : new HeaderFilter(matcher);
     }
     case 'responseFlagFilter':
       return buildResponseFlagFilter(context, specifier.value.flags);

@@ -146,18 +146,22 @@ export function buildHeaderMatchers(
 ): HeaderMatcher[] {
   const out: HeaderMatcher[] = [];
   messages.forEach((message, i) => {
-    const condition = headerCondition(context.at(`${field}[${i}]`), message);
-    if (condition === null) return;
-    out.push(
-      new HeaderMatcher(
-        wireText(message.name).toLowerCase(),
-        condition,
-        message.invertMatch,
-        message.treatMissingHeaderAsEmpty,
-      ),
-    );
+    const matcher = buildHeaderMatcher(context, `${field}[${i}]`, message);
+    if (matcher !== null) out.push(matcher);
   });
   return out;
+}
+
+/** @returns null when it was refused at `field` */
+export function buildHeaderMatcher(
+  context: BuildContext,
+  field: string,
+  message: HeaderMatcherMessage,
+): HeaderMatcher | null {
+  const condition = headerCondition(context.at(field), message);
+  if (condition === null) return null;
+  const name = wireText(message.name).toLowerCase();
+  return new HeaderMatcher(name, condition, message.invertMatch, message.treatMissingHeaderAsEmpty);
 }
 
 export function buildQueryParameterMatchers(
