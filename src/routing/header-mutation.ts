@@ -74,10 +74,10 @@ export class HeaderMutations {
             if (headers.lookup(mutation.name) === null) appendHeader(headers, mutation.name, value);
             break;
           case AppendAction.OverwriteIfExists:
-            if (headers.lookup(mutation.name) !== null) headers.set(mutation.name, value);
+            if (headers.lookup(mutation.name) !== null) overwriteHeader(headers, mutation.name, value);
             break;
           default:
-            headers.set(mutation.name, value);
+            overwriteHeader(headers, mutation.name, value);
         }
       }
       return;
@@ -105,7 +105,7 @@ export class HeaderMutations {
           overwrites.push(mutation.name, value);
       }
     }
-    for (let i = 0; i < overwrites.length; i += 2) headers.set(overwrites[i]!, overwrites[i + 1]!);
+    for (let i = 0; i < overwrites.length; i += 2) overwriteHeader(headers, overwrites[i]!, overwrites[i + 1]!);
     for (let i = 0; i < appends.length; i += 2) appendHeader(headers, appends[i]!, appends[i + 1]!);
   }
 }
@@ -143,4 +143,10 @@ export function appendHeader(headers: HeaderMap, name: string, value: string): v
   } else {
     headers.add(name, value);
   }
+}
+
+/** The new value stands last, as in Envoy (HeaderMapImpl::setReferenceKey removes and adds). */
+function overwriteHeader(headers: HeaderMap, name: string, value: string): void {
+  headers.remove(name);
+  headers.add(name, value);
 }

@@ -40,8 +40,8 @@ export function updateAuthority(
   keepOriginal: boolean,
 ): void {
   const old = headers.authority ?? '';
-  if (appendForwardedHost && old !== '') appendForwarded(headers, old);
   if (keepOriginal && old !== '') headers.set('x-envoy-original-host', old);
+  if (appendForwardedHost && old !== '') appendForwarded(headers, old);
   headers.authority = host;
 }
 

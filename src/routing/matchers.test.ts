@@ -11,6 +11,7 @@ import { parseRetryGrpcOn, parseRetryOn, parseRetryOnPolicy, RetryOn } from './r
 import { PathMatcher } from './route-match.ts';
 import { RegexSubstitution } from './route-policies.ts';
 import { FractionalPercent, RuntimeFraction, type RuntimeReader } from './runtime-fraction.ts';
+import { ConstantFormatter } from './stream-view.ts';
 import { StringMatcher } from './string-matcher.ts';
 import { FilterStateMatcher, MetadataMatcher } from './value-matcher.ts';
 
@@ -180,6 +181,15 @@ const NOWHERE: RedirectTargetFields = {
 
 /** Path, host, matched prefix, fields, Envoy 1.40's Location. */
 const REDIRECTS: [string, string, string, Partial<RedirectTargetFields>, string][] = [
+  [
+    '/fmq/x?a=1',
+    'a.com',
+    '/',
+    { pathFormat: new ConstantFormatter('/f-v?k=1'), stripQuery: true },
+    'http://a.com/f-v?k=1',
+  ],
+  ['/fmt/x?a=1', 'a.com', '/', { pathFormat: new ConstantFormatter('/f-') }, 'http://a.com/f-?a=1'],
+  ['/dr301?x=1', 'a.com', '/', {}, 'http://a.com/dr301?x=1'],
   ['/https?x=1', 'a.com', '/', { https: true }, 'https://a.com/https?x=1'],
   ['/https', 'a.com:80', '/', { https: true }, 'https://a.com/https'],
   ['/https', 'a.com:8080', '/', { https: true }, 'https://a.com:8080/https'],

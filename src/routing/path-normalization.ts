@@ -25,6 +25,8 @@ export type PathVerdict = (typeof PathVerdict)[keyof typeof PathVerdict];
  */
 export function normalizeRequestPath(headers: RequestHeaders, settings: PathNormalization): PathVerdict {
   if (headers.path === null || headers.path === '*') return PathVerdict.Continue;
+  // A fragment has no business in a request: proxies and servers disagree about it.
+  if (headers.path.includes('#')) return PathVerdict.Reject;
   const action = settings.escapedSlashes;
   let redirect = false;
   if (action !== EscapedSlashesAction.KeepUnchanged) {

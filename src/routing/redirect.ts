@@ -46,6 +46,21 @@ export class RedirectTarget {
     this.stripQuery = fields.stripQuery;
   }
 
+  /** The request's own URL: Envoy puts it into the Location of a direct response with status 201 or 3xx. */
+  static toItself(): RedirectTarget {
+    return new RedirectTarget({
+      scheme: '',
+      https: false,
+      host: '',
+      port: 0,
+      path: '',
+      prefixRewrite: '',
+      regexRewrite: null,
+      pathFormat: null,
+      stripQuery: false,
+    });
+  }
+
   /** What `require_tls` redirects to: the same URL by https. */
   static toHttps(): RedirectTarget {
     return new RedirectTarget({
@@ -70,20 +85,19 @@ export class RedirectTarget {
   }
 
   #location(path: string, matcher: PathMatcher, context: FormatContext): string {
-    if (this.path !== '') {
-      // A query of path_redirect's own replaces the request's and is never stripped.
-      if (this.path.includes('?')) return this.path;
+    const replacement =
+      this.pathFormat === null ? this.path : (this.pathFormat.constant ?? this.pathFormat.format(context));
+    if (replacement !== '') {
+      // A query of the replacement's own stands for the request's and is never stripped.
+      if (replacement.includes('?')) return replacement;
       const query = path.indexOf('?');
-      return query < 0 || this.stripQuery ? this.path : this.path + path.slice(query);
+      return query < 0 || this.stripQuery ? replacement : replacement + path.slice(query);
     }
     const end = pathEnd(path);
     let location = path;
     if (this.regexRewrite !== null) location = this.regexRewrite.apply(path.slice(0, end)) + path.slice(end);
     else if (this.prefixRewrite !== '') {
       location = this.prefixRewrite + path.slice(matcher.matchedPart(path.slice(0, end)).length);
-    } else if (this.pathFormat !== null) {
-      const formatted = this.pathFormat.constant ?? this.pathFormat.format(context);
-      if (formatted !== '') location = formatted + path.slice(end);
     }
     if (!this.stripQuery) return location;
     const query = location.indexOf('?');

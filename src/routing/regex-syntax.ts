@@ -64,12 +64,11 @@ function inverted(set: CharSet): CharSet {
   return set.map((bit) => 1 - bit);
 }
 
-/** Adds the other case of every letter of Latin-1. */
+/** Adds the other case of every ASCII letter: RE2 with Latin-1 folds no others. */
 function withBothCases(set: CharSet): CharSet {
   const folded = set.slice();
-  for (let code = 65; code <= 222; code++) {
-    const isUpper = code <= 90 || (code >= 192 && code !== 215);
-    if (!isUpper || (set[code] === 0 && set[code + 32] === 0)) continue;
+  for (let code = 65; code <= 90; code++) {
+    if (set[code] === 0 && set[code + 32] === 0) continue;
     folded[code] = 1;
     folded[code + 32] = 1;
   }

@@ -190,6 +190,7 @@ function rewrite(substitution: string, groups: readonly (string | undefined)[]):
 function prepare(pattern: string): Result<string, string> {
   let out = '';
   let inClass = false;
+  const folds = pattern.includes('(?i');
   for (let i = 0; i < pattern.length; i++) {
     const char = pattern[i]!;
     if (char === '\\') {
@@ -231,7 +232,8 @@ function prepare(pattern: string): Result<string, string> {
         continue;
       }
     }
-    out += char;
+    // re2js folds all of Unicode under (?i), RE2 with Latin-1 only ASCII.
+    out += folds && !inClass && char > '\x7f' ? `(?-i:${char})` : char;
   }
   return ok(out);
 }
