@@ -7,6 +7,7 @@ import type { ConfigError } from '../config/diagnostics/config-error.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
 import { type ConfigInput, type LoadedConfig, loadConfig } from '../config/load/load-config.ts';
 import { supportedFields } from '../config/supported-fields.ts';
+import { ConstraintChecker } from '../config/validate/constraint-checker.ts';
 import { RuntimeSnapshot } from '../pipeline/runtime-snapshot.ts';
 import { StatsStore } from '../stats/store.ts';
 
@@ -37,15 +38,18 @@ export function loadBootstrap(
     stats: new StatsStore().root,
     clusterNames: new Set(message.staticResources?.clusters.map((cluster) => cluster.name) ?? []),
   });
+  const constraints = new ConstraintChecker(api).check(message, desc, anys, positions);
   supportedFields(extensions).check(context, desc, message);
   const plan = buildBootstrap(context, message);
   const { errors, warnings } = context.shared;
-  if (plan === null || errors.length > 0) return err(errors.map((issue) => positions.attach(issue)));
+  const faults = [...constraints.errors, ...errors.map((issue) => positions.attach(issue))];
+  if (plan === null || faults.length > 0) return err(faults);
   return ok({
     plan,
     loaded: loaded.value,
     warnings: [
       ...loaded.value.warnings,
+      ...constraints.warnings,
       ...warnings.map((issue) => positions.attach({ ...issue, severity: 'warning' })),
     ],
   });
