@@ -8,7 +8,16 @@ import { routerFilter } from './http-filters/router/factory.ts';
 import { leastRequestPolicy } from './load-balancing-policies/least-request/factory.ts';
 import { randomPolicy } from './load-balancing-policies/random/factory.ts';
 import { roundRobinPolicy } from './load-balancing-policies/round-robin/factory.ts';
+import { connectionLimitFilter } from './network-filters/connection-limit/factory.ts';
+import { directResponseFilter } from './network-filters/direct-response/factory.ts';
+import { echoFilter } from './network-filters/echo/factory.ts';
 import { httpConnectionManager } from './network-filters/http-connection-manager/factory.ts';
+import { localRateLimitFilter } from './network-filters/local-ratelimit/factory.ts';
+import { tcpProxy } from './network-filters/tcp-proxy/factory.ts';
+import { omitCanaryHostsPredicate } from './retry-host-predicates/omit-canary-hosts/factory.ts';
+import { omitHostMetadataPredicate } from './retry-host-predicates/omit-host-metadata/factory.ts';
+import { previousHostsPredicate } from './retry-host-predicates/previous-hosts/factory.ts';
+import { previousPrioritiesRetry } from './retry-priorities/previous-priorities/factory.ts';
 
 /** Every extension that Nuncio ships: an explicit list, nothing registers itself. */
 export const EXTENSIONS = [
@@ -23,4 +32,13 @@ export const EXTENSIONS = [
   randomPolicy,
   roundRobinPolicy,
   httpConnectionManager,
+  previousHostsPredicate,
+  omitCanaryHostsPredicate,
+  omitHostMetadataPredicate,
+  previousPrioritiesRetry,
+  tcpProxy,
+  echoFilter,
+  directResponseFilter,
+  connectionLimitFilter,
+  localRateLimitFilter,
 ] as readonly ExtensionFactory[];

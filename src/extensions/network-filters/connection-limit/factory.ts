@@ -1,0 +1,36 @@
+import type { Message } from '@bufbuild/protobuf';
+import type { ConnectionLimit as ConnectionLimitMessage } from '../../../api/gen/envoy/extensions/filters/network/connection_limit/v3/connection_limit_pb.d.ts';
+import type { BuildContext } from '../../../config/build-context.ts';
+import { durationMsOr } from '../../../config/builders/durations.ts';
+import type { ExtensionFactory } from '../../../config/extension-registry.ts';
+import type { NetworkFilterBuilder } from '../../../net/filter.ts';
+import type { ConnectionContext } from '../../../pipeline/environment.ts';
+import { CONNECTION_LIMIT_STATS, ConnectionLimit, ConnectionLimitFilter } from './filter.ts';
+
+const NAME = 'envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit';
+
+function build(config: ConnectionLimitMessage, context: BuildContext): NetworkFilterBuilder<ConnectionContext> {
+  const { runtime, stats } = context.shared;
+  const flag = config.runtimeEnabled;
+  const key = flag?.runtimeKey ?? '';
+  const on = flag?.defaultValue ?? flag === undefined;
+  const limit = new ConnectionLimit(
+    CONNECTION_LIMIT_STATS.create(stats, `connection_limit.${config.statPrefix}`),
+    Number(config.maxConnections ?? 0n),
+    durationMsOr(config.delay, 0),
+    key === '' ? () => on : () => runtime.boolean(key, on),
+  );
+  return { isTerminal: false, createFilter: () => new ConnectionLimitFilter(limit) };
+}
+
+/** Source: envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit. The limit holds for each worker. */
+export const connectionLimitFilter: ExtensionFactory<'network-filter'> = {
+  kind: 'network-filter',
+  name: 'envoy.filters.network.connection_limit',
+  configType: NAME,
+  support: [
+    { message: NAME, fields: '*' },
+    { message: 'envoy.config.core.v3.RuntimeFeatureFlag', fields: '*' },
+  ],
+  build: (config: Message, context) => build(config as ConnectionLimitMessage, context),
+};

@@ -1,0 +1,57 @@
+import type { Message } from '@bufbuild/protobuf';
+import type { LocalRateLimit } from '../../../api/gen/envoy/extensions/filters/network/local_ratelimit/v3/local_rate_limit_pb.d.ts';
+import type { BuildContext } from '../../../config/build-context.ts';
+import { durationMsOr } from '../../../config/builders/durations.ts';
+import type { ExtensionFactory } from '../../../config/extension-registry.ts';
+import type { NetworkFilterBuilder } from '../../../net/filter.ts';
+import type { ConnectionContext } from '../../../pipeline/environment.ts';
+import { type ConnectionRate, LocalRateLimitFilter, TokenBucket } from './filter.ts';
+
+const NAME = 'envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit';
+/** Source: Envoy, local rate limit filter: shorter fill intervals are refused. */
+const MIN_FILL_INTERVAL_MS = 50;
+
+function build(config: LocalRateLimit, context: BuildContext): NetworkFilterBuilder<ConnectionContext> | null {
+  const tokens = config.tokenBucket;
+  const intervalMs = durationMsOr(tokens?.fillInterval, 0);
+  if (intervalMs < MIN_FILL_INTERVAL_MS) {
+    context.refuse('token_bucket.fill_interval', 'local rate limit token bucket fill timer must be >= 50ms');
+    return null;
+  }
+  const { runtime, stats } = context.shared;
+  const flag = config.runtimeEnabled;
+  const key = flag?.runtimeKey ?? '';
+  const on = flag?.defaultValue ?? flag === undefined;
+  const rateLimited = stats.counter(`local_rate_limit.${config.statPrefix}.rate_limited`);
+  const enabled = key === '' ? () => on : () => runtime.boolean(key, on);
+  let rate: ConnectionRate | null = null;
+  return {
+    isTerminal: false,
+    createFilter(connection) {
+      rate ??= {
+        rateLimited,
+        bucket: new TokenBucket(
+          tokens!.maxTokens,
+          tokens!.tokensPerFill ?? 1,
+          intervalMs,
+          connection.environment.dispatcher.nowMs,
+        ),
+        enabled,
+      };
+      return new LocalRateLimitFilter(rate);
+    },
+  };
+}
+
+/** Source: envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit. The rate holds for each worker. */
+export const localRateLimitFilter: ExtensionFactory<'network-filter'> = {
+  kind: 'network-filter',
+  name: 'envoy.filters.network.local_ratelimit',
+  configType: NAME,
+  support: [
+    { message: NAME, fields: 'stat_prefix token_bucket runtime_enabled' },
+    { message: 'envoy.type.v3.TokenBucket', fields: '*' },
+    { message: 'envoy.config.core.v3.RuntimeFeatureFlag', fields: '*' },
+  ],
+  build: (config: Message, context) => build(config as LocalRateLimit, context),
+};

@@ -1,0 +1,103 @@
+import type { Message } from '@bufbuild/protobuf';
+import type { TcpProxy as TcpProxyMessage } from '../../../api/gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.d.ts';
+import type { BuildContext } from '../../../config/build-context.ts';
+import { ACCESS_LOG_SUPPORT, buildAccessLogs } from '../../../config/builders/access-log.ts';
+import { durationMs, durationMsOr } from '../../../config/builders/durations.ts';
+import type { ExtensionFactory, FieldSupport } from '../../../config/extension-registry.ts';
+import type { NetworkFilter, NetworkFilterBuilder } from '../../../net/filter.ts';
+import type { ConnectionContext, WorkerEnvironment } from '../../../pipeline/environment.ts';
+import { TcpProxy } from '../../../pipeline/tcp/tcp-proxy.ts';
+import {
+  TCP_PROXY_STATS,
+  type TcpProxyConfig,
+  type TcpWeightedCluster,
+} from '../../../pipeline/tcp/tcp-proxy-config.ts';
+
+const NAME = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
+const DEFAULT_IDLE_TIMEOUT_MS = 3_600_000;
+
+const TCP_PROXY_SUPPORT: readonly FieldSupport[] = [
+  {
+    message: NAME,
+    fields:
+      'stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts backoff_options hash_policy ' +
+      'max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage ' +
+      'access_log_flush_interval flush_access_log_on_connected access_log_options',
+  },
+  { message: `${NAME}.WeightedCluster`, fields: '*' },
+  { message: `${NAME}.WeightedCluster.ClusterWeight`, fields: 'name weight' },
+  { message: `${NAME}.TcpAccessLogOptions`, fields: 'access_log_flush_interval flush_access_log_on_connected' },
+  { message: 'envoy.config.core.v3.BackoffStrategy', fields: '*' },
+  { message: 'envoy.type.v3.HashPolicy', fields: 'source_ip' },
+  { message: 'envoy.type.v3.HashPolicy.SourceIp', fields: '*' },
+  { message: 'envoy.type.v3.Percent', fields: '*' },
+  ...ACCESS_LOG_SUPPORT,
+];
+
+class TcpProxyBuilder implements NetworkFilterBuilder<ConnectionContext> {
+  readonly isTerminal = true;
+  readonly #make: (environment: WorkerEnvironment) => TcpProxyConfig;
+  #config: TcpProxyConfig | null = null;
+
+  constructor(make: (environment: WorkerEnvironment) => TcpProxyConfig) {
+    this.#make = make;
+  }
+
+  createFilter(context: ConnectionContext): NetworkFilter {
+    this.#config ??= this.#make(context.environment);
+    return new TcpProxy(this.#config, context);
+  }
+}
+
+function build(message: TcpProxyMessage, context: BuildContext): TcpProxyBuilder | null {
+  const before = context.errorCount;
+  let cluster = '';
+  let weighted: TcpWeightedCluster[] = [];
+  const names = context.shared.clusterNames;
+  const specifier = message.clusterSpecifier;
+  if (specifier.case === 'cluster') {
+    cluster = specifier.value;
+  } else if (specifier.case === 'weightedClusters') {
+    weighted = specifier.value.clusters.map(({ name, weight }) => ({ name, weight }));
+  }
+  const backoff = message.backoffOptions;
+  const baseMs = durationMsOr(backoff?.baseInterval, 0);
+  const maxMs = backoff?.maxInterval === undefined ? baseMs * 10 : durationMs(backoff.maxInterval);
+  if (backoff !== undefined && maxMs < baseMs) {
+    context.refuse('backoff_options.max_interval', 'max_interval must be greater than or equal to base_interval');
+  }
+  const loggers = buildAccessLogs(context, 'access_log', message.accessLog);
+  if (context.errorCount > before) return null;
+  if (names !== null) {
+    for (const name of cluster === '' ? weighted.map((each) => each.name) : [cluster]) {
+      if (!names.has(name)) context.warn('', `there is no cluster ${JSON.stringify(name)} yet: connections are closed`);
+    }
+  }
+  const stats = TCP_PROXY_STATS.create(context.shared.stats, `tcp.${message.statPrefix}`);
+  const options = message.accessLogOptions;
+  return new TcpProxyBuilder((environment) => ({
+    stats,
+    cluster,
+    weightedClusters: weighted,
+    totalWeight: weighted.reduce((sum, each) => sum + each.weight, 0),
+    idleTimeoutMs: Math.trunc(durationMsOr(message.idleTimeout, DEFAULT_IDLE_TIMEOUT_MS)),
+    maxConnectAttempts: message.maxConnectAttempts ?? 1,
+    backoff: backoff === undefined ? null : { baseMs, maxMs },
+    maxConnectionDurationMs: durationMsOr(message.maxDownstreamConnectionDuration, 0),
+    maxConnectionDurationJitter: (message.maxDownstreamConnectionDurationJitterPercentage?.value ?? 0) / 100,
+    hashBySourceIp: message.hashPolicy.some((policy) => policy.policySpecifier.case === 'sourceIp'),
+    accessLoggers: loggers.map((make) => make(environment)),
+    accessLogFlushIntervalMs: durationMsOr(options?.accessLogFlushInterval ?? message.accessLogFlushInterval, 0),
+    accessLogOnConnected: options?.flushAccessLogOnConnected ?? message.flushAccessLogOnConnected,
+  }));
+}
+
+/** envoy.filters.network.tcp_proxy: a thin factory over `pipeline/tcp`. */
+export const tcpProxy: ExtensionFactory<'network-filter'> = {
+  kind: 'network-filter',
+  name: 'envoy.filters.network.tcp_proxy',
+  aliases: ['envoy.tcp_proxy'],
+  configType: NAME,
+  support: TCP_PROXY_SUPPORT,
+  build: (config: Message, context) => build(config as TcpProxyMessage, context),
+};

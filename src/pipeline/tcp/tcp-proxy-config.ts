@@ -1,0 +1,46 @@
+import { defineStats } from '../../stats/stat-group.ts';
+import type { AccessLogger } from '../access-logger.ts';
+
+/** `tcp.<stat_prefix>.*`. Source: Envoy's TCP proxy statistics and the list of a running 1.40. */
+export const TCP_PROXY_STATS = defineStats({
+  counters: [
+    'downstream_cx_no_route',
+    'downstream_cx_rx_bytes_total',
+    'downstream_cx_total',
+    'downstream_cx_tx_bytes_total',
+    'downstream_flow_control_paused_reading_total',
+    'downstream_flow_control_resumed_reading_total',
+    'early_data_received_count_total',
+    'idle_timeout',
+    'max_downstream_connection_duration',
+    'upstream_flush_total',
+  ],
+  gauges: ['downstream_cx_rx_bytes_buffered', 'downstream_cx_tx_bytes_buffered', 'upstream_flush_active'],
+} as const);
+export type TcpProxyStats = ReturnType<typeof TCP_PROXY_STATS.create>;
+
+/** One of the clusters among which connections are divided. */
+export interface TcpWeightedCluster {
+  readonly name: string;
+  readonly weight: number;
+}
+
+/** envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy at run time, in one worker. Times in ms, 0: off. */
+export interface TcpProxyConfig {
+  readonly stats: TcpProxyStats;
+  /** Empty: `weightedClusters` says. */
+  readonly cluster: string;
+  readonly weightedClusters: readonly TcpWeightedCluster[];
+  readonly totalWeight: number;
+  readonly idleTimeoutMs: number;
+  readonly maxConnectAttempts: number;
+  /** Null: the next attempt begins at once. */
+  readonly backoff: { readonly baseMs: number; readonly maxMs: number } | null;
+  readonly maxConnectionDurationMs: number;
+  /** Fraction of the duration that is added at random. */
+  readonly maxConnectionDurationJitter: number;
+  readonly hashBySourceIp: boolean;
+  readonly accessLoggers: readonly AccessLogger[];
+  readonly accessLogFlushIntervalMs: number;
+  readonly accessLogOnConnected: boolean;
+}

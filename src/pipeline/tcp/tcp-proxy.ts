@@ -1,0 +1,487 @@
+import type { ByteBuffer } from '../../base/byte-buffer.ts';
+import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
+import { BytesMeter } from '../../http/codec.ts';
+import type { HeaderMap } from '../../http/header-map.ts';
+import {
+  CloseType,
+  type Connection,
+  ConnectionEvent,
+  type ConnectionEvents,
+  type ConnectionStats,
+} from '../../net/connection.ts';
+import { FilterStatus, NetworkFilter } from '../../net/filter.ts';
+import { xxHash64 } from '../../routing/xxhash64.ts';
+import { ResourcePriority } from '../../upstream/circuit-breaker.ts';
+import type { Cluster } from '../../upstream/cluster.ts';
+import type { Host } from '../../upstream/host.ts';
+import type { LoadBalancerContext, PriorityLoads } from '../../upstream/load-balancer.ts';
+import { type PendingStream, PoolFailure, type TcpPoolWaiter } from '../../upstream/pool.ts';
+import type { PrioritySet } from '../../upstream/priority-set.ts';
+import { AccessLogType, type LogContext } from '../access-logger.ts';
+import type { ConnectionContext } from '../environment.ts';
+import { ResponseFlag } from '../response-flag.ts';
+import { StreamInfo, UpstreamInfo } from '../stream-info.ts';
+import type { TcpProxyConfig } from './tcp-proxy-config.ts';
+import { UpstreamDrainer } from './upstream-drainer.ts';
+
+/** Where a proxied connection stands. */
+const State = { New: 0, Connecting: 1, Waiting: 2, Connected: 3, Closed: 4 } as const;
+type State = (typeof State)[keyof typeof State];
+
+/** Envoy's numbers of failures, as they stand behind `tcp_initializion_failure:` (its spelling). */
+const InitFailure = { ConnectFailed: 0, NoHealthyUpstream: 1, ResourceLimitExceeded: 2, NoRoute: 3 } as const;
+type InitFailure = (typeof InitFailure)[keyof typeof InitFailure];
+
+/** What a log entry is made from: there are no headers. */
+class TcpLogEntry implements LogContext {
+  readonly stream: StreamInfo;
+  readonly requestHeaders = null;
+  readonly responseHeaders = null;
+  readonly responseTrailers = null;
+  readonly logType: AccessLogType;
+
+  constructor(stream: StreamInfo, logType: AccessLogType) {
+    this.stream = stream;
+    this.logType = logType;
+  }
+}
+
+/** Reads of the upstream connection. */
+class UpstreamReads extends NetworkFilter {
+  readonly #proxy: TcpProxy;
+
+  constructor(proxy: TcpProxy) {
+    super();
+    this.#proxy = proxy;
+  }
+
+  override onRead(data: ByteBuffer, end: boolean): FilterStatus {
+    this.#proxy.onUpstreamData(data, end);
+    return FilterStatus.Stop;
+  }
+}
+
+/** What the upstream connection reports, apart from what the client's does. */
+class UpstreamEvents implements ConnectionEvents {
+  readonly #proxy: TcpProxy;
+
+  constructor(proxy: TcpProxy) {
+    this.#proxy = proxy;
+  }
+
+  onConnectionEvent(event: ConnectionEvent): void {
+    if (event !== ConnectionEvent.Connected) this.#proxy.onUpstreamClosed();
+  }
+
+  onAboveWriteHighWatermark(): void {
+    this.#proxy.pauseDownstream();
+  }
+
+  onBelowWriteLowWatermark(): void {
+    this.#proxy.resumeDownstream();
+  }
+}
+
+/**
+ * One client connection, passed on byte by byte. Reading from the client waits until the upstream connection is up.
+ * Source: Envoy's documentation of the TCP proxy filter, and its source/common/tcp_proxy.
+ */
+export class TcpProxy
+  extends NetworkFilter
+  implements ConnectionEvents, ConnectionStats, TimerTarget, TcpPoolWaiter, LoadBalancerContext
+{
+  readonly config: TcpProxyConfig;
+  readonly context: ConnectionContext;
+  stream!: StreamInfo;
+  #downstream!: Connection;
+  #upstream: Connection | null = null;
+  #drainer: UpstreamDrainer | null = null;
+  #cluster: Cluster | null = null;
+  #pending: PendingStream | null = null;
+  #state: State = State.New;
+  #attempts = 0;
+  #backoffMs: number;
+  #upstreamSentBefore = 0;
+  #idleTimer: Timer | null = null;
+  #durationTimer: Timer | null = null;
+  #retryTimer: Timer | null = null;
+  #logTimer: Timer | null = null;
+  #upstreamPauses = 0;
+  #downstreamPauses = 0;
+  #logged = false;
+
+  constructor(config: TcpProxyConfig, context: ConnectionContext) {
+    super();
+    this.config = config;
+    this.context = context;
+    this.#backoffMs = config.backoff === null ? 0 : config.backoff.baseMs;
+  }
+
+  override onNewConnection(): FilterStatus {
+    const { config } = this;
+    const { connection } = this.callbacks;
+    const { dispatcher } = connection;
+    this.#downstream = connection;
+    this.stream = new StreamInfo(
+      connection,
+      dispatcher.wallMs,
+      dispatcher.nowMs,
+      Math.floor(dispatcher.random.float() * 0x20_0000_0000_0000),
+    );
+    this.stream.downstreamMeter = new BytesMeter();
+    this.stream.listener = this.context.listener;
+    config.stats.downstream_cx_total.inc();
+    connection.addEvents(this);
+    connection.setStats(this);
+    connection.enableHalfClose(true);
+    // What arrived already must not be read before there is somewhere to send it.
+    connection.pauseReads();
+    if (config.maxConnectionDurationMs > 0) {
+      const jitter = config.maxConnectionDurationJitter * dispatcher.random.float();
+      this.#durationTimer = dispatcher.timerPool.take(this);
+      this.#durationTimer.enable(config.maxConnectionDurationMs * (1 + jitter));
+    }
+    if (config.accessLogFlushIntervalMs > 0) {
+      this.#logTimer = dispatcher.timerPool.take(this);
+      this.#logTimer.enable(config.accessLogFlushIntervalMs);
+    }
+    this.#connect();
+    return FilterStatus.Stop;
+  }
+
+  // --- to the upstream ---
+
+  #pickCluster(): string {
+    const { config } = this;
+    if (config.cluster !== '') return config.cluster;
+    let left = this.#downstream.dispatcher.random.uint32() % Math.max(1, config.totalWeight);
+    for (const cluster of config.weightedClusters) {
+      left -= cluster.weight;
+      if (left < 0) return cluster.name;
+    }
+    return '';
+  }
+
+  #connect(): void {
+    const { config, stream } = this;
+    const name = this.#pickCluster();
+    const cluster = this.context.environment.clusters.get(name);
+    if (cluster === null) {
+      config.stats.downstream_cx_no_route.inc();
+      stream.setFlag(ResponseFlag.NoClusterFound);
+      this.#fail(InitFailure.NoRoute);
+      return;
+    }
+    this.#cluster = cluster;
+    const upstream = new UpstreamInfo();
+    upstream.clusterName = cluster.spec.name;
+    upstream.clusterStatName = cluster.spec.statName;
+    const before = stream.upstream;
+    if (before !== null) {
+      upstream.attemptCount = before.attemptCount;
+      upstream.earlierHosts = before.hostsAttempted;
+      upstream.earlierConnectionIds = before.connectionIdsAttempted;
+      upstream.transportFailureReason = before.transportFailureReason;
+      upstream.host = null;
+    }
+    if (!cluster.resources[ResourcePriority.Default].connections.canCreate()) {
+      stream.upstream ??= upstream;
+      stream.setFlag(ResponseFlag.UpstreamOverflow);
+      cluster.stats.upstream_cx_overflow.inc();
+      this.#fail(InitFailure.ResourceLimitExceeded);
+      return;
+    }
+    if (this.#attempts >= config.maxConnectAttempts) {
+      stream.setFlag(ResponseFlag.UpstreamRetryLimitExceeded);
+      cluster.stats.upstream_cx_connect_attempts_exceeded.inc();
+      this.#fail(InitFailure.ConnectFailed);
+      return;
+    }
+    stream.upstream = upstream;
+    const host = cluster.chooseHost(this);
+    const pool = host === null ? null : cluster.tcpPool(host, ResourcePriority.Default);
+    if (host === null || pool === null) {
+      stream.setFlag(ResponseFlag.NoHealthyUpstream);
+      this.#fail(InitFailure.NoHealthyUpstream);
+      return;
+    }
+    this.#state = State.Connecting;
+    this.#attempts++;
+    upstream.host = host;
+    upstream.attemptCount = this.#attempts;
+    upstream.poolStartMs = this.#downstream.dispatcher.nowMs;
+    const pending = pool.newConnection(this);
+    if (this.#state === State.Connecting) this.#pending = pending;
+  }
+
+  #fail(reason: InitFailure): void {
+    this.#downstream.close(CloseType.NoFlush, `tcp_initializion_failure:${reason}`);
+  }
+
+  onPoolReady(connection: Connection, host: Host): void {
+    this.#pending = null;
+    const { stream, config } = this;
+    const { dispatcher } = this.#downstream;
+    this.#state = State.Connected;
+    this.#upstream = connection;
+    const info = stream.upstream!;
+    info.host = host;
+    info.connection = connection;
+    info.meter = new BytesMeter();
+    info.poolReadyMs = dispatcher.nowMs;
+    info.connectStartMs = connection.startMs;
+    info.connectEndMs = dispatcher.nowMs;
+    connection.addEvents(new UpstreamEvents(this));
+    connection.addFilter(new UpstreamReads(this));
+    if (config.accessLogOnConnected) this.#log(AccessLogType.TcpUpstreamConnected);
+    if (config.idleTimeoutMs > 0) {
+      this.#idleTimer = dispatcher.timerPool.take(this);
+      this.#idleTimer.enable(config.idleTimeoutMs);
+    }
+    this.#downstream.resumeReads();
+    this.callbacks.continueReading();
+  }
+
+  onPoolFailure(reason: PoolFailure, transportFailureReason: string, host: Host): void {
+    this.#pending = null;
+    if (this.#state !== State.Connecting) return;
+    const { stream, config } = this;
+    const info = stream.upstream!;
+    info.host = host;
+    info.transportFailureReason = transportFailureReason;
+    if (reason === PoolFailure.RemoteConnectionFailure || reason === PoolFailure.Timeout) {
+      stream.setFlag(ResponseFlag.UpstreamConnectionFailure);
+    }
+    const { backoff } = config;
+    if (backoff === null || this.#attempts >= config.maxConnectAttempts) {
+      this.#state = State.New;
+      this.#connect();
+      return;
+    }
+    this.#state = State.Waiting;
+    const { dispatcher } = this.#downstream;
+    const interval = Math.max(1, Math.floor(this.#backoffMs));
+    this.#backoffMs = Math.min(this.#backoffMs * 2, backoff.maxMs);
+    this.#retryTimer ??= dispatcher.timerPool.take(this);
+    this.#retryTimer.enable(dispatcher.random.uint32() % interval);
+  }
+
+  // --- bytes ---
+
+  override onRead(data: ByteBuffer, end: boolean): FilterStatus {
+    const upstream = this.#upstream;
+    if (upstream === null) return FilterStatus.Stop;
+    const { length } = data;
+    this.stream.bytesReceived += length;
+    this.stream.downstreamMeter!.wireBytesReceived += length;
+    this.stream.upstream!.meter!.wireBytesSent += length;
+    upstream.write(data, end);
+    this.#touch();
+    return FilterStatus.Stop;
+  }
+
+  onUpstreamData(data: ByteBuffer, end: boolean): void {
+    if (this.#drainer !== null) {
+      // Nobody is there to read it: as a kernel does whose application has closed the socket (Envoy: Drainer::onData).
+      if (data.length > 0) this.#drainer.cancel();
+      data.clear();
+      return;
+    }
+    if (this.#state !== State.Connected) {
+      data.clear();
+      return;
+    }
+    const { length } = data;
+    this.stream.bytesSent += length;
+    this.stream.downstreamMeter!.wireBytesSent += length;
+    this.stream.upstream!.meter!.wireBytesReceived += length;
+    this.#downstream.write(data, end);
+    this.#touch();
+  }
+
+  #touch(): void {
+    if (this.#idleTimer !== null) this.#idleTimer.enable(this.config.idleTimeoutMs);
+  }
+
+  // --- backpressure ---
+
+  /** ConnectionEvents of the client's connection: its output is full. */
+  onAboveWriteHighWatermark(): void {
+    const upstream = this.#upstream;
+    if (upstream === null) return;
+    this.#upstreamPauses++;
+    upstream.pauseReads();
+    this.#cluster!.stats.upstream_flow_control_paused_reading_total.inc();
+  }
+
+  onBelowWriteLowWatermark(): void {
+    const upstream = this.#upstream;
+    if (upstream === null || this.#upstreamPauses === 0) return;
+    this.#upstreamPauses--;
+    upstream.resumeReads();
+    this.#cluster!.stats.upstream_flow_control_resumed_reading_total.inc();
+  }
+
+  pauseDownstream(): void {
+    if (!this.#downstream.isOpen) return;
+    this.#downstreamPauses++;
+    this.#downstream.pauseReads();
+    this.config.stats.downstream_flow_control_paused_reading_total.inc();
+  }
+
+  resumeDownstream(): void {
+    if (this.#downstreamPauses === 0 || !this.#downstream.isOpen) return;
+    this.#downstreamPauses--;
+    this.#downstream.resumeReads();
+    this.config.stats.downstream_flow_control_resumed_reading_total.inc();
+  }
+
+  // --- ends ---
+
+  onUpstreamClosed(): void {
+    const upstream = this.#upstream;
+    if (upstream === null) return;
+    this.#upstream = null;
+    this.#dropIdleTimer();
+    if (!this.#downstream.isOpen) return;
+    this.#downstream.close(upstream.detectedRemoteReset ? CloseType.Abort : CloseType.FlushWrite);
+  }
+
+  onConnectionEvent(event: ConnectionEvent): void {
+    if (event === ConnectionEvent.Connected || this.#state === State.Closed) return;
+    this.#state = State.Closed;
+    this.#pending?.cancel();
+    this.#pending = null;
+    const upstream = this.#upstream;
+    this.#dropIdleTimer();
+    if (upstream !== null) {
+      while (this.#upstreamPauses > 0) {
+        this.#upstreamPauses--;
+        upstream.resumeReads();
+      }
+      this.#upstream = null;
+      this.#closeUpstream(upstream, event);
+    }
+    this.#durationTimer = this.#drop(this.#durationTimer);
+    this.#retryTimer = this.#drop(this.#retryTimer);
+    this.#logTimer = this.#drop(this.#logTimer);
+  }
+
+  #closeUpstream(upstream: Connection, event: ConnectionEvent): void {
+    if (event === ConnectionEvent.LocalClose) {
+      upstream.close(CloseType.NoFlush, 'closing_upstream_tcp_connection_due_to_downstream_local_close');
+    } else if (this.#downstream.detectedRemoteReset) {
+      upstream.close(CloseType.Abort, 'closing_upstream_tcp_connection_due_to_downstream_reset_close');
+    } else {
+      upstream.close(CloseType.FlushWrite, 'closing_upstream_tcp_connection_due_to_downstream_remote_close');
+      if (!upstream.isClosed) this.#drainer = new UpstreamDrainer(this.config, upstream);
+    }
+  }
+
+  override onClose(): void {
+    this.#state = State.Closed;
+    if (this.#logged) return;
+    this.#logged = true;
+    this.stream.endMs = this.#downstream.dispatcher.clock.monotonicMs();
+    this.stream.connectionTerminationDetails = this.#downstream.terminationDetails;
+    this.#log(AccessLogType.TcpConnectionEnd);
+  }
+
+  #log(type: AccessLogType): void {
+    const { accessLoggers } = this.config;
+    if (accessLoggers.length === 0) return;
+    const entry = new TcpLogEntry(this.stream, type);
+    for (const logger of accessLoggers) logger.log(entry);
+  }
+
+  onTimer(timer: Timer): void {
+    const { config } = this;
+    if (this.#state === State.Closed) return;
+    if (timer === this.#idleTimer) {
+      const upstream = this.#upstream;
+      // Reads re-arm the timer at once; a slow receiver that takes what is buffered is not idle either.
+      if (upstream !== null && upstream.output.length > 0 && upstream.bytesSent !== this.#upstreamSentBefore) {
+        this.#upstreamSentBefore = upstream.bytesSent;
+        timer.enable(config.idleTimeoutMs);
+        return;
+      }
+      config.stats.idle_timeout.inc();
+      this.#downstream.close(CloseType.NoFlush, 'tcp_session_idle_timeout');
+    } else if (timer === this.#durationTimer) {
+      this.stream.setFlag(ResponseFlag.DurationTimeout);
+      config.stats.max_downstream_connection_duration.inc();
+      this.#downstream.close(CloseType.NoFlush, 'max_connection_duration_reached');
+    } else if (timer === this.#retryTimer) {
+      this.#state = State.New;
+      this.#connect();
+    } else if (timer === this.#logTimer) {
+      this.#log(AccessLogType.TcpPeriodic);
+      timer.enable(config.accessLogFlushIntervalMs);
+    }
+  }
+
+  #dropIdleTimer(): void {
+    this.#idleTimer = this.#drop(this.#idleTimer);
+  }
+
+  #drop(timer: Timer | null): null {
+    if (timer !== null) this.#downstream.dispatcher.timerPool.give(timer);
+    return null;
+  }
+
+  // --- ConnectionStats ---
+
+  onBytesReceived(count: number): void {
+    this.config.stats.downstream_cx_rx_bytes_total.add(count);
+  }
+
+  onBytesSent(count: number): void {
+    this.config.stats.downstream_cx_tx_bytes_total.add(count);
+    this.#touch();
+  }
+
+  onReadBufferedChange(delta: number): void {
+    this.config.stats.downstream_cx_rx_bytes_buffered.add(delta);
+  }
+
+  onWriteBufferedChange(delta: number): void {
+    this.config.stats.downstream_cx_tx_bytes_buffered.add(delta);
+  }
+
+  // --- LoadBalancerContext ---
+
+  hashKey(): bigint | null {
+    if (!this.config.hashBySourceIp) return null;
+    const { remoteAddress } = this.#downstream;
+    return remoteAddress.kind === 'ip' ? xxHash64(remoteAddress.ip) : null;
+  }
+
+  metadataMatch(): ReadonlyMap<string, unknown> | null {
+    return null;
+  }
+
+  downstreamConnection(): Connection | null {
+    return this.#downstream;
+  }
+
+  /** Not an HTTP request. */
+  requestHeaders(): HeaderMap | null {
+    return null;
+  }
+
+  shouldSelectAnotherHost(_host: Host): boolean {
+    return false;
+  }
+
+  get hostSelectionRetryCount(): number {
+    return 1;
+  }
+
+  priorityLoad(_priorities: PrioritySet, loads: PriorityLoads): PriorityLoads {
+    return loads;
+  }
+
+  overrideHost(): { readonly address: string; readonly strict: boolean } | null {
+    return null;
+  }
+}
