@@ -70,7 +70,8 @@ export function sanitizeRequest(stream: ActiveStream, headers: RequestHeaders, _
 function normalizePathOf(stream: ActiveStream, headers: RequestHeaders): LocalReply | null {
   const { config } = stream;
   const normalize = config.normalizePath?.enabled(stream.info.stableRandom) ?? false;
-  if (!normalize && config.slashesUntouched) return null;
+  // A fragment is refused whatever is configured.
+  if (!normalize && config.slashesUntouched && headers.path?.includes('#') !== true) return null;
   const verdict = normalizeRequestPath(headers, normalize ? config.pathNormalization : config.pathNormalizationOff);
   if (verdict === PathVerdict.Reject) {
     config.stats.downstreamRqFailedPathNormalization.inc();
