@@ -68,6 +68,7 @@ export class Cluster implements MembershipObserver {
     this.#balancerEnvironment = {
       random: dispatcher.random,
       stats: this.stats,
+      scope: this.scope,
       runtime: environment.runtime,
       healthyPanicThreshold: spec.lb.healthyPanicThreshold,
       nowMs: () => dispatcher.nowMs,

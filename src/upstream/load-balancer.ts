@@ -1,6 +1,7 @@
 import type { Random } from '../base/random.ts';
 import type { HeaderMap } from '../http/header-map.ts';
 import type { Connection } from '../net/connection.ts';
+import type { Scope } from '../stats/store.ts';
 import type { RuntimeIntegers } from './circuit-breaker.ts';
 import type { ClusterStats } from './cluster-stats.ts';
 import type { Host } from './host.ts';
@@ -39,6 +40,8 @@ export interface LoadBalancer {
 export interface BalancerEnvironment {
   readonly random: Random;
   readonly stats: ClusterStats;
+  /** `cluster.<name>`, for what a policy counts besides. */
+  readonly scope: Scope;
   readonly runtime: RuntimeIntegers;
   /** `common_lb_config.healthy_panic_threshold`, percent. */
   readonly healthyPanicThreshold: number;

@@ -19,6 +19,7 @@ import type { BalancerPolicy } from '../../upstream/load-balancer.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { durationMs } from './durations.ts';
+import { buildLegacyMaglev, buildLegacyRingHash } from './hash-balancers.ts';
 
 const COMMON = 'envoy.extensions.load_balancing_policies.common.v3';
 
@@ -140,6 +141,10 @@ export function buildBalancerPolicy(context: BuildContext, message: Cluster): Ba
     }
     case 'RANDOM':
       return new RandomPolicy(locality);
+    case 'RING_HASH':
+      return buildLegacyRingHash(context, message);
+    case 'MAGLEV':
+      return buildLegacyMaglev(context, message);
     case 'CLUSTER_PROVIDED':
       context.refuse(
         'lb_policy',
@@ -192,7 +197,7 @@ function buildPolicyList(context: BuildContext, message: Cluster): BalancerPolic
   context.refuse(
     'load_balancing_policy',
     `didn't find a registered load balancer factory implementation for cluster: '${message.name}' with names from [${skipped.join(', ')}]`,
-    'supported: round_robin, least_request, random',
+    'supported: round_robin, least_request, random, ring_hash, maglev',
   );
   return null;
 }

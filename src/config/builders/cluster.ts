@@ -31,22 +31,28 @@ export const CLUSTER_SUPPORT: readonly FieldSupport[] = [
       load_assignment max_requests_per_connection circuit_breakers common_http_protocol_options
       http_protocol_options typed_extension_protocol_options dns_refresh_rate dns_jitter dns_failure_refresh_rate
       respect_dns_ttl dns_lookup_family dns_resolvers typed_dns_resolver_config wait_for_warm_on_init
-      upstream_bind_config least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata
+      upstream_bind_config ring_hash_lb_config maglev_lb_config least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata
       upstream_connection_options load_balancing_policy track_timeout_budgets track_cluster_stats preconnect_policy
       eds_cluster_config`,
-    inert: `cleanup_interval ring_hash_lb_config maglev_lb_config original_dst_lb_config
+    inert: `cleanup_interval original_dst_lb_config
       close_connections_on_host_health_failure ignore_health_on_host_removal`,
   },
   { message: 'envoy.config.cluster.v3.Cluster.CustomClusterType', fields: '*' },
   { message: 'envoy.config.cluster.v3.Cluster.RoundRobinLbConfig', fields: '*' },
   { message: 'envoy.config.cluster.v3.Cluster.LeastRequestLbConfig', fields: '*' },
   { message: 'envoy.config.cluster.v3.Cluster.SlowStartConfig', fields: '*' },
-  // update_merge_window only delays what is applied at once here; consistent hashing belongs to policies that are refused.
+  { message: 'envoy.config.cluster.v3.Cluster.RingHashLbConfig', fields: '*' },
+  { message: 'envoy.config.cluster.v3.Cluster.MaglevLbConfig', fields: '*' },
+  {
+    message: 'envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig',
+    fields: 'use_hostname_for_hashing',
+  },
+  // update_merge_window only delays what is applied at once here; health checks are refused.
   {
     message: 'envoy.config.cluster.v3.Cluster.CommonLbConfig',
     fields: `healthy_panic_threshold zone_aware_lb_config locality_weighted_lb_config
-      close_connections_on_host_set_change override_host_status`,
-    inert: 'update_merge_window ignore_new_hosts_until_first_hc consistent_hashing_lb_config',
+      close_connections_on_host_set_change override_host_status consistent_hashing_lb_config`,
+    inert: 'update_merge_window ignore_new_hosts_until_first_hc',
   },
   {
     message: 'envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig',

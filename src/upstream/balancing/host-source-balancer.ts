@@ -218,7 +218,7 @@ export abstract class HostSourceBalancer implements LoadBalancer, WeightSource {
 }
 
 /** @returns index into healthy, then degraded; -1 when the loads do not reach `draw` */
-function choosePriority(draw: number, loads: PriorityLoads): number {
+export function choosePriority(draw: number, loads: PriorityLoads): number {
   let reached = 0;
   const count = loads.healthy.length;
   for (let i = 0; i < count; i++) {
