@@ -315,6 +315,21 @@ test('formats in headers, path and host as recorded from Envoy', () => {
   expect([added.get('x-a'), added.get('x-b'), added.get('x-d')]).toEqual([null, '', 'k\u00c3\u00a9']);
 });
 
+test('virtual clusters and the other fields that hosts carry', () => {
+  const outcome = build(
+    '{virtual_hosts: [{name: v, domains: ["*"], include_request_attempt_count: true, virtual_clusters: [{name: gets, headers: [{name: ":method", string_match: {exact: GET}}]}], routes: [{match: {prefix: /}, route: {cluster: c}, stat_prefix: s}]}]}',
+  );
+  const route = found(outcome, request('/'));
+  expect([route.statPrefix, route.virtualHost.includeRequestAttemptCount]).toEqual(['s', true]);
+  expect(route.virtualHost.virtualCluster(request('/'))?.name).toBe('gets');
+  const post = request('/');
+  post.method = 'POST';
+  expect(route.virtualHost.virtualCluster(post)?.name).toBe('other');
+  expect(build('{virtual_hosts: [{name: v, domains: ["*"], virtual_clusters: [{name: x}]}]}').errors).toEqual([
+    "virtual_hosts[0].virtual_clusters[0].headers: virtual clusters must define 'headers'",
+  ]);
+});
+
 test('an unknown retry condition is a warning with a suggestion', () => {
   const run = routes('{match: {prefix: /}, route: {cluster: c, retry_policy: {retry_on: "5xx,conect-failure"}}}');
   expect(run.errors).toEqual([]);

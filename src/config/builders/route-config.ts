@@ -46,8 +46,8 @@ const MUTATION_FIELDS =
 
 /**
  * What the builders of route tables obey. Built as data, and to be named here when the pipeline carries them out:
- * RouteAction.request_mirror_policies, hedge_policy, internal_redirect_policy, flush_timeout, max_grpc_timeout and
- * grpc_timeout_offset; MaxStreamDuration.grpc_timeout_header_*; VirtualHost.virtual_clusters; Route.stat_prefix.
+ * RouteAction.request_mirror_policies, hedge_policy, internal_redirect_policy and flush_timeout;
+ * MaxStreamDuration.grpc_timeout_header_max and _offset.
  */
 export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
   ...FORMAT_SUPPORT,
@@ -65,15 +65,16 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
     message: 'envoy.config.route.v3.VirtualHost',
     fields: `name domains routes require_tls rate_limits ${MUTATION_FIELDS} typed_per_filter_config
       include_request_attempt_count include_attempt_count_in_response include_is_timeout_retry_header retry_policy
-      per_request_buffer_limit_bytes request_body_buffer_limit metadata`,
+      per_request_buffer_limit_bytes request_body_buffer_limit metadata virtual_clusters`,
   },
   {
     message: 'envoy.config.route.v3.Route',
     fields: `name match route redirect direct_response non_forwarding_action metadata typed_per_filter_config
-      ${MUTATION_FIELDS} per_request_buffer_limit_bytes request_body_buffer_limit`,
+      ${MUTATION_FIELDS} per_request_buffer_limit_bytes request_body_buffer_limit stat_prefix`,
     // It names spans: without tracing it has no effect in Envoy either.
     inert: 'decorator',
   },
+  { message: 'envoy.config.route.v3.VirtualCluster', fields: '*' },
   { message: 'envoy.config.route.v3.NonForwardingAction', fields: '*' },
   { message: 'envoy.config.route.v3.RouteMatch', fields: '*' },
   { message: 'envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions', fields: '*' },
@@ -88,7 +89,7 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
     fields: `cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match prefix_rewrite
       regex_rewrite path_rewrite_policy path_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
       host_rewrite_path_regex host_rewrite append_x_forwarded_host timeout idle_timeout retry_policy priority rate_limits
-      include_vh_rate_limits hash_policy upgrade_configs max_stream_duration`,
+      include_vh_rate_limits hash_policy upgrade_configs max_stream_duration max_grpc_timeout grpc_timeout_offset`,
   },
   { message: 'envoy.config.route.v3.RouteAction.MaxStreamDuration', fields: 'max_stream_duration' },
   {
