@@ -68,12 +68,12 @@ function rewrittenHost(router: RouterFilter, action: ForwardAction, headers: Req
 /** Sets the host; the old one is kept where asked. Source: Envoy, Utility::updateAuthority. */
 export function replaceAuthority(headers: RequestHeaders, host: string, appendForwarded: boolean, keep: boolean): void {
   const before = headers.authority ?? '';
+  if (keep) headers.set('x-envoy-original-host', before);
   if (appendForwarded && before !== '') {
     const forwarded = headers.get('x-forwarded-host');
     // Not once more behind itself.
     const last = forwarded === null ? '' : forwarded.slice(forwarded.lastIndexOf(',') + 1);
     if (last !== before) headers.append('x-forwarded-host', before);
   }
-  if (keep) headers.set('x-envoy-original-host', before);
   headers.authority = host;
 }
