@@ -49,7 +49,10 @@ function start(name: string, command: readonly string[], core: string): Peer {
 
 export function startNuncio(config: string, concurrency = 1, core = PROXY_CORE): Peer {
   const binary = resolve('dist/nuncio');
-  const command = existsSync(binary) ? [binary] : [resolve('node_modules/.bin/bun'), resolve('src/cli/main.ts')];
+  const command =
+    existsSync(binary) && process.env.BENCH_SOURCE === undefined
+      ? [binary]
+      : [resolve('node_modules/.bin/bun'), resolve('src/cli/main.ts')];
   return start('nuncio', [...command, '-c', config, '--concurrency', String(concurrency), '-l', 'error'], core);
 }
 

@@ -2,7 +2,18 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { httpConfig } from './configs.ts';
-import { freePort, LOAD_CORE, type Peer, PROXY_CORE, scratch, startEnvoy, startNginx, startNuncio, waitForPort, wrk } from './peers.ts';
+import {
+  freePort,
+  LOAD_CORE,
+  type Peer,
+  PROXY_CORE,
+  scratch,
+  startEnvoy,
+  startNginx,
+  startNuncio,
+  waitForPort,
+  wrk,
+} from './peers.ts';
 import { cpuMs, median, rssKb } from './process-meter.ts';
 
 const seconds = Number(process.argv[2] ?? 3);
@@ -10,7 +21,11 @@ const rounds = Number(process.argv[3] ?? 3);
 const observed = process.argv[4] === 'observed';
 const upstreamPort = await freePort();
 const body = 'x'.repeat(48);
-const upstream = startNginx('upstream', `server { listen 127.0.0.1:${upstreamPort} backlog=4096; location / { return 200 "${body}"; } }`, LOAD_CORE);
+const upstream = startNginx(
+  'upstream',
+  `server { listen 127.0.0.1:${upstreamPort} backlog=4096; location / { return 200 "${body}"; } }`,
+  LOAD_CORE,
+);
 await waitForPort(upstreamPort);
 const ports: Record<string, number> = {};
 const peers: Peer[] = [];
@@ -18,7 +33,10 @@ for (const name of ['nuncio', 'envoy', 'nginx']) {
   const listen = await freePort();
   ports[name] = listen;
   const file = join(scratch, `${name}.yaml`);
-  writeFileSync(file, httpConfig({ listen, upstream: upstreamPort, observed: observed ? join(scratch, `${name}.log`) : null, routes: 0 }));
+  writeFileSync(
+    file,
+    httpConfig({ listen, upstream: upstreamPort, observed: observed ? join(scratch, `${name}.log`) : null, routes: 0 }),
+  );
   if (name === 'nuncio') peers.push(startNuncio(file));
   else if (name === 'envoy') peers.push(await startEnvoy(file));
   else {
@@ -45,6 +63,8 @@ for (let round = 0; round < rounds; round++) {
   }
 }
 const of = (name: string) => median(results[name]!);
-console.log(`nuncio/envoy ${(of('nuncio') / of('envoy')).toFixed(3)}  nuncio/nginx ${(of('nuncio') / of('nginx')).toFixed(3)}`);
+console.log(
+  `nuncio/envoy ${(of('nuncio') / of('envoy')).toFixed(3)}  nuncio/nginx ${(of('nuncio') / of('nginx')).toFixed(3)}`,
+);
 for (const peer of peers) await peer.stop();
 await upstream.stop();
