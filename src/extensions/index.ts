@@ -6,7 +6,9 @@ import { metadataFormatter } from './formatters/metadata/factory.ts';
 import { reqWithoutQueryFormatter } from './formatters/req-without-query/factory.ts';
 import { routerFilter } from './http-filters/router/factory.ts';
 import { leastRequestPolicy } from './load-balancing-policies/least-request/factory.ts';
+import { maglevPolicy } from './load-balancing-policies/maglev/factory.ts';
 import { randomPolicy } from './load-balancing-policies/random/factory.ts';
+import { ringHashPolicy } from './load-balancing-policies/ring-hash/factory.ts';
 import { roundRobinPolicy } from './load-balancing-policies/round-robin/factory.ts';
 import { connectionLimitFilter } from './network-filters/connection-limit/factory.ts';
 import { directResponseFilter } from './network-filters/direct-response/factory.ts';
@@ -31,6 +33,8 @@ export const EXTENSIONS = [
   leastRequestPolicy,
   randomPolicy,
   roundRobinPolicy,
+  ringHashPolicy,
+  maglevPolicy,
   httpConnectionManager,
   previousHostsPredicate,
   omitCanaryHostsPredicate,

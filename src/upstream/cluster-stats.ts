@@ -117,12 +117,20 @@ export const CLUSTER_STATS = defineStats({
 export type ClusterStats = ReturnType<typeof CLUSTER_STATS.create>;
 
 const OPEN_GAUGES = ['cx_open', 'cx_pool_open', 'rq_open', 'rq_pending_open', 'rq_retry_open'] as const;
-/** `circuit_breakers.<priority>.*`. */
+const REMAINING_GAUGES = [
+  'remaining_cx',
+  'remaining_cx_pools',
+  'remaining_pending',
+  'remaining_retries',
+  'remaining_rq',
+] as const;
+/** `circuit_breakers.<priority>.*`, each worker for itself. */
 export const BREAKER_STATS = defineStats({ gauges: OPEN_GAUGES } as const);
 /** The same with `track_remaining`. */
-export const BREAKER_REMAINING_STATS = defineStats({
-  gauges: ['remaining_cx', 'remaining_cx_pools', 'remaining_pending', 'remaining_retries', 'remaining_rq'],
-} as const);
+export const BREAKER_REMAINING_STATS = defineStats({ gauges: REMAINING_GAUGES } as const);
+/** With counts that all workers share, every worker tells the whole truth: sums would be wrong. */
+export const SHARED_BREAKER_STATS = defineStats({ neverImportGauges: OPEN_GAUGES } as const);
+export const SHARED_BREAKER_REMAINING_STATS = defineStats({ neverImportGauges: REMAINING_GAUGES } as const);
 export type BreakerStats = ReturnType<typeof BREAKER_STATS.create>;
 export type BreakerRemainingStats = ReturnType<typeof BREAKER_REMAINING_STATS.create>;
 

@@ -13,6 +13,8 @@ import {
   CLUSTER_STATS,
   ClusterResponses,
   type ClusterStats,
+  SHARED_BREAKER_REMAINING_STATS,
+  SHARED_BREAKER_STATS,
   SIZE_STATS,
   type SizeStats,
   TIMEOUT_BUDGET_STATS,
@@ -94,10 +96,11 @@ export class Cluster implements MembershipObserver {
     const name = RESOURCE_PRIORITY_NAMES[priority];
     const prefix = `circuit_breakers.${name}`;
     const limits = this.spec.thresholds[priority];
+    const remaining = cells === null ? BREAKER_REMAINING_STATS : SHARED_BREAKER_REMAINING_STATS;
     return new ResourceManager(
       limits,
-      BREAKER_STATS.create(this.scope, prefix),
-      limits.trackRemaining ? BREAKER_REMAINING_STATS.create(this.scope, prefix) : null,
+      (cells === null ? BREAKER_STATS : SHARED_BREAKER_STATS).create(this.scope, prefix),
+      limits.trackRemaining ? remaining.create(this.scope, prefix) : null,
       this.environment.runtime,
       `circuit_breakers.${this.spec.name}.${name}.`,
       cells,

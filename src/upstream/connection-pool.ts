@@ -204,7 +204,10 @@ export abstract class ConnectionPool implements TurnTask {
     this.#uncountPending();
     this.cluster.stats.upstream_rq_cancelled.inc();
     if (this.closesExcess && this.#connecting.head !== null && this.#connectingIsExcess()) {
-      this.#connecting.head.close();
+      // Not a failure to connect: the others wait on.
+      const excess = this.#connecting.head;
+      this.setState(excess, ClientState.Draining);
+      excess.close();
     }
     this.#closeIdleIfDraining();
     this.#checkIdle();
