@@ -1,3 +1,4 @@
+import { assert } from '../base/assert.ts';
 import { ByteBuffer } from '../base/byte-buffer.ts';
 import type { Timer, TimerTarget } from '../base/timer-wheel.ts';
 import {
@@ -61,9 +62,9 @@ export class ActiveStream implements RequestDecoder, StreamEvents, TimerTarget, 
   #chainCreated = false;
   readonly #requestWalk: RequestWalk;
   readonly #responseWalk: ResponseWalk;
-  /** Hooks under way, of any filter and direction. Resumes asked for meanwhile wait in #queue. */
+  /** Hooks under way, of any filter and direction. Filters that asked meanwhile to go on wait in #queue. */
   #depth = 0;
-  #queue: (() => void)[] = [];
+  readonly #queue: FilterSlot[] = [];
   #idleTimer: Timer | null = null;
   #requestTimer: Timer | null = null;
   #headerTimer: Timer | null = null;
@@ -293,19 +294,26 @@ export class ActiveStream implements RequestDecoder, StreamEvents, TimerTarget, 
     this.#depth--;
     if (this.#depth > 0) return;
     while (this.#queue.length > 0 && !this.#destroyed) {
-      const action = this.#queue.shift()!;
+      const slot = this.#queue.shift()!;
       this.#depth++;
-      action();
+      // Not set any more: the hook that asked, or a later one, went on by itself.
+      if (slot.requestResumed) {
+        slot.requestResumed = false;
+        this.#requestWalk.release(slot.requestIndex);
+      }
+      if (slot.responseResumed) {
+        slot.responseResumed = false;
+        this.#responseWalk.release(slot.responseIndex);
+      }
       this.#depth--;
     }
   }
 
   continueRequest(slot: FilterSlot): void {
-    if (this.#destroyed) return;
-    slot.resumed = true;
-    if (slot.requestIndex < 0) return;
+    if (this.#destroyed || slot.requestIndex < 0) return;
     if (this.#depth > 0) {
-      this.#queue.push(() => this.#requestWalk.release(slot.requestIndex));
+      slot.requestResumed = true;
+      this.#queue.push(slot);
       return;
     }
     this.#enter();
@@ -314,15 +322,26 @@ export class ActiveStream implements RequestDecoder, StreamEvents, TimerTarget, 
   }
 
   continueResponse(slot: FilterSlot): void {
-    if (this.#destroyed) return;
-    slot.resumed = true;
-    if (slot.responseIndex < 0) return;
+    if (this.#destroyed || slot.responseIndex < 0) return;
     if (this.#depth > 0) {
-      this.#queue.push(() => this.#responseWalk.release(slot.responseIndex));
+      slot.responseResumed = true;
+      this.#queue.push(slot);
       return;
     }
     this.#enter();
     this.#responseWalk.release(slot.responseIndex);
+    this.#leave();
+  }
+
+  injectResponseData(slot: FilterSlot, data: ByteBuffer): void {
+    assert(this.#depth === 0, 'data injected inside a hook');
+    if (this.#destroyed) {
+      data.clear();
+      return;
+    }
+    this.touch();
+    this.#enter();
+    this.#responseWalk.inject(slot.responseIndex, data);
     this.#leave();
   }
 

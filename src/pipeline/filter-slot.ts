@@ -18,7 +18,9 @@ export class FilterSlot implements WalkStop, FilterStream {
   /** Index among the request walk's stops, and among the response walk's; -1: not part of it. */
   requestIndex = -1;
   responseIndex = -1;
-  resumed = false;
+  /** A resume asked for inside a hook, not carried out yet. */
+  requestResumed = false;
+  responseResumed = false;
   heldRequest: HeldMessage | null = null;
   heldResponse: HeldMessage | null = null;
 
@@ -82,6 +84,10 @@ export class FilterSlot implements WalkStop, FilterStream {
 
   continueResponse(): void {
     this.#owner.continueResponse(this);
+  }
+
+  injectResponseData(data: ByteBuffer): void {
+    this.#owner.injectResponseData(this, data);
   }
 
   get bufferedRequest(): ByteBuffer | null {

@@ -22,6 +22,9 @@ export class HeldMessage implements WatermarkObserver {
   trailers = false;
   /** The message ended with what is held here. */
   end = false;
+  /** On its way to the next filters: the source resumes behind it, so that nothing new overtakes it. */
+  releasing = false;
+  owesResume = false;
 
   constructor(walk: FilterWalk) {
     this.walk = walk;
@@ -32,15 +35,14 @@ export class HeldMessage implements WatermarkObserver {
   }
 
   onBelowLowWatermark(): void {
-    this.walk.resumeSource();
+    if (this.releasing) this.owesResume = true;
+    else this.walk.resumeSource();
   }
 }
 
 /** One filter's place in a walk. Implemented by FilterSlot. */
 export interface WalkStop {
   readonly hooks: number;
-  /** Set by `continue...` called inside a hook of this very filter. */
-  resumed: boolean;
   heldRequest: HeldMessage | null;
   heldResponse: HeldMessage | null;
 }
@@ -64,6 +66,8 @@ export abstract class FilterWalk {
   protected abstract onOverflow(): void;
   protected abstract held(stop: WalkStop): HeldMessage | null;
   protected abstract setHeld(stop: WalkStop, held: HeldMessage): void;
+  /** Whether the filter asked, inside a hook, to go on in this direction. Asked once: the wish is then fulfilled. */
+  protected abstract takeResumed(stop: WalkStop): boolean;
   protected abstract readonly headersHook: number;
   protected abstract readonly dataHook: number;
   protected abstract readonly trailersHook: number;
@@ -80,12 +84,12 @@ export abstract class FilterWalk {
     for (let i = from; i < stops.length; i++) {
       const stop = stops[i]!;
       if ((stop.hooks & this.headersHook) === 0) continue;
-      stop.resumed = false;
       const flow = this.callHeaders(stop, end);
       if (this.halted) return;
       const added = this.trailersAdded;
       this.trailersAdded = false;
-      if (flow !== Flow.Continue && !stop.resumed) {
+      const resumed = this.takeResumed(stop);
+      if (flow !== Flow.Continue && !resumed) {
         const held = this.#hold(stop, flow);
         held.headers = true;
         held.end = end;
@@ -116,12 +120,15 @@ export abstract class FilterWalk {
         this.#keep(held, data, end);
         return;
       }
-      stop.resumed = false;
       const flow = this.callData(stop, data, end);
-      if (this.halted) return;
+      if (this.halted) {
+        data.clear();
+        return;
+      }
       const added = this.trailersAdded;
       this.trailersAdded = false;
-      const goOn = flow === Flow.Continue || stop.resumed;
+      const resumed = this.takeResumed(stop);
+      const goOn = flow === Flow.Continue || resumed;
       if (collecting || !goOn) {
         const target = collecting ? held : this.#hold(stop, flow);
         if (added) target.trailers = true;
@@ -158,10 +165,9 @@ export abstract class FilterWalk {
       const collecting = held !== null && held.stop === Flow.PauseAndBuffer;
       let flow: Flow = collecting ? Flow.PauseAndBuffer : Flow.Continue;
       if ((stop.hooks & this.trailersHook) !== 0) {
-        stop.resumed = false;
         flow = this.callTrailers(stop);
         if (this.halted) return;
-        if (stop.resumed) flow = Flow.Continue;
+        if (this.takeResumed(stop)) flow = Flow.Continue;
       }
       if (collecting) {
         held.trailers = true;
@@ -186,7 +192,23 @@ export abstract class FilterWalk {
     if (held !== null && held.stop !== Flow.Continue && !this.halted) this.#release(index, held);
   }
 
+  /** Shows `data` to the stops behind `index`, past what that one still holds. */
+  inject(index: number, data: ByteBuffer): void {
+    if (this.halted) data.clear();
+    else this.dataFrom(index + 1, data, false);
+  }
+
   #release(index: number, held: HeldMessage): void {
+    held.releasing = true;
+    this.#pass(index, held);
+    held.releasing = false;
+    if (held.owesResume) {
+      held.owesResume = false;
+      this.resumeSource();
+    }
+  }
+
+  #pass(index: number, held: HeldMessage): void {
     held.stop = Flow.Continue;
     const { end, trailers } = held;
     const headersEnd = end && !trailers && held.data.length === 0;

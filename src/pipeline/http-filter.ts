@@ -58,6 +58,11 @@ export interface FilterStream {
   /** Goes on behind this filter. Inside a hook it is queued until the hook has returned. */
   continueRequest(): void;
   continueResponse(): void;
+  /**
+   * Sends a part of the response's body on behind this filter while it holds the rest (it took `data` out of
+   * `bufferedResponse`, or made it). Not inside a hook.
+   */
+  injectResponseData(data: ByteBuffer): void;
   /** What is buffered so far in this direction, or null; to be changed only by the filter that holds it. */
   readonly bufferedRequest: ByteBuffer | null;
   readonly bufferedResponse: ByteBuffer | null;

@@ -57,6 +57,12 @@ export class RequestWalk extends FilterWalk {
     slot.heldRequest = held;
   }
 
+  protected override takeResumed(slot: FilterSlot): boolean {
+    const resumed = slot.requestResumed;
+    slot.requestResumed = false;
+    return resumed;
+  }
+
   protected override callHeaders(slot: FilterSlot, end: boolean): Flow {
     return slot.filter.onRequestHeaders(this.#stream.requestHeaders!, end);
   }
@@ -126,6 +132,12 @@ export class ResponseWalk extends FilterWalk {
 
   protected override setHeld(slot: FilterSlot, held: HeldMessage): void {
     slot.heldResponse = held;
+  }
+
+  protected override takeResumed(slot: FilterSlot): boolean {
+    const resumed = slot.responseResumed;
+    slot.responseResumed = false;
+    return resumed;
   }
 
   protected override callHeaders(slot: FilterSlot, end: boolean): Flow {
