@@ -52,6 +52,7 @@ export abstract class PoolClient implements ConnectionEvents, ConnectionStats, T
   timedOut = false;
   /** The peer ended the connection, whoever then closed our end. */
   remoteEnded = false;
+  #closedByUs = false;
   readonly #startMs: number;
   readonly #connectTimer: Timer;
   #durationTimer: Timer | null = null;
@@ -103,6 +104,7 @@ export abstract class PoolClient implements ConnectionEvents, ConnectionStats, T
   }
 
   close(): void {
+    this.#closedByUs = true;
     this.connection.close(CloseType.NoFlush);
   }
 
@@ -140,6 +142,8 @@ export abstract class PoolClient implements ConnectionEvents, ConnectionStats, T
       else stats.upstream_cx_destroy_local_with_active_rq.inc();
     }
     const wasConnecting = this.state === ClientState.Connecting;
+    // Our own side failed: with a source address given, that is the bind.
+    if (wasConnecting && !remote && !this.#closedByUs && cluster.spec.bind !== null) stats.bind_errors.inc();
     this.state = ClientState.Closed;
     this.list?.remove(this);
     this.#connectTimer.destroy();

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'bun:test';
-import { FakeUpstream } from '../../test/support/fake-upstream.ts';
+import { FakeUpstream, hostAddress } from '../../test/support/fake-upstream.ts';
 import { ByteBuffer } from '../base/byte-buffer.ts';
 import { CloseType, type Connection } from '../net/connection.ts';
 import { DEFAULT_THRESHOLDS } from './circuit-breaker.ts';
@@ -129,4 +129,15 @@ test('drain: a connection in use lives on', () => {
   expect(pool.isIdle).toBe(false);
   up.connector.last.closes();
   expect(pool.isIdle).toBe(true);
+});
+
+test('a source address that cannot be bound', () => {
+  use({ bind: { sourceV4: hostAddress(200), sourceV6: null } });
+  const waiter = start();
+  expect(up.connector.specs[0]!.bindAddress).toEqual(hostAddress(200));
+  const transport = up.connector.last;
+  transport.gone = true;
+  up.loop.turn(() => transport.handler!.onClosed({ code: 'EADDRNOTAVAIL', message: '', local: true }));
+  expect(waiter.log).toEqual([`failed ${PoolFailure.LocalConnectionFailure}`]);
+  expect(cluster.stats.bind_errors.value).toBe(1);
 });

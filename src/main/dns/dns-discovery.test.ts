@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { createSocket, type Socket } from 'node:dgram';
 import { FakeLoop } from '../../../test/support/fake-transport.ts';
 import { hostAddress, roundRobin } from '../../../test/support/fake-upstream.ts';
+import { MergedStore } from '../../stats/merged-store.ts';
 import { StatsStore } from '../../stats/store.ts';
 import { clusterSpec, DiscoveryType } from '../../upstream/cluster-spec.ts';
 import { DnsFamily, type DnsSpec } from '../../upstream/dns-spec.ts';
@@ -100,6 +101,19 @@ describe('DNS discovery', () => {
     on.discovery.stop();
     await on.advance(60_000);
     expect(on.resolver.asked.length).toBe(3);
+  });
+
+  test('an empty first answer changes nothing; counts as Envoy does', async () => {
+    const on = new Setup();
+    on.resolver.answers = [found(), { completed: false, reason: 'x' }];
+    await on.start();
+    await on.advance(5001);
+    expect(on.updates).toEqual([]);
+    const merged = new MergedStore();
+    merged.apply(0, on.store.takeDelta());
+    const value = (name: string) => merged.counters.get(`cluster.c.update_${name}`)?.value;
+    expect([value('attempt'), value('success'), value('no_rebuild'), value('failure')]).toEqual([2, 1, 1, 1]);
+    expect(merged.gauges.get('cluster.c.max_host_weight')?.value).toBe(1);
   });
 
   test('a failure leaves the hosts as they are', async () => {

@@ -155,16 +155,21 @@ export class DnsDiscovery {
     const { priority } = lookup.target.template;
     const update = this.#updateOf(priority);
     const key = JSON.stringify(update.hosts);
-    if (this.#published[priority] === key) {
+    // Logical hosts are no dynamic list in Envoy: they leave the gauge alone.
+    if (!this.spec.logical) this.#countHeaviest(update);
+    if ((this.#published[priority] ?? '[]') === key) {
       this.#stats.update_no_rebuild.inc();
     } else {
       this.#published[priority] = key;
-      let heaviest = 0;
-      for (const host of update.hosts) heaviest = Math.max(heaviest, host.weight);
-      this.#scope.gauge('max_host_weight', GaugeImportMode.NeverImport).set(heaviest);
       this.#events.onHosts(update);
     }
     lookup.wait(this.#refreshMs(addresses));
+  }
+
+  #countHeaviest(update: HostUpdate): void {
+    let heaviest = 1;
+    for (const host of update.hosts) heaviest = Math.max(heaviest, host.weight);
+    this.#scope.gauge('max_host_weight', GaugeImportMode.NeverImport).set(heaviest);
   }
 
   #refreshMs(addresses: readonly DnsAddress[]): number {
