@@ -1,4 +1,5 @@
 import type { LoggerRegistry } from '../base/log.ts';
+import type { SharedTable } from '../base/shared-table.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { RuntimeReader } from '../routing/runtime-fraction.ts';
 import type { Scope } from '../stats/store.ts';
@@ -32,6 +33,10 @@ export interface WorkerEnvironment {
   readonly stats: Scope;
   /** The server-wide health switch (`/healthcheck/fail`). */
   readonly health: { readonly failed: boolean };
+  /** Numbers that all workers of the process share, such as rate limits. */
+  readonly shared: SharedTable;
+  /** Added to `dispatcher.nowMs`: a time that workers can compare. */
+  readonly sharedClockOffsetMs: number;
 }
 
 /** What a network filter is made for: one connection of one listener. */
