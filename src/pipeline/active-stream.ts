@@ -14,6 +14,7 @@ import type { Connection } from '../net/connection.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { Route } from '../routing/route.ts';
 import { ActionKind } from '../routing/route-action.ts';
+import type { StreamDuration } from '../routing/route-policies.ts';
 import { AccessLogType, type LogContext } from './access-logger.ts';
 import type { HttpConnectionManager } from './connection-manager.ts';
 import type { ConnectionManagerConfig, FilterEntry } from './connection-manager-config.ts';
@@ -24,6 +25,7 @@ import { RequestWalk, ResponseWalk } from './message-walks.ts';
 import { sanitizeRequest } from './request-sanitizing.ts';
 import { finishResponseHeaders } from './response-finishing.ts';
 import { ResponseFlag } from './response-flag.ts';
+import { formatGrpcTimeout, readGrpcTimeout } from './router/timeouts.ts';
 import { StreamInfo } from './stream-info.ts';
 
 /** One request on its way: owns headers, filters, timers and the access-log entry. Made by the connection manager. */
@@ -230,12 +232,31 @@ export class ActiveStream implements RequestDecoder, StreamEvents, TimerTarget, 
         if (action.idleTimeoutMs === 0) this.#idleTimer = this.#drop(this.#idleTimer);
         else this.#idleTimer ??= this.dispatcher.timerPool.take(this);
       }
-      if (action.streamDuration.maxStreamDurationMs !== null) durationMs = action.streamDuration.maxStreamDurationMs;
+      const duration = action.streamDuration;
+      if (duration.maxStreamDurationMs !== null) durationMs = duration.maxStreamDurationMs;
+      const grpcMs = duration.grpcTimeoutHeaderMaxMs === null ? null : readGrpcTimeout(this.requestHeaders!);
+      if (grpcMs !== null) {
+        this.#startDuration(this.#limitGrpcTimeout(grpcMs, duration));
+        return;
+      }
     }
-    if (durationMs > 0) {
-      this.#durationTimer ??= this.dispatcher.timerPool.take(this);
-      this.#durationTimer.enable(durationMs);
-    }
+    if (durationMs > 0) this.#startDuration(durationMs);
+  }
+
+  /** Caps `grpc-timeout`, tells the upstream, and leaves some for the way back. Source: Envoy, refreshDurationTimeout. */
+  #limitGrpcTimeout(grpcMs: number, duration: StreamDuration): number {
+    const maxMs = duration.grpcTimeoutHeaderMaxMs!;
+    let timeoutMs = maxMs !== 0 && grpcMs > maxMs ? maxMs : grpcMs;
+    const offsetMs = duration.grpcTimeoutHeaderOffsetMs;
+    if (timeoutMs !== 0 && offsetMs !== null) timeoutMs = Math.max(0, timeoutMs - offsetMs);
+    this.requestHeaders!.set('grpc-timeout', formatGrpcTimeout(timeoutMs));
+    return timeoutMs;
+  }
+
+  /** @param durationMs of the whole stream, from its beginning */
+  #startDuration(durationMs: number): void {
+    this.#durationTimer ??= this.dispatcher.timerPool.take(this);
+    this.#durationTimer.enable(Math.max(0, durationMs - (this.dispatcher.nowMs - this.info.startMs)));
   }
 
   // --- filters ---
@@ -593,7 +614,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, TimerTarget, 
     } else if (timer === this.#durationTimer) {
       stats.downstreamRqMaxDurationReached.inc();
       this.sendLocalReply({
-        ...timeoutReply(408, 'downstream duration timeout', 'max_duration_timeout'),
+        ...timeoutReply(this.requestComplete ? 504 : 408, 'downstream duration timeout', 'max_duration_timeout'),
         grpcStatus: 4,
       });
     } else if (timer === this.#periodicLogTimer) {

@@ -96,6 +96,7 @@ export class StreamInfo implements StreamView {
   /** How often a route was looked up. */
   routeResolutionCount = 0;
   connectionTerminationDetails = '';
+  #flagOrder: number[] | null = null;
   #metadata: Map<string, MetadataStruct> | null = null;
   #filterState: Map<string, FilterStateObject> | null = null;
 
@@ -108,7 +109,18 @@ export class StreamInfo implements StreamView {
   }
 
   setFlag(flag: number): void {
+    if ((this.responseFlags & flag) !== 0) return;
+    // Nearly always there is one flag, or none.
+    if (this.responseFlags !== 0) {
+      this.#flagOrder ??= [this.responseFlags];
+      this.#flagOrder.push(flag);
+    }
     this.responseFlags |= flag;
+  }
+
+  /** The flags in the order in which they were set, as Envoy shows them. An item may hold several bits. */
+  flagsInOrder(): readonly number[] {
+    return this.#flagOrder ?? [this.responseFlags];
   }
 
   hasFlag(flag: number): boolean {

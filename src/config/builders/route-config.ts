@@ -91,7 +91,7 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
       host_rewrite_path_regex host_rewrite append_x_forwarded_host timeout idle_timeout retry_policy priority rate_limits
       include_vh_rate_limits hash_policy upgrade_configs max_stream_duration max_grpc_timeout grpc_timeout_offset`,
   },
-  { message: 'envoy.config.route.v3.RouteAction.MaxStreamDuration', fields: 'max_stream_duration' },
+  { message: 'envoy.config.route.v3.RouteAction.MaxStreamDuration', fields: '*' },
   {
     message: 'envoy.config.route.v3.WeightedCluster',
     fields: 'clusters runtime_key_prefix header_name use_hash_policy',

@@ -114,11 +114,13 @@ const upstreamRemote: AddressReader = (stream) => stream.upstream?.connection?.r
 const upstreamHost: AddressReader = (stream) => stream.upstream?.host?.address ?? null;
 
 /** The names of all flags that are set, in their order. */
-function flagText(flags: number, key: 'short' | 'long'): string {
-  if (flags === 0) return '-';
+function flagText(stream: StreamInfo, key: 'short' | 'long'): string {
+  if (stream.responseFlags === 0) return '-';
   let out = '';
-  for (let i = 0; i < RESPONSE_FLAGS.length; i++) {
-    if ((flags & (1 << i)) !== 0) out += (out === '' ? '' : ',') + RESPONSE_FLAGS[i]![key];
+  for (const flags of stream.flagsInOrder()) {
+    for (let i = 0; i < RESPONSE_FLAGS.length; i++) {
+      if ((flags & (1 << i)) !== 0) out += (out === '' ? '' : ',') + RESPONSE_FLAGS[i]![key];
+    }
   }
   return out;
 }
@@ -180,8 +182,8 @@ export const STREAM_OPERATORS: OperatorTable = {
     const details = stream.connectionTerminationDetails || (stream.connection?.terminationDetails ?? '');
     return details === '' ? null : details;
   }),
-  RESPONSE_FLAGS: text((stream) => flagText(stream.responseFlags, 'short')),
-  RESPONSE_FLAGS_LONG: text((stream) => flagText(stream.responseFlags, 'long')),
+  RESPONSE_FLAGS: text((stream) => flagText(stream, 'short')),
+  RESPONSE_FLAGS_LONG: text((stream) => flagText(stream, 'long')),
   // Set by filters of Envoy's that do not exist here.
   CUSTOM_FLAGS: text(() => ''),
 

@@ -152,6 +152,7 @@ export class RouterFilter
       upstream.clusterMetadata = cluster.spec.metadata;
       info.upstream = upstream;
     }
+    info.upstream.attemptCount = 1;
     this.#findGroups(route, headers);
     const present = presentEnvoyHeaders(headers);
     if (config.strictCheckHeaders.length > 0 && this.#refuseInvalidHeaders(headers)) return;
@@ -185,7 +186,6 @@ export class RouterFilter
     const virtualHost = route.virtualHost;
     if (virtualHost.includeRequestAttemptCount) headers.set('x-envoy-attempt-count', '1');
     this.#tellAttempts = virtualHost.includeAttemptCountInResponse;
-    info.upstream.attemptCount = 1;
     finalizeRequest(this, route, action, headers);
     this.#retry = createRetryState(
       action.retryPolicy,
@@ -430,7 +430,6 @@ export class RouterFilter
 
   onUpstreamHeaders(request: UpstreamRequest, headers: ResponseHeaders, end: boolean): void {
     const { stream, config } = this;
-    this.#addAttempts(headers);
     const grpcStatus = this.#isGrpc ? parseGrpcStatus(headers) : -1;
     if (this.#retry !== null) {
       const verdict = this.#retry.onResponse(headers);
@@ -449,6 +448,7 @@ export class RouterFilter
     if (this.#requestEndMs >= 0 && !config.suppressEnvoyHeaders) {
       headers.set('x-envoy-upstream-service-time', String(Math.floor(now - this.#requestEndMs)));
     }
+    this.#addAttempts(headers);
     const { host } = request;
     request.canary = isCanary(headers, host);
     this.#charge(headers.status, request.canary, host);
@@ -519,9 +519,7 @@ export class RouterFilter
     this.#abort(
       status,
       flagOfReset(reason),
-      `upstream connect error or disconnect/reset before headers. ${this.#isRetry ? 'retried and the latest ' : ''}reset reason: ${text}${
-        transportFailure === '' ? '' : `, transport failure reason: ${transportFailure}`
-      }`,
+      `upstream connect error or disconnect/reset before headers. ${this.#isRetry ? 'retried and the latest ' : ''}reset reason: ${text}`,
       `${moment}{${text}${failure}}`.replaceAll(' ', '_'),
       overloaded,
     );

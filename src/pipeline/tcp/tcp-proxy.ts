@@ -92,8 +92,10 @@ export class TcpProxy
 {
   readonly config: TcpProxyConfig;
   readonly context: ConnectionContext;
+  /** Both are set before anything of them is used: `#initialize`. */
   stream!: StreamInfo;
   #downstream!: Connection;
+  #initialized = false;
   #upstream: Connection | null = null;
   #drainer: UpstreamDrainer | null = null;
   #cluster: Cluster | null = null;
@@ -115,10 +117,13 @@ export class TcpProxy
     this.config = config;
     this.context = context;
     this.#backoffMs = config.backoff === null ? 0 : config.backoff.baseMs;
+    // Counted even where an earlier filter turns the connection away, as in Envoy.
+    config.stats.downstream_cx_total.inc();
   }
 
-  override onNewConnection(): FilterStatus {
-    const { config } = this;
+  #initialize(): void {
+    if (this.#initialized) return;
+    this.#initialized = true;
     const { connection } = this.callbacks;
     const { dispatcher } = connection;
     this.#downstream = connection;
@@ -130,7 +135,13 @@ export class TcpProxy
     );
     this.stream.downstreamMeter = new BytesMeter();
     this.stream.listener = this.context.listener;
-    config.stats.downstream_cx_total.inc();
+  }
+
+  override onNewConnection(): FilterStatus {
+    this.#initialize();
+    const { config } = this;
+    const connection = this.#downstream;
+    const { dispatcher } = connection;
     connection.addEvents(this);
     connection.setStats(this);
     connection.enableHalfClose(true);
@@ -343,6 +354,7 @@ export class TcpProxy
     if (upstream === null) return;
     this.#upstream = null;
     this.#dropIdleTimer();
+    if (upstream.detectedRemoteReset) this.stream.setFlag(ResponseFlag.UpstreamRemoteReset);
     if (!this.#downstream.isOpen) return;
     this.#downstream.close(upstream.detectedRemoteReset ? CloseType.Abort : CloseType.FlushWrite);
   }
@@ -380,6 +392,7 @@ export class TcpProxy
 
   override onClose(): void {
     this.#state = State.Closed;
+    this.#initialize();
     if (this.#logged) return;
     this.#logged = true;
     this.stream.endMs = this.#downstream.dispatcher.clock.monotonicMs();
