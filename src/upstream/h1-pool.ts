@@ -227,7 +227,7 @@ class H1Client extends PoolClient implements ClientCodecEvents, UpstreamConnecti
   readonly codec: ClientCodec;
   #stream: H1Stream | null = null;
   #dispatching = false;
-  #protocolErrorDetails: string | null = null;
+  #protocolError = false;
   #failure: ResetReason | null = null;
   #failureDetails = '';
 
@@ -278,7 +278,7 @@ class H1Client extends PoolClient implements ClientCodecEvents, UpstreamConnecti
     if (this.connection.isClosed) return;
     const stream = this.#stream;
     if (error !== null && stream?.state !== StreamState.ResponseEnded) {
-      this.#protocolErrorDetails = error.details;
+      this.#protocolError = true;
       this.pool.cluster.stats.upstream_cx_protocol_error.inc();
       this.close();
       return;
@@ -344,7 +344,7 @@ class H1Client extends PoolClient implements ClientCodecEvents, UpstreamConnecti
     const error = this.#endOfPeer();
     this.#dispatching = false;
     if (error === null) return;
-    this.#protocolErrorDetails = error.details;
+    this.#protocolError = true;
     this.pool.cluster.stats.upstream_cx_protocol_error.inc();
   }
 
@@ -353,7 +353,8 @@ class H1Client extends PoolClient implements ClientCodecEvents, UpstreamConnecti
     if (stream === null) return;
     this.#stream = null;
     this.pool.onStreamEnded();
-    if (this.#protocolErrorDetails !== null) stream.fail(ResetReason.ProtocolError, this.#protocolErrorDetails);
+    // Envoy gives no detail beyond the reason here: `upstream_reset_before_response_started{protocol_error}`.
+    if (this.#protocolError) stream.fail(ResetReason.ProtocolError, '');
     else stream.fail(this.#failure ?? ResetReason.ConnectionTermination, this.#failureDetails);
   }
 
