@@ -1,6 +1,6 @@
-import { isIP } from 'node:net';
 import type { Address as AddressMessage, SocketAddress } from '../../api/gen/envoy/config/core/v3/address_pb.d.ts';
 import { type Address, ipAddress, pipeAddress } from '../../net/address.ts';
+import { ipVersion } from '../../net/ip-version.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 
@@ -17,7 +17,7 @@ export const ADDRESS_SUPPORT: readonly FieldSupport[] = [
 /** An IP address and port. Names are refused: they are for DNS clusters. Null: refused. */
 export function buildSocketAddress(context: BuildContext, field: string, message: SocketAddress): Address | null {
   const at = context.at(field);
-  if (isIP(message.address) === 0) {
+  if (ipVersion(message.address) === 0) {
     at.refuse(
       'address',
       `malformed IP address: ${message.address}`,
