@@ -2,11 +2,12 @@ import type { ApiRegistry } from '../api/api-registry.ts';
 import type { Bootstrap } from '../api/gen/envoy/config/bootstrap/v3/bootstrap_pb.d.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import { BuildContext } from '../config/build-context.ts';
-import { type BootstrapPlan, buildBootstrap } from '../config/builders/bootstrap.ts';
+import { type BootstrapPlan, type BootstrapSettings, buildBootstrap } from '../config/builders/bootstrap.ts';
 import type { ConfigError } from '../config/diagnostics/config-error.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
 import { type ConfigInput, type LoadedConfig, loadConfig } from '../config/load/load-config.ts';
 import { supportedFields } from '../config/supported-fields.ts';
+import { v2Rewrite } from '../config/upgrade/upgrade-tree.ts';
 import { ConstraintChecker } from '../config/validate/constraint-checker.ts';
 import { RuntimeSnapshot } from '../pipeline/runtime-snapshot.ts';
 import { StatsStore } from '../stats/store.ts';
@@ -23,9 +24,10 @@ export function loadBootstrap(
   api: ApiRegistry,
   extensions: ExtensionRegistry,
   unknownFields: 'reject' | 'warn' | 'ignore',
+  settings: BootstrapSettings = { statsTags: [] },
 ): Result<LoadedBootstrap, readonly ConfigError[]> {
   const desc = api.message('envoy.config.bootstrap.v3.Bootstrap')!;
-  const loaded = loadConfig<Bootstrap>(inputs, { api, desc, unknownFields });
+  const loaded = loadConfig<Bootstrap>(inputs, { api, desc, unknownFields, rewrite: v2Rewrite(api, desc) });
   if (!loaded.ok) return loaded;
   const { message, anys, positions } = loaded.value;
   const context = new BuildContext({
@@ -40,7 +42,7 @@ export function loadBootstrap(
   });
   const constraints = new ConstraintChecker(api).check(message, desc, anys, positions);
   supportedFields(extensions).check(context, desc, message);
-  const plan = buildBootstrap(context, message);
+  const plan = buildBootstrap(context, message, settings);
   const { errors, warnings } = context.shared;
   const faults = [...constraints.errors, ...errors.map((issue) => positions.attach(issue))];
   if (plan === null || faults.length > 0) return err(faults);

@@ -2,7 +2,14 @@ import { describe, expect, test } from 'bun:test';
 import { create, type Message, toBinary, toJson } from '@bufbuild/protobuf';
 import { openApiRegistry } from '../../api/api-registry.ts';
 import { AnyMessages } from './any-messages.ts';
-import { type ConfigInput, formatOfPath, type LoadedConfig, type LoadOptions, loadConfig } from './load-config.ts';
+import {
+  type ConfigInput,
+  formatOfPath,
+  type LoadedConfig,
+  type LoadOptions,
+  loadConfig,
+  type TreeRewrite,
+} from './load-config.ts';
 import { splitPath } from './position-map.ts';
 
 const api = openApiRegistry();
@@ -272,13 +279,20 @@ test('a v2 bootstrap loads by its own descriptor, and a tree can be rewritten fi
   expect(loadConfig([input(text)], { api, desc: v2 }).ok).toBe(true);
   expect(faults([input(text)])[0]).toContain('clusters[0].hosts');
   const seen: string[] = [];
-  load([input('node: {id: a}')], {
-    rewrite: (tree) => {
+  const rewrite: TreeRewrite = {
+    suspects: (text) => text.includes('suspect'),
+    rewrite(tree) {
       if (tree.kind === 'mapping') seen.push(...tree.entries.map((entry) => entry.key));
       return tree;
     },
-  });
-  expect(seen).toEqual(['node']);
+  };
+  load([input('node: {id: a}')], { rewrite });
+  expect(seen).toEqual([]);
+  load([input('node: {id: suspect}')], { rewrite });
+  expect(
+    loadConfig([input('unknown: 1')], { api, desc: api.message('envoy.config.bootstrap.v3.Bootstrap')!, rewrite }).ok,
+  ).toBe(false);
+  expect(seen).toEqual(['node', 'unknown']);
 });
 
 test('paths', () => {

@@ -24,13 +24,21 @@ export interface ConfigInput {
   readonly content: string | Uint8Array;
 }
 
+/** Replaces trees that do not read as the message wanted; those that do are never touched, nor slowed. */
+export interface TreeRewrite {
+  /** Whether a text may need it although it reads without complaint. */
+  suspects(text: string): boolean;
+  /** Faults go to `errors` and `warnings`. @returns the tree given when there is nothing to rewrite */
+  rewrite(tree: TreeNode, errors: ConfigError[], warnings: ConfigError[]): TreeNode;
+}
+
 export interface LoadOptions {
   readonly api: ApiRegistry;
   readonly desc: DescMessage;
   /** Default `reject`, as Envoy's for static configuration. */
   readonly unknownFields?: 'reject' | 'warn' | 'ignore';
-  /** May replace a tree before it becomes a message: the upgrade from v2. Faults go to `errors` and `warnings`. */
-  readonly rewrite?: (tree: TreeNode, errors: ConfigError[], warnings: ConfigError[]) => TreeNode;
+  /** The upgrade from v2. */
+  readonly rewrite?: TreeRewrite;
   /** Shared with other loads when given. */
   readonly anys?: AnyMessages;
 }
@@ -109,7 +117,7 @@ export function loadConfig<M extends Message = Message>(
   const errors: ConfigError[] = [];
   const warnings: ConfigError[] = [];
   const trees: TreeNode[] = [];
-  const message = create(desc);
+  let message = create(desc);
   for (const input of inputs) {
     if (input.format === 'pb') {
       loadBinary(input, message, options, anys, errors, warnings);
@@ -119,23 +127,30 @@ export function loadConfig<M extends Message = Message>(
     errors.push(...parsed.errors);
     warnings.push(...parsed.warnings);
     if (parsed.tree === undefined) continue;
-    const tree = options.rewrite === undefined ? parsed.tree : options.rewrite(parsed.tree, errors, warnings);
+    const buildOptions = {
+      api,
+      anys,
+      unknownFields: options.unknownFields ?? 'reject',
+      textFormat: input.format === 'pb_text',
+    };
+    let tree = parsed.tree;
+    let into = create(desc);
+    let built = treeToMessage(tree, desc, buildOptions, into);
+    const { rewrite } = options;
+    const doubtful = built.errors.length + built.warnings.length > 0 || rewrite?.suspects(parsed.source.text);
+    if (rewrite !== undefined && doubtful) {
+      const rewritten = rewrite.rewrite(tree, errors, warnings);
+      if (rewritten !== tree) {
+        tree = rewritten;
+        into = create(desc);
+        built = treeToMessage(tree, desc, buildOptions, into);
+      }
+    }
     trees.push(tree);
-    const into = inputs.length === 1 ? message : create(desc);
-    const built = treeToMessage(
-      tree,
-      desc,
-      {
-        api,
-        anys,
-        unknownFields: options.unknownFields ?? 'reject',
-        textFormat: input.format === 'pb_text',
-      },
-      into,
-    );
     errors.push(...built.errors);
     warnings.push(...built.warnings);
-    if (into !== message) mergeMessage(desc, message, into);
+    if (inputs.length === 1) message = into;
+    else mergeMessage(desc, message, into);
   }
   if (errors.length > 0) return err(errors);
   return ok({ message: message as M, anys, positions: new PositionMap(trees), trees, warnings });
