@@ -1,68 +1,45 @@
-import { availableParallelism } from 'node:os';
-import { parseArgs } from 'node:util';
-import { openApiRegistry } from '../api/api-registry.ts';
-import { LoggerRegistry, type LogLevel } from '../base/log.ts';
-import { ExtensionRegistry } from '../config/extension-registry.ts';
-import type { ConfigInput } from '../config/load/load-config.ts';
-import { readConfigFile } from '../config/load/load-config.ts';
-import { EXTENSIONS } from '../extensions/index.ts';
-import { loadBootstrap } from '../main/load-bootstrap.ts';
-import { Server } from '../main/server.ts';
+#!/usr/bin/env bun
+import { HOT_RESTART_VERSION, VERSION_TEXT } from '../main/version.ts';
+import { FlagError, parseFlags } from './flags.ts';
 
-const { values } = parseArgs({
-  options: {
-    'config-path': { type: 'string', short: 'c' },
-    'config-yaml': { type: 'string' },
-    mode: { type: 'string', default: 'serve' },
-    'log-level': { type: 'string', short: 'l', default: 'info' },
-    concurrency: { type: 'string' },
-    'base-id': { type: 'string' },
-    'use-dynamic-base-id': { type: 'boolean' },
-  },
-});
+const PROGRAM = 'nuncio';
 
-const level = values['log-level'] as LogLevel;
-const logSink = {
-  write: (severity: LogLevel, logger: string, message: string) =>
-    process.stderr.write(`[${new Date().toISOString()}][${process.pid}][${severity}][${logger}] ${message}\n`),
+/** Subcommands by their first word; each is loaded when it is asked for. */
+const COMMANDS: Readonly<Record<string, (args: readonly string[]) => Promise<number>>> = {
+  config: async (args) => (await import('./commands/config.ts')).configCommand(args),
 };
-const loggers = new LoggerRegistry(logSink, level);
-const api = openApiRegistry();
-const extensions = new ExtensionRegistry(EXTENSIONS);
-const inputs: ConfigInput[] = [];
-if (values['config-path'] !== undefined) {
-  const file = readConfigFile(values['config-path']);
-  if (file.ok) inputs.push(file.value);
-  else console.error(file.error.map((error) => error.reason).join('\n'));
-}
-if (values['config-yaml'] !== undefined) {
-  inputs.push({ name: '--config-yaml', format: 'yaml', content: values['config-yaml'] });
-}
-const result = loadBootstrap(inputs, api, extensions, 'reject');
-if (!result.ok) {
-  for (const error of result.error) {
-    const at = error.position === undefined ? '' : `:${error.position.line}:${error.position.column}`;
-    console.error(
-      `${error.position?.file ?? ''}${at}: ${error.severity}: ${error.reason} (${error.path}) ${error.hint ?? ''}`,
-    );
+
+async function run(args: readonly string[]): Promise<number> {
+  const command = COMMANDS[args[0] ?? ''];
+  if (command !== undefined) return command(args.slice(1));
+  const asked = parseFlags(args);
+  switch (asked.kind) {
+    case 'help':
+      process.stdout.write((await import('./usage.ts')).fullUsage(PROGRAM));
+      return 0;
+    case 'version':
+      process.stdout.write(`\n${PROGRAM}  version: ${VERSION_TEXT}\n\n`);
+      return 0;
+    case 'hot-restart-version':
+      process.stderr.write(`${HOT_RESTART_VERSION}\n`);
+      return 0;
+    case 'run': {
+      const { serve, validateConfig } = await import('../main/process.ts');
+      const { flags, errorFormat } = asked;
+      return flags.mode === 'validate' ? validateConfig(flags, errorFormat) : serve(flags, errorFormat);
+    }
   }
-  process.exit(1);
 }
-if (values.mode === 'validate') {
-  process.stdout.write(`configuration '${values['config-path'] ?? ''}' OK\n`);
-  process.exit(0);
+
+async function explain(error: unknown): Promise<number> {
+  if (error instanceof FlagError) {
+    const usage = error.withUsage ? `\n\n${(await import('./usage.ts')).briefUsage(PROGRAM)}` : '\n';
+    process.stderr.write(`${error.message}${usage}`);
+  } else {
+    const failure = error as Error;
+    process.stderr.write(`${failure.name === 'Error' ? failure.message : (failure.stack ?? failure.message)}\n`);
+  }
+  return 1;
 }
-const server = new Server(
-  {
-    concurrency: Math.max(1, Number(values.concurrency ?? availableParallelism())),
-    local: { nodeId: '', clusterName: '', zone: '', address: '127.0.0.1' },
-    logLevel: level,
-    componentLevels: [],
-    fileFlushIntervalMs: 10_000,
-    fileFlushMinBytes: 64 * 1024,
-  },
-  { api, extensions, loggers, logSink },
-  result.value.plan,
-);
-await server.start();
-loggers.get('main').info('starting main dispatch loop');
+
+process.exit(await run(process.argv.slice(2)).catch(explain));

@@ -1,116 +1,508 @@
+import { writeFileSync } from 'node:fs';
 import type { ApiRegistry } from '../api/api-registry.ts';
-import { SystemClock } from '../base/clock.ts';
-import type { LoggerRegistry, LogLevel, LogSink } from '../base/log.ts';
+import { type Clock, SystemClock } from '../base/clock.ts';
+import type { LoggerRegistry, LogLevel } from '../base/log.ts';
 import { SystemRandom } from '../base/random.ts';
-import type { BootstrapPlan } from '../config/builders/bootstrap.ts';
+import { SharedTable } from '../base/shared-table.ts';
+import type { ConfigError } from '../config/diagnostics/config-error.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
-import { BunRuntime } from '../net/bun/bun-runtime.ts';
-import type { LocalInfo } from '../pipeline/environment.ts';
-import type { WorkerOptions } from '../worker/messages.ts';
+import type { Address } from '../net/address.ts';
+import { Dispatcher } from '../net/dispatcher.ts';
+import type { LocalInfo, WorkerEnvironment } from '../pipeline/environment.ts';
+import { MergedStore } from '../stats/merged-store.ts';
+import { type Scope, StatsStore } from '../stats/store.ts';
+import { CELLS_PER_CLUSTER } from '../upstream/circuit-breaker.ts';
+import { ClusterManager } from '../upstream/cluster-manager.ts';
+import { DiscoveryType } from '../upstream/cluster-spec.ts';
+import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from '../worker/log-files.ts';
+import type { DrainAction, HostStatus, WorkerOptions } from '../worker/messages.ts';
+import { AdminServer } from './admin/admin-server.ts';
+import { createAdminRouter } from './admin/create-admin-router.ts';
+import { DnsDiscoveries } from './dns-discoveries.ts';
+import { drainTimeMs } from './drain-time.ts';
+import type { LoadedBootstrap } from './load-bootstrap.ts';
+import { localAddress } from './local-address.ts';
+import type { LogOutput } from './logging/log-output.ts';
+import { RuntimeLayers } from './runtime/runtime-layers.ts';
+import type { ServerFlags } from './server-flags.ts';
+import {
+  isProcessWide,
+  LISTENER_MANAGER_STATS,
+  NO_CERTIFICATE_DAYS,
+  SERVER_STATS,
+  ServerState,
+  WATCHDOG_STATS,
+} from './server-stats.ts';
+import type { SocketsFactory } from './socket-runtime.ts';
+import { VERSION_NUMBER } from './version.ts';
 import { InlineWorker, ThreadWorker, type WorkerHandle, type WorkerObserver } from './worker-handle.ts';
 
-export interface ServerOptions {
-  readonly concurrency: number;
-  readonly local: LocalInfo;
-  readonly logLevel: LogLevel;
-  readonly componentLevels: readonly (readonly [string, LogLevel])[];
-  readonly fileFlushIntervalMs: number;
-  readonly fileFlushMinBytes: number;
-}
-
+/** What a server is made of. */
 export interface ServerParts {
   readonly api: ApiRegistry;
   readonly extensions: ExtensionRegistry;
   readonly loggers: LoggerRegistry;
-  readonly logSink: LogSink;
+  readonly logOutput: LogOutput;
+  /** Levels by `--component-log-level`. */
+  readonly componentLevels: readonly (readonly [string, LogLevel])[];
+  readonly createSockets: SocketsFactory;
 }
 
 /** A listening address as `/listeners` shows it. */
 export interface BoundListener {
   readonly name: string;
+  readonly direction: 'unspecified' | 'inbound' | 'outbound';
   /** With real ports, in configured order. */
   readonly addresses: string[];
 }
 
-/** The process: owns workers and tells them what to run. */
+/** The process: owns workers, stats, admin and the runtime; tells workers what to run. Source: Envoy, InstanceBase. */
 export class Server implements WorkerObserver {
-  readonly #options: ServerOptions;
-  readonly #parts: ServerParts;
-  readonly #plan: BootstrapPlan;
+  readonly flags: ServerFlags;
+  readonly parts: ServerParts;
+  readonly bootstrap: LoadedBootstrap;
+  readonly local: LocalInfo;
+  readonly clock: Clock = new SystemClock();
+  readonly dispatcher: Dispatcher;
+  readonly stats: MergedStore;
+  readonly runtime: RuntimeLayers;
   readonly workers: WorkerHandle[] = [];
   readonly bound: BoundListener[] = [];
+  /** Wall-clock ms of the start. */
+  readonly startedAtMs = Date.now();
+  adminAddress: Address | null = null;
+  /** Resolves once, when somebody asked for the end (signal, `/quitquitquit`). */
+  readonly finished: Promise<void>;
+  readonly #finish: () => void;
+  readonly #store = new StatsStore();
+  readonly #serverStats;
+  readonly #listenerStats;
+  readonly #logFiles: BufferedLogFiles;
+  readonly #health = { failed: false };
+  /** Null with one worker: it counts alone. */
+  readonly #sharedMemory: SharedArrayBuffer | null;
+  readonly #environment: WorkerEnvironment;
+  readonly #startMs = performance.now();
+  #state: ServerState = ServerState.PreInitializing;
+  #admin: AdminServer | null = null;
+  #discoveries: DnsDiscoveries | null = null;
+  #flushTimer: ReturnType<typeof setInterval> | null = null;
+  #drainTimer: ReturnType<typeof setTimeout> | null = null;
+  #stopping: Promise<void> | null = null;
 
-  constructor(options: ServerOptions, parts: ServerParts, plan: BootstrapPlan) {
-    this.#options = options;
-    this.#parts = parts;
-    this.#plan = plan;
+  constructor(flags: ServerFlags, parts: ServerParts, bootstrap: LoadedBootstrap) {
+    this.flags = flags;
+    this.parts = parts;
+    this.bootstrap = bootstrap;
+    const { plan } = bootstrap;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.finished = promise;
+    this.#finish = resolve;
+    const node = plan.message.node;
+    this.local = {
+      nodeId: flags.serviceNode === '' ? (node?.id ?? '') : flags.serviceNode,
+      clusterName: flags.serviceCluster === '' ? (node?.cluster ?? '') : flags.serviceCluster,
+      zone: flags.serviceZone === '' ? (node?.locality?.zone ?? '') : flags.serviceZone,
+      address: localAddress(flags.localAddressIpVersion),
+    };
+    this.dispatcher = new Dispatcher(this.clock, new SystemRandom());
+    this.dispatcher.onBug = (error) =>
+      this.#countBug(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    this.stats = new MergedStore({
+      tagProducer: plan.stats.producer,
+      matcher: plan.stats.matcher,
+      histogramBuckets: plan.stats.histogramBuckets,
+      leaveOut: (source, name) => source > 1 && isProcessWide(name),
+    });
+    const { root } = this.#store;
+    this.#serverStats = SERVER_STATS.create(root, 'server');
+    this.#listenerStats = LISTENER_MANAGER_STATS.create(root, 'listener_manager');
+    this.#announceFixedStats(root);
+    this.runtime = new RuntimeLayers(plan.runtimeLayers, this.local.clusterName, root, parts.loggers.get('runtime'));
+    this.runtime.onChange = (values) => this.#tell({ kind: 'runtime', values });
+    this.#logFiles = new BufferedLogFiles(
+      this.dispatcher,
+      {
+        ...DEFAULT_LOG_FILE_SETTINGS,
+        flushIntervalMs: flags.fileFlushIntervalMs,
+        flushBytes: flags.fileFlushMinSizeKb * 1024,
+      },
+      root,
+      parts.loggers.get('file'),
+    );
+    this.#sharedMemory = flags.concurrency > 1 ? SharedTable.allocate() : null;
+    this.#environment = this.#createEnvironment(root);
   }
 
-  /** Starts workers and listeners. @throws Error when a listener cannot be opened */
-  async start(): Promise<void> {
-    for (let index = 0; index < this.#options.concurrency; index++) this.workers.push(this.#createWorker(index));
-    await Promise.all(this.workers.map((worker) => worker.ready));
-    const clusters = this.#plan.clusters.map((cluster) => cluster.bytes);
-    await Promise.all(
-      this.workers.map((worker) => worker.request({ kind: 'clusters', changed: clusters, removed: [] })),
+  get state(): ServerState {
+    return this.#health.failed && this.#state === ServerState.Live ? ServerState.Draining : this.#state;
+  }
+
+  get uptimeSeconds(): number {
+    return Math.floor((performance.now() - this.#startMs) / 1000);
+  }
+
+  /** Main's own share of what a worker offers: the admin listener runs in it. It reaches no clusters. */
+  #createEnvironment(stats: Scope): WorkerEnvironment {
+    const { dispatcher, runtime } = this;
+    const clusters = new ClusterManager({
+      dispatcher,
+      stats: new StatsStore().root,
+      runtime: runtime.snapshot,
+      createHttp1Codec: () => {
+        throw new Error('main has no upstream connections');
+      },
+      connectorFor: () => {
+        throw new Error('main has no upstream connections');
+      },
+      sharedCells: () => null,
+    });
+    return {
+      dispatcher,
+      clusters,
+      runtime: runtime.snapshot,
+      local: this.local,
+      loggers: this.parts.loggers,
+      logFiles: this.#logFiles,
+      stats,
+      health: this.#health,
+      shared: new SharedTable(this.#sharedMemory),
+      sharedClockOffsetMs: this.clock.wallMs() - this.clock.monotonicMs(),
+    };
+  }
+
+  #announceFixedStats(root: Scope): void {
+    const { plan } = this.bootstrap;
+    const names = ['main_thread', 'workers'];
+    for (let i = 0; i < this.flags.concurrency; i++) names.push(`server.worker_${i}`);
+    for (const name of names) WATCHDOG_STATS.create(root, name);
+    root.histogram('overload.refresh_interval_delay');
+    const threads = ['main_thread', ...names.slice(2).map((name) => name.slice('server.'.length))];
+    for (const thread of threads) {
+      root.gauge(`thread_local_cluster_manager.${thread}.clusters_inflated`).set(plan.clusters.length);
+    }
+    const server = this.#serverStats;
+    server.concurrency.set(this.flags.concurrency);
+    server.days_until_first_cert_expiring.set(NO_CERTIFICATE_DAYS);
+    server.hot_restart_epoch.set(this.flags.restartEpoch);
+    server.hot_restart_generation.set(1);
+    server.version.set(plan.statsServerVersion ?? VERSION_NUMBER);
+    for (const name of [
+      'compilation_settings.fips_mode',
+      'parent_connections',
+      'seconds_until_first_ocsp_response_expiring',
+      'stats_recent_lookups',
+    ] as const) {
+      server[name].set(0);
+    }
+    const manager = this.#listenerStats;
+    for (const name of ['total_filter_chains_draining', 'total_listeners_draining', 'workers_pinned'] as const) {
+      manager[name].set(0);
+    }
+    manager.workers_started.set(0);
+    server.static_unknown_fields.add(
+      this.bootstrap.warnings.filter((warning) => /unknown field/i.test(warning.reason)).length,
     );
+  }
+
+  /** Admin first, then clusters, workers, listeners. @throws Error when something cannot be opened */
+  async start(): Promise<void> {
+    const { plan } = this.bootstrap;
+    const main = this.parts.loggers.get('main');
+    const config = this.parts.loggers.get('config');
+    this.#updateServerStats();
+    await this.#startAdmin();
+    config.info('loading tracing configuration');
+    config.info('loading 0 static secret(s)');
+    config.info(`loading ${plan.clusters.length} cluster(s)`);
+    await this.#startWorkers();
+    await this.#sendClusters();
+    await this.#resolveNames();
+    this.parts.loggers.get('upstream').info('cm init: all clusters initialized');
+    config.info(`loading ${plan.listeners.length} listener(s)`);
+    config.info('loading stats configuration');
+    this.runtime.start();
+    this.#setState(ServerState.Initializing);
+    main.info('all clusters initialized. initializing init manager');
+    if (this.flags.mode === 'init_only') return;
     await this.#openListeners();
+    config.info('all dependencies initialized. starting workers');
+    this.#setState(ServerState.Live);
+    this.#listenerStats.workers_started.set(1);
+    this.#serverStats.initialization_time_ms.recordValue(Math.round(performance.now() - this.#startMs));
+    if (!plan.statsFlushOnAdmin) {
+      this.#flushTimer = setInterval(() => void this.flushStats(), plan.statsFlushIntervalMs);
+    }
+    main.info('starting main dispatch loop');
+  }
+
+  #setState(state: ServerState): void {
+    this.#state = state;
+    this.#updateServerStats();
+  }
+
+  async #startAdmin(): Promise<void> {
+    const { admin } = this.bootstrap.plan;
+    const main = this.parts.loggers.get('main');
+    if (admin === null) {
+      main.info('No admin address given, so no admin HTTP server started.');
+      return;
+    }
+    main.info(`Starting admin HTTP server at ${admin.address.text}`);
+    const router = createAdminRouter(this, admin.allowPaths);
+    const sockets = this.parts.createSockets(this.dispatcher);
+    this.#admin = new AdminServer(admin, router, this.#environment, sockets);
+    this.adminAddress = this.#admin.listen();
+    this.parts.loggers.get('admin').info(`admin address: ${this.adminAddress.text}`);
+    if (this.flags.adminAddressPath === '') return;
+    try {
+      writeFileSync(this.flags.adminAddressPath, this.adminAddress.text);
+    } catch {
+      this.parts.loggers
+        .get('admin')
+        .critical(`cannot open admin address output file ${this.flags.adminAddressPath} for writing.`);
+    }
+  }
+
+  async #startWorkers(): Promise<void> {
+    for (let index = 0; index < this.flags.concurrency; index++) this.workers.push(this.#createWorker(index));
+    await Promise.all(this.workers.map((worker) => worker.ready));
   }
 
   #createWorker(index: number): WorkerHandle {
+    const { flags, parts } = this;
     const options: WorkerOptions = {
       index,
-      workerCount: this.#options.concurrency,
-      local: this.#options.local,
-      logLevel: this.#options.logLevel,
-      componentLevels: this.#options.componentLevels,
-      fileFlushIntervalMs: this.#options.fileFlushIntervalMs,
-      fileFlushMinBytes: this.#options.fileFlushMinBytes,
-      runtime: {},
+      workerCount: flags.concurrency,
+      local: this.local,
+      logLevel: flags.logLevel,
+      componentLevels: parts.componentLevels,
+      fileFlushIntervalMs: flags.fileFlushIntervalMs,
+      fileFlushMinBytes: flags.fileFlushMinSizeKb * 1024,
+      runtime: this.runtime.values,
+      sharedMemory: this.#sharedMemory,
+      disabledExtensions: flags.disabledExtensions,
     };
-    if (this.#options.concurrency > 1) return new ThreadWorker(options, this);
+    if (flags.concurrency > 1) return new ThreadWorker(options, this);
     return new InlineWorker(
       options,
       {
-        api: this.#parts.api,
-        extensions: this.#parts.extensions,
-        clock: new SystemClock(),
+        api: parts.api,
+        extensions: parts.extensions,
+        clock: this.clock,
         random: new SystemRandom(),
-        logSink: this.#parts.logSink,
-        createSockets: (dispatcher) => new BunRuntime(dispatcher),
+        logSink: parts.logOutput,
+        createSockets: parts.createSockets,
       },
       this,
     );
   }
 
+  async #sendClusters(): Promise<void> {
+    const { clusters } = this.bootstrap.plan;
+    const breakerCells: Record<string, SharedArrayBuffer> = {};
+    if (this.workers.length > 1) {
+      for (const { name } of clusters) breakerCells[name] = new SharedArrayBuffer(CELLS_PER_CLUSTER * 4);
+    }
+    const changed = clusters.map((cluster) => cluster.bytes);
+    await Promise.all(
+      this.workers.map((worker) => worker.request({ kind: 'clusters', changed, removed: [], breakerCells })),
+    );
+  }
+
+  /** Listeners wait for the first answer of every name, as in Envoy. */
+  async #resolveNames(): Promise<void> {
+    const specs = this.bootstrap.plan.clusters
+      .map((cluster) => cluster.spec)
+      .filter((spec) => spec.discovery !== DiscoveryType.Static);
+    if (specs.length === 0) return;
+    this.#discoveries = new DnsDiscoveries(specs, this.dispatcher, this.#store.root, (update) =>
+      this.#tell({ kind: 'hosts', update }),
+    );
+    await this.#discoveries.start();
+  }
+
   /** The first worker opens every address, so that ports the system chose are known to the others. */
   async #openListeners(): Promise<void> {
-    const changed = this.#plan.listeners.map((listener) => listener.bytes);
+    const { listeners } = this.bootstrap.plan;
+    const changed = listeners.map((listener) => listener.bytes);
     const ports: Record<string, number> = {};
-    for (const listener of this.#plan.listeners) this.bound.push({ name: listener.name, addresses: [] });
+    const stats = this.#listenerStats;
+    for (const { name, spec } of listeners) {
+      this.bound.push({ name, direction: spec.direction, addresses: spec.addresses.map((address) => address.text) });
+      stats.listener_added.inc();
+    }
+    stats.total_listeners_warming.set(0);
     for (const worker of this.workers) {
       const reply = await worker.request({ kind: 'listeners', changed, removed: [], ports });
       if (reply.kind !== 'listening') continue;
       for (const outcome of reply.outcomes) {
-        if (outcome.error !== '') throw new Error(`listener ${outcome.listener}: ${outcome.error}`);
+        if (outcome.error !== '') {
+          stats.listener_create_failure.inc();
+          this.parts.loggers
+            .get('config')
+            .error(`listener '${outcome.listener}' failed to bind or apply socket options: ${outcome.error}`);
+          throw new Error(outcome.error);
+        }
         const entry = this.bound.find((each) => each.name === outcome.listener);
         if (entry !== undefined) entry.addresses[outcome.addressIndex] = outcome.address;
         const port = Number(/:(\d+)$/.exec(outcome.address)?.[1] ?? -1);
         if (port >= 0) ports[`${outcome.listener}|${outcome.addressIndex}`] = port;
       }
+      stats.listener_create_success.add(listeners.length);
     }
+    stats.total_listeners_active.set(listeners.length);
   }
 
+  // --- what admin asks for ---
+
+  /** Takes every worker's deltas in. */
+  async collectStats(): Promise<void> {
+    const replies = await Promise.all(this.workers.map((worker) => worker.request({ kind: 'stats' })));
+    this.stats.apply(0, this.#store.takeDelta());
+    replies.forEach((reply, index) => {
+      if (reply.kind === 'stats') this.stats.apply(index + 1, reply.delta);
+    });
+  }
+
+  /** The stats flush: every `stats_flush_interval`, or by `stats_flush_on_admin` before stats are shown. */
+  async flushStats(): Promise<void> {
+    await this.collectStats();
+    this.#updateServerStats();
+    this.stats.apply(0, this.#store.takeDelta());
+    this.stats.flush([]);
+  }
+
+  #updateServerStats(): void {
+    const server = this.#serverStats;
+    const memory = process.memoryUsage();
+    server.uptime.set(this.uptimeSeconds);
+    server.memory_allocated.set(memory.heapUsed + memory.external);
+    server.memory_heap_size.set(memory.heapTotal);
+    server.memory_physical_size.set(memory.rss);
+    server.state.set(this.state);
+    server.live.set(this.state === ServerState.Live ? 1 : 0);
+    server.total_connections.set(this.#connectionCount());
+  }
+
+  #connectionCount(): number {
+    let count = 0;
+    for (const gauge of this.stats.gauges.values()) {
+      if (/^listener\..*\.worker_\d+\.downstream_cx_active$/.test(gauge.name)) count += gauge.value;
+    }
+    return count;
+  }
+
+  async resetCounters(): Promise<void> {
+    await this.collectStats();
+    this.stats.resetCounters();
+  }
+
+  async hostStatuses(): Promise<readonly (readonly HostStatus[])[]> {
+    const replies = await Promise.all(this.workers.map((worker) => worker.request({ kind: 'hostStats' })));
+    return replies.map((reply) => (reply.kind === 'hostStats' ? reply.hosts : []));
+  }
+
+  /** Sets levels here and in every worker. */
+  setLogLevels(levels: readonly (readonly [string, LogLevel])[]): void {
+    for (const [name, level] of levels) this.parts.loggers.get(name).setLevel(level);
+    this.#tell({ kind: 'logging', levels });
+  }
+
+  setHealthFailed(failed: boolean): void {
+    this.#health.failed = failed;
+    this.#updateServerStats();
+    this.#tell({ kind: 'health', failed });
+  }
+
+  reopenLogs(): void {
+    this.parts.logOutput.reopen();
+    this.#logFiles.reopen();
+    this.#tell({ kind: 'reopen' });
+  }
+
+  /**
+   * `/drain_listeners`.
+   * @param graceful listeners close after the drain time, during which answers close their connections more and more
+   * @param skipExit only begins the drain sequence
+   */
+  drainListeners(graceful: boolean, skipExit: boolean, inboundOnly: boolean): void {
+    const durationMs = drainTimeMs(this.flags);
+    if (graceful || skipExit) this.#drain({ graceMs: durationMs, inboundOnly, stopListening: false, begin: true });
+    if (skipExit) return;
+    if (!graceful) {
+      this.#stopListeners(inboundOnly);
+      return;
+    }
+    this.#drainTimer ??= setTimeout(() => this.#stopListeners(inboundOnly), this.flags.drainTimeS * 1000);
+  }
+
+  #stopListeners(inboundOnly: boolean): void {
+    const stopped = this.bound.filter((listener) => !inboundOnly || listener.direction === 'inbound').length;
+    this.#listenerStats.listener_stopped.add(stopped * this.workers.length);
+    this.#drain({ graceMs: 0, inboundOnly, stopListening: true, begin: false });
+  }
+
+  #drain(action: Omit<DrainAction, 'immediate'>): void {
+    this.#tell({ kind: 'drain', action: { ...action, immediate: this.flags.drainStrategy === 'immediate' } });
+  }
+
+  #tell(message: Parameters<WorkerHandle['send']>[0]): void {
+    for (const worker of this.workers) worker.send(message);
+  }
+
+  // --- WorkerObserver ---
+
   onWorkerBug(index: number, message: string): void {
-    this.#parts.loggers.get('main').error(`worker ${index}: ${message}`);
+    this.#countBug(`worker ${index}: ${message}`);
+  }
+
+  /** Something threw where nothing should. */
+  onBug(message: string): void {
+    this.#countBug(message);
+  }
+
+  #countBug(message: string): void {
+    this.#serverStats.envoy_bug_failures.inc();
+    this.parts.loggers.get('envoy_bug').error(message);
   }
 
   onWorkerLog(message: { readonly level: LogLevel; readonly logger: string; readonly message: string }): void {
-    this.#parts.logSink.write(message.level, message.logger, message.message);
+    this.parts.logOutput.write(message.level, message.logger, message.message);
   }
 
-  async stop(): Promise<void> {
+  // --- the end ---
+
+  /** Asks for the end: `finished` resolves. */
+  shutDown(): void {
+    this.parts.loggers.get('main').info('shutting down server instance');
+    this.#finish();
+  }
+
+  /** Closes everything. Connections end at once, as Envoy's do. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    if (this.#flushTimer !== null) clearInterval(this.#flushTimer);
+    if (this.#drainTimer !== null) clearTimeout(this.#drainTimer);
+    this.runtime.stop();
+    this.#discoveries?.stop();
+    this.#admin?.stop();
     await Promise.all(this.workers.map((worker) => worker.request({ kind: 'stop' })));
     for (const worker of this.workers) worker.terminate();
+    this.#logFiles.closeNow();
+    this.parts.loggers.get('main').info('exiting');
+  }
+
+  /** Warnings of the configuration, for the log. */
+  logWarnings(render: (warning: ConfigError) => string): void {
+    const logger = this.parts.loggers.get('misc');
+    for (const warning of this.bootstrap.warnings) {
+      if (this.flags.skipDeprecatedLogs && /deprecated/i.test(warning.reason)) continue;
+      logger.warning(render(warning));
+    }
   }
 }

@@ -170,6 +170,8 @@ export interface MergedStoreOptions {
   readonly tagProducer?: TagProducer;
   readonly matcher?: StatsMatcher;
   readonly histogramBuckets?: readonly HistogramBucketSettings[];
+  /** True for stats of a source that are not taken in: what every worker counts alike is taken from one of them. */
+  readonly leaveOut?: (source: number, name: string) => boolean;
 }
 
 type Entry = MergedCounter | MergedGauge | MergedTextReadout | MergedHistogram;
@@ -198,8 +200,10 @@ export class MergedStore {
   private readonly matcher: StatsMatcher | null;
   private readonly bucketSettings: readonly { matches: (name: string) => boolean; buckets: readonly number[] }[];
   private readonly sources = new Map<number, Source>();
+  private readonly leaveOut: ((source: number, name: string) => boolean) | null;
 
   constructor(options: MergedStoreOptions = {}) {
+    this.leaveOut = options.leaveOut ?? null;
     this.producer = options.tagProducer ?? new TagProducer();
     this.matcher = options.matcher ?? null;
     this.bucketSettings = (options.histogramBuckets ?? []).map((setting) => ({
@@ -295,6 +299,7 @@ export class MergedStore {
 
   private join(source: Source, id: number, name: string, shape: StatShape): void {
     if (this.matcher !== null && !this.matcher.accepts(name)) return;
+    if (this.leaveOut?.(source.number, name) === true) return;
     const entry = this.entryFor(name, shape);
     entry.references++;
     source.entries.set(id, entry);

@@ -1,6 +1,8 @@
 import type { LogLevel } from '../base/log.ts';
+import type { Address } from '../net/address.ts';
 import type { LocalInfo } from '../pipeline/environment.ts';
 import type { StatsDelta } from '../stats/delta.ts';
+import type { EdsHealth, Locality } from '../upstream/host.ts';
 import type { HostUpdate } from '../upstream/host-update.ts';
 
 /** How a worker starts. Structured-cloneable: it crosses into a thread. */
@@ -16,6 +18,10 @@ export interface WorkerOptions {
   readonly fileFlushMinBytes: number;
   /** Resources are changed by their bytes; each is one encoded message. */
   readonly runtime: Readonly<Record<string, unknown>>;
+  /** Numbers that all workers share ({@link SharedTable}); null with one worker. */
+  readonly sharedMemory: SharedArrayBuffer | null;
+  /** Names that `--disable-extensions` took away. */
+  readonly disabledExtensions: readonly string[];
 }
 
 /** A listening socket's outcome. */
@@ -36,6 +42,8 @@ export type ToWorker =
       readonly id: number;
       readonly changed: readonly Uint8Array[];
       readonly removed: readonly string[];
+      /** Circuit-breaker counts that all workers share, by cluster; empty with one worker. */
+      readonly breakerCells: Readonly<Record<string, SharedArrayBuffer>>;
     }
   | {
       readonly kind: 'listeners';
@@ -60,16 +68,38 @@ export interface DrainAction {
   readonly graceMs: number;
   readonly immediate: boolean;
   readonly inboundOnly: boolean;
-  /** Stop listening now; false: only begin the drain sequence. */
+  /** Begin the drain sequence: answers close their connections, more and more of them. */
+  readonly begin: boolean;
+  /** Stop listening now. */
   readonly stopListening: boolean;
 }
 
-/** Per-host counters for `/clusters`. */
-export interface HostCounts {
+/** One host as `/clusters` shows it: what it is, and this worker's counts. */
+export interface HostStatus {
   readonly cluster: string;
-  readonly address: string;
-  readonly counts: Readonly<Record<string, number>>;
+  readonly address: Address;
+  readonly hostname: string;
+  /** Bits of `HealthFlag`. */
+  readonly healthFlags: number;
+  readonly edsHealth: EdsHealth;
+  readonly weight: number;
+  readonly locality: Locality;
+  readonly priority: number;
+  readonly canary: boolean;
+  /** By Envoy's names: `cx_active`, `rq_total`, ... */
+  readonly counts: Readonly<Record<HostCount, number>>;
 }
+
+export const HOST_COUNTERS = [
+  'cx_connect_fail',
+  'cx_total',
+  'rq_error',
+  'rq_success',
+  'rq_timeout',
+  'rq_total',
+] as const;
+export const HOST_GAUGES = ['cx_active', 'rq_active', 'rq_pending_active'] as const;
+export type HostCount = (typeof HOST_COUNTERS)[number] | (typeof HOST_GAUGES)[number];
 
 /** What a worker answers. */
 export type FromWorker =
@@ -77,6 +107,6 @@ export type FromWorker =
   | { readonly kind: 'done'; readonly id: number }
   | { readonly kind: 'listening'; readonly id: number; readonly outcomes: readonly ListenOutcome[] }
   | { readonly kind: 'stats'; readonly id: number; readonly delta: StatsDelta }
-  | { readonly kind: 'hostStats'; readonly id: number; readonly hosts: readonly HostCounts[] }
+  | { readonly kind: 'hostStats'; readonly id: number; readonly hosts: readonly HostStatus[] }
   | { readonly kind: 'bug'; readonly message: string }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly logger: string; readonly message: string };

@@ -22,7 +22,9 @@ self.onmessage = ({ data }) => {
   }
   worker = new ProxyWorker(data.options, {
     api: openApiRegistry(),
-    extensions: new ExtensionRegistry(EXTENSIONS),
+    extensions: new ExtensionRegistry(
+      EXTENSIONS.filter((factory) => !data.options.disabledExtensions.includes(factory.name)),
+    ),
     clock: new SystemClock(),
     random: new SystemRandom(),
     logSink: {

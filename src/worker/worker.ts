@@ -5,6 +5,7 @@ import type { Listener as ListenerMessage } from '../api/gen/envoy/config/listen
 import type { Clock } from '../base/clock.ts';
 import { LoggerRegistry, type LogSink } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
+import { SharedTable } from '../base/shared-table.ts';
 import { BuildContext, type BuildIssue } from '../config/build-context.ts';
 import { buildCluster } from '../config/builders/cluster.ts';
 import { buildListener } from '../config/builders/listener.ts';
@@ -21,7 +22,7 @@ import { ClusterManager } from '../upstream/cluster-manager.ts';
 import { RawConnector } from '../upstream/upstream-environment.ts';
 import { ActiveListener } from './active-listener.ts';
 import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from './log-files.ts';
-import type { FromWorker, HostCounts, ListenOutcome, ToWorker, WorkerOptions } from './messages.ts';
+import type { FromWorker, HostStatus, ListenOutcome, ToWorker, WorkerOptions } from './messages.ts';
 
 /** What a worker is made of that differs between a thread and the main thread, or in tests. */
 export interface WorkerParts {
@@ -47,6 +48,7 @@ export class Worker {
   readonly #logFiles: BufferedLogFiles;
   readonly #health = { failed: false };
   readonly #anys: AnyMessages;
+  readonly #breakerCells = new Map<string, Int32Array>();
 
   constructor(options: WorkerOptions, parts: WorkerParts) {
     this.#options = options;
@@ -75,9 +77,10 @@ export class Worker {
       dispatcher,
       stats: root,
       runtime: this.#runtime,
-      createHttp1Codec: (transport, events, cluster) => new Http1ClientCodec(transport, events, cluster.http1, NO_HTTP1_STATS),
+      createHttp1Codec: (transport, events, cluster) =>
+        new Http1ClientCodec(transport, events, cluster.http1, NO_HTTP1_STATS),
       connectorFor: () => connector,
-      sharedCells: () => null,
+      sharedCells: (cluster) => this.#breakerCells.get(cluster) ?? null,
     });
     this.environment = {
       dispatcher,
@@ -88,6 +91,8 @@ export class Worker {
       logFiles: this.#logFiles,
       stats: root,
       health: this.#health,
+      shared: new SharedTable(options.sharedMemory),
+      sharedClockOffsetMs: parts.clock.wallMs() - parts.clock.monotonicMs(),
     };
   }
 
@@ -105,6 +110,9 @@ export class Worker {
     const { post } = this.#parts;
     switch (message.kind) {
       case 'clusters':
+        for (const [name, cells] of Object.entries(message.breakerCells)) {
+          this.#breakerCells.set(name, new Int32Array(cells));
+        }
         this.#applyClusters(message.changed, message.removed);
         post({ kind: 'done', id: message.id });
         break;
@@ -133,7 +141,7 @@ export class Worker {
       case 'drain':
         for (const listener of this.#listeners.values()) {
           if (message.action.inboundOnly && listener.direction !== 'inbound') continue;
-          listener.drain.begin(message.action.immediate ? 0 : message.action.graceMs);
+          if (message.action.begin) listener.drain.begin(message.action.immediate ? 0 : message.action.graceMs);
           if (message.action.stopListening) listener.stopListening();
         }
         break;
@@ -141,7 +149,7 @@ export class Worker {
         this.#logFiles.reopen();
         break;
       case 'hostStats':
-        post({ kind: 'hostStats', id: message.id, hosts: this.#hostCounts() });
+        post({ kind: 'hostStats', id: message.id, hosts: this.#hostStatuses() });
         break;
       case 'stop':
         this.#stop();
@@ -203,27 +211,35 @@ export class Worker {
           const bound = listener.listen(addressIndex, ports[`${spec.name}|${addressIndex}`] ?? -1);
           outcomes.push({ listener: spec.name, addressIndex, address: bound.text, error: '' });
         } catch (error) {
-          outcomes.push({ listener: spec.name, addressIndex, address: '', error: describe(error) });
+          outcomes.push({ listener: spec.name, addressIndex, address: '', error: (error as Error).message });
         }
       });
     }
     return outcomes;
   }
 
-  #hostCounts(): HostCounts[] {
-    const out: HostCounts[] = [];
+  #hostStatuses(): HostStatus[] {
+    const out: HostStatus[] = [];
     for (const cluster of this.#clusters.all()) {
       for (const host of cluster.priorities.allHosts()) {
         const { stats } = host;
         out.push({
           cluster: cluster.spec.name,
-          address: host.address.text,
+          address: host.address,
+          hostname: host.hostname,
+          healthFlags: host.healthFlags,
+          edsHealth: host.edsHealth,
+          weight: host.weight,
+          locality: host.locality,
+          priority: host.priority,
+          canary: host.isCanary,
           counts: {
             cx_active: stats.cxActive,
             cx_connect_fail: stats.cxConnectFail,
             cx_total: stats.cxTotal,
             rq_active: stats.rqActive,
             rq_error: stats.rqError,
+            rq_pending_active: stats.rqPendingActive,
             rq_success: stats.rqSuccess,
             rq_timeout: stats.rqTimeout,
             rq_total: stats.rqTotal,

@@ -1,31 +1,67 @@
-import { toBinary } from '@bufbuild/protobuf';
+import { create, type Message, toBinary } from '@bufbuild/protobuf';
 import type { Bootstrap } from '../../api/gen/envoy/config/bootstrap/v3/bootstrap_pb.d.ts';
 import type { Address } from '../../net/address.ts';
+import type { SocketOption } from '../../net/transport.ts';
+import type { StringMatcher } from '../../routing/string-matcher.ts';
+import type { Tag } from '../../stats/tag-extraction.ts';
 import type { ClusterSpec } from '../../upstream/cluster-spec.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
+import { type AccessLoggerMaker, buildAccessLogs } from './access-log.ts';
 import { buildAddress } from './addresses.ts';
 import { buildCluster } from './cluster.ts';
 import { durationMsOr } from './durations.ts';
 import { buildListener, type ListenerSpec } from './listener.ts';
+import { buildStringMatcher } from './route-config-matchers.ts';
+import { buildRuntimeLayers, RUNTIME_SUPPORT, type RuntimeLayerSpec } from './runtime.ts';
+import { buildSocketOptions } from './socket-options.ts';
+import { buildStatsConfig, STATS_CONFIG_SUPPORT, type StatsSpec } from './stats-config.ts';
+
+const BOOTSTRAP = 'envoy.config.bootstrap.v3';
 
 export const BOOTSTRAP_SUPPORT: readonly FieldSupport[] = [
   {
-    message: 'envoy.config.bootstrap.v3.Bootstrap',
-    fields: `node static_resources admin stats_flush_interval layered_runtime`,
-    inert: 'node_context_params flags_path',
+    message: `${BOOTSTRAP}.Bootstrap`,
+    fields: `node static_resources dynamic_resources cluster_manager admin layered_runtime stats_config stats_sinks
+      stats_flush_interval stats_flush_on_admin stats_server_version_override default_regex_engine
+      application_log_config`,
+    // Files of flags, traces and allocator settings of a C++ process; parameters of xDS sources that are refused.
+    inert: `flags_path node_context_params perf_tracing_file_path memory_allocator_manager
+      grpc_async_client_manager_config`,
   },
-  { message: 'envoy.config.bootstrap.v3.Bootstrap.StaticResources', fields: 'listeners clusters' },
-  { message: 'envoy.config.bootstrap.v3.Admin', fields: 'address access_log_path', inert: 'profile_path' },
+  { message: `${BOOTSTRAP}.Bootstrap.StaticResources`, fields: 'listeners clusters' },
+  { message: `${BOOTSTRAP}.Bootstrap.DynamicResources`, fields: '' },
+  { message: `${BOOTSTRAP}.Bootstrap.ApplicationLogConfig`, fields: '*' },
+  { message: `${BOOTSTRAP}.Bootstrap.ApplicationLogConfig.LogFormat`, fields: '*' },
+  { message: `${BOOTSTRAP}.ClusterManager`, fields: '', inert: 'enable_deferred_cluster_creation' },
+  {
+    message: `${BOOTSTRAP}.Admin`,
+    fields: 'address access_log_path access_log socket_options ignore_global_conn_limit allow_paths',
+    inert: 'profile_path',
+  },
   { message: 'envoy.config.core.v3.Node', fields: '*' },
   { message: 'envoy.config.core.v3.Locality', fields: '*' },
   { message: 'envoy.config.core.v3.Metadata', fields: '*' },
+  { message: 'envoy.config.core.v3.BuildVersion', fields: '*' },
+  { message: 'envoy.config.core.v3.Extension', fields: '*' },
+  { message: 'envoy.type.v3.SemanticVersion', fields: '*' },
+  { message: 'envoy.extensions.regex_engines.v3.GoogleRE2', fields: '*' },
+  ...RUNTIME_SUPPORT,
+  ...STATS_CONFIG_SUPPORT,
 ];
 
 export interface AdminSpec {
   readonly address: Address;
-  /** Empty: none. */
-  readonly accessLogPath: string;
+  readonly socketOptions: readonly SocketOption[];
+  readonly accessLoggers: readonly AccessLoggerMaker[];
+  /** Paths that are served; null: all. */
+  readonly allowPaths: readonly StringMatcher[] | null;
+}
+
+/** How the application log is written, when the configuration and not the command line says so. */
+export interface ApplicationLogSpec {
+  /** A spdlog pattern. */
+  readonly pattern: string;
 }
 
 /** A resource of the configuration: how main checks it, and how it reaches the workers. */
@@ -43,11 +79,29 @@ export interface BootstrapPlan {
   readonly clusters: readonly StaticResource<ClusterSpec>[];
   readonly listeners: readonly StaticResource<ListenerSpec>[];
   readonly statsFlushIntervalMs: number;
+  /** Flush when stats are asked for, instead of by time. */
+  readonly statsFlushOnAdmin: boolean;
+  readonly stats: StatsSpec;
+  /** `server.version`; null: the build's. */
+  readonly statsServerVersion: number | null;
+  readonly runtimeLayers: readonly RuntimeLayerSpec[];
+  readonly applicationLog: ApplicationLogSpec | null;
+}
+
+/** What of the command line has a say in building. */
+export interface BootstrapSettings {
+  /** `--stats-tag`. */
+  readonly statsTags: readonly Tag[];
 }
 
 /** Builds everything dry: with no sockets and no threads. @returns null when errors were reported */
-export function buildBootstrap(context: BuildContext, message: Bootstrap): BootstrapPlan | null {
+export function buildBootstrap(
+  context: BuildContext,
+  message: Bootstrap,
+  settings: BootstrapSettings = { statsTags: [] },
+): BootstrapPlan | null {
   const before = context.errorCount;
+  refuseWholeFields(context, message);
   const clusters: StaticResource<ClusterSpec>[] = [];
   const listeners: StaticResource<ListenerSpec>[] = [];
   const clusterType = context.shared.api.message('envoy.config.cluster.v3.Cluster')!;
@@ -84,6 +138,9 @@ export function buildBootstrap(context: BuildContext, message: Bootstrap): Boots
     listeners.push({ name: listener.name, spec, bytes: toBinary(listenerType, listener) });
   });
   const admin = buildAdmin(context, message);
+  const runtimeLayers = buildRuntimeLayers(context, message.layeredRuntime);
+  const stats = buildStatsConfig(context.at('stats_config'), message.statsConfig, settings.statsTags);
+  const applicationLog = buildApplicationLog(message);
   if (context.errorCount > before) return null;
   return {
     message,
@@ -91,11 +148,81 @@ export function buildBootstrap(context: BuildContext, message: Bootstrap): Boots
     clusters,
     listeners,
     statsFlushIntervalMs: durationMsOr(message.statsFlushInterval, 5_000),
+    statsFlushOnAdmin: message.statsFlush.case === 'statsFlushOnAdmin' && message.statsFlush.value,
+    stats,
+    statsServerVersion:
+      message.statsServerVersionOverride === undefined ? null : Number(message.statsServerVersionOverride),
+    runtimeLayers,
+    applicationLog,
   };
 }
 
+/** Fields that the table of supported fields lets through for the sake of a better message, or of an empty value. */
+function refuseWholeFields(context: BuildContext, message: Bootstrap): void {
+  message.statsSinks.forEach((sink, index) => {
+    context.refuse(
+      `stats_sinks[${index}]`,
+      `stats sink ${JSON.stringify(sink.name)} is not supported yet`,
+      'stats are served by the admin endpoints /stats and /stats/prometheus',
+    );
+  });
+  const engine = message.defaultRegexEngine;
+  if (engine?.typedConfig !== undefined && !engine.typedConfig.typeUrl.endsWith(`/${RE2_TYPE}`)) {
+    context.refuse('default_regex_engine', `regex engine ${engine.typedConfig.typeUrl} is not supported`, 'RE2 is');
+  }
+}
+
+const RE2_TYPE = 'envoy.extensions.regex_engines.v3.GoogleRE2';
+
 function buildAdmin(context: BuildContext, message: Bootstrap): AdminSpec | null {
-  if (message.admin?.address === undefined) return null;
-  const address = buildAddress(context, 'admin.address', message.admin.address);
-  return address === null ? null : { address, accessLogPath: message.admin.accessLogPath };
+  const { admin } = message;
+  if (admin === undefined) return null;
+  const at = context.at('admin');
+  const accessLoggers = buildAccessLogs(at, 'access_log', admin.accessLog);
+  if (admin.accessLogPath !== '') {
+    const logger = buildPathLogger(at, admin.accessLogPath);
+    if (logger !== null) accessLoggers.push(logger);
+  }
+  const allowPaths = admin.allowPaths
+    .map((matcher, index) => buildStringMatcher(at, `allow_paths[${index}]`, matcher))
+    .filter((matcher) => matcher !== null);
+  const socketOptions = buildSocketOptions(at, 'socket_options', admin.socketOptions);
+  if (admin.address === undefined) return null;
+  const address = buildAddress(at, 'address', admin.address);
+  if (address === null) return null;
+  return { address, socketOptions, accessLoggers, allowPaths: admin.allowPaths.length === 0 ? null : allowPaths };
+}
+
+/** The deprecated `access_log_path`: a file logger in the default format. */
+function buildPathLogger(context: BuildContext, path: string): AccessLoggerMaker | null {
+  const desc = context.shared.api.message('envoy.extensions.access_loggers.file.v3.FileAccessLog');
+  const factory = context.shared.extensions.findByName('access-logger', 'envoy.access_loggers.file');
+  if (desc === undefined || factory === null) {
+    context.refuse('access_log_path', 'there is no file access logger in this build');
+    return null;
+  }
+  const errors = context.errorCount;
+  const config = create(desc) as Message & { path: string };
+  config.path = path;
+  const maker = factory.build(config, context);
+  // The logger says `path`: the field that the user wrote has another name.
+  const found = context.shared.errors.slice(errors);
+  if (found.length > 0) {
+    context.shared.errors.length = errors;
+    for (const issue of found) context.refuse('access_log_path', issue.reason, issue.hint);
+  }
+  return maker;
+}
+
+function buildApplicationLog(message: Bootstrap): ApplicationLogSpec | null {
+  const format = message.applicationLogConfig?.logFormat?.logFormat;
+  switch (format?.case) {
+    case 'textFormat':
+      return { pattern: format.value };
+    case 'jsonFormat':
+      // The text goes into a JSON string: Envoy puts its escaping flag in its place.
+      return { pattern: JSON.stringify(format.value).replaceAll('%v', '%j') };
+    default:
+      return null;
+  }
 }

@@ -42,4 +42,40 @@ export interface AdminParameter {
   readonly help: string;
   /** Allowed values; empty: any. */
   readonly values: readonly string[];
+  /** Its presence alone says all: a box to tick on the home page. */
+  readonly isFlag: boolean;
+}
+
+export function choice(id: string, help: string, values: readonly string[]): AdminParameter {
+  return { id, help, values, isFlag: false };
+}
+
+export function option(id: string, help: string): AdminParameter {
+  return { id, help, values: [], isFlag: false };
+}
+
+export function flag(id: string, help: string): AdminParameter {
+  return { id, help, values: [], isFlag: true };
+}
+
+type Handler = AdminEndpoint['handle'];
+
+/** An endpoint that only tells. */
+export function query(
+  path: string,
+  help: string,
+  parameters: readonly AdminParameter[],
+  handle: Handler,
+): AdminEndpoint {
+  return { path, help, mutates: false, parameters, handle };
+}
+
+/** An endpoint that changes the server: POST only. */
+export function command(
+  path: string,
+  help: string,
+  parameters: readonly AdminParameter[],
+  handle: Handler,
+): AdminEndpoint {
+  return { path, help, mutates: true, parameters, handle };
 }

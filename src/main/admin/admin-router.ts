@@ -1,24 +1,38 @@
+import type { Logger } from '../../base/log.ts';
+import type { StringMatcher } from '../../routing/string-matcher.ts';
 import { type AdminEndpoint, type AdminRequest, type AdminResponse, text } from './admin-request.ts';
 
-/** Finds the endpoint of a request and enforces its method. */
+/** Finds the endpoint of a request and enforces its method and the allowed paths. */
 export class AdminRouter {
   readonly #endpoints = new Map<string, AdminEndpoint>();
+  readonly #allowPaths: readonly StringMatcher[] | null;
+  readonly #logger: Logger;
+
+  /** @param allowPaths null: all paths are served */
+  constructor(allowPaths: readonly StringMatcher[] | null, logger: Logger) {
+    this.#allowPaths = allowPaths;
+    this.#logger = logger;
+  }
 
   add(endpoint: AdminEndpoint): void {
     this.#endpoints.set(endpoint.path, endpoint);
   }
 
+  /** By path. */
   endpoints(): AdminEndpoint[] {
     return [...this.#endpoints.values()].sort((a, b) => (a.path < b.path ? -1 : 1));
   }
 
   handle(request: AdminRequest): AdminResponse | Promise<AdminResponse> {
-    const endpoint = this.#endpoints.get(request.path);
-    if (endpoint === undefined) {
-      return text(`invalid path. ${this.help()}`, 404);
+    const { path, method } = request;
+    if (this.#allowPaths !== null && !this.#allowPaths.some((matcher) => matcher.matches(path))) {
+      return text(`request to path ${path} not allowed`, 403);
     }
-    if (endpoint.mutates && request.method !== 'POST') {
-      return text(`Method ${request.method} not allowed, POST required.`, 405);
+    const endpoint = this.#endpoints.get(path);
+    if (endpoint === undefined) return text(`invalid path. ${this.help()}`, 404);
+    if (endpoint.mutates && method !== 'POST') {
+      this.#logger.error(`admin path "${path}" mutates state, method=${method} rather than POST`);
+      return text(`Method ${method} not allowed, POST required.`, 405);
     }
     return endpoint.handle(request);
   }
