@@ -26,7 +26,7 @@ import { sanitizeRequest } from './request-sanitizing.ts';
 import { finishResponseHeaders } from './response-finishing.ts';
 import { ResponseFlag } from './response-flag.ts';
 import { formatGrpcTimeout, readGrpcTimeout } from './router/timeouts.ts';
-import { StreamInfo } from './stream-info.ts';
+import { StreamInfo, UpstreamInfo } from './stream-info.ts';
 
 /** One request on its way: owns headers, filters, timers and the access-log entry. Made by the connection manager. */
 export class ActiveStream implements RequestDecoder, StreamEvents, TimerTarget, LogContext {
@@ -149,7 +149,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, TimerTarget, 
       this.sendLocalReply({ status: 403, body: '', details: 'upgrade_failed', grpcStatus: null, modifyHeaders: null });
       return;
     }
-    if (this.isTunnel && headers.method !== 'CONNECT') {
+    if (this.isTunnel) {
       config.stats.downstreamCxUpgradesTotal.inc();
       config.stats.downstreamCxUpgradesActive.inc();
       this.#upgradeCounted = true;
@@ -214,7 +214,16 @@ export class ActiveStream implements RequestDecoder, StreamEvents, TimerTarget, 
     if (this.#route !== null) {
       const limit = this.#route.requestBodyBufferLimit;
       if (limit !== null) this.requestBufferLimit = limit;
+      if (this.#route.action.kind === ActionKind.Forward) this.#noteCluster(this.#route.cluster);
     }
+  }
+
+  /** Known from the route on, whatever becomes of the request: for logs of local replies. */
+  #noteCluster(name: string): void {
+    const cluster = this.config.environment.clusters.get(name);
+    if (cluster === null) return;
+    this.info.upstream ??= new UpstreamInfo();
+    this.info.upstream.setCluster(cluster.spec);
   }
 
   clearRouteCache(): void {
@@ -537,6 +546,8 @@ export class ActiveStream implements RequestDecoder, StreamEvents, TimerTarget, 
     }
     this.#requestWalk.halted = true;
     this.localReplySent = true;
+    // A bad message leaves doubt about where the next one begins (Envoy: ActiveStream::onLocalReply).
+    if (reply.status === 400 && !this.encoder.streamErrorOnInvalidHttpMessage) this.sawConnectionClose = true;
     if (!this.#chainCreated && this.requestHeaders !== null) {
       this.#chainCreated = true;
       this.#instantiate(this.config.filters);

@@ -245,7 +245,7 @@ export class HttpConnectionManager
     }
     if (http1) {
       if (stream.sawConnectionClose) this.#drain = Drain.Closing;
-      if (!stream.requestComplete && !stream.isTunnel) this.#drain = Drain.Closing;
+      if (!stream.requestComplete) this.#drain = Drain.Closing;
     }
     if (!stream.requestComplete) stats.downstreamRqResponseBeforeRqComplete.inc();
     return http1 && this.#drain !== Drain.None;
@@ -257,10 +257,13 @@ export class HttpConnectionManager
     const finished = stream.responseComplete && stream.requestComplete;
     if (!finished) {
       stream.codecStream.reset(ResetReason.LocalReset);
+      // Envoy's codec tells the stream of our own reset too.
+      this.config.stats.downstreamRqRxReset.inc();
       if (this.#codec!.protocol < Protocol.Http2) this.#drain = Drain.Closing;
     }
     this.onStreamGone(stream);
-    this.#closeIfDone(stream.requestComplete && this.#codec!.protocol < Protocol.Http2);
+    // Only a client that asked for the close, and has nothing more to send, needs no time to read the answer.
+    this.#closeIfDone(stream.requestComplete && stream.sawConnectionClose);
   }
 
   /** Takes the stream off the list and ends it. */
@@ -292,7 +295,8 @@ export class HttpConnectionManager
     while (this.#streams.length > 0) {
       const stream = this.#streams[this.#streams.length - 1]!;
       if (flag !== 0) stream.info.setFlag(flag);
-      if (details !== '' && stream.info.responseCodeDetails === '') stream.info.responseCodeDetails = details;
+      if (details !== '') stream.info.responseCodeDetails = details;
+      this.config.stats.downstreamRqRxReset.inc();
       stream.onConnectionGone();
     }
   }

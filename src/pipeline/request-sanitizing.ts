@@ -1,11 +1,14 @@
 import { Protocol } from '../http/codec.ts';
 import { type RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
-import { type Address, ipAddress } from '../net/address.ts';
+import type { Address } from '../net/address.ts';
 import { stripHostPort, stripTrailingHostDot } from '../routing/host.ts';
 import { normalizeRequestPath, PathVerdict } from '../routing/path-normalization.ts';
-import { type ActiveStream, upgradeType } from './active-stream.ts';
+import type { ActiveStream } from './active-stream.ts';
 import type { ConnectionManagerConfig, IpDetectionResult } from './connection-manager-config.ts';
+import { isUpgrade } from './connection-tokens.ts';
+import { isLoopback, lastAddressOfXff } from './forwarded-for.ts';
 import type { LocalReply } from './http-filter.ts';
+import { setRequestId } from './request-id.ts';
 
 /** Headers that only trusted callers may send: removed unless the request is internal. Envoy: cleanInternalHeaders. */
 const INTERNAL_ONLY: ReadonlySet<string> = new Set([
@@ -42,53 +45,54 @@ function refuse(status: number, details: string, body = ''): LocalReply {
  * Checks a request's head and makes it fit for filters and upstreams, as Envoy's connection manager does before routing.
  * @returns the reply that refuses it, or null
  */
-export function sanitizeRequest(stream: ActiveStream, headers: RequestHeaders, _end: boolean): LocalReply | null {
+export function sanitizeRequest(stream: ActiveStream, headers: RequestHeaders): LocalReply | null {
   const { config } = stream;
   if (!config.proxy100Continue && headers.get('expect')?.toLowerCase() === '100-continue') {
-    // Envoy answers by itself, so that the client sends its body.
+    // Answered from here, so that the client sends its body: filters see neither question nor answer.
     headers.remove('expect');
+    stream.manager.chargeResponse(stream, 100);
+    stream.manager.chargeResponse(stream, 100);
     stream.encoder.encode1xxHeaders(ResponseHeaders.of(100));
   }
   if (headers.authority === null) return refuse(400, 'missing_host_header');
   const path = headers.path;
-  if (headers.method !== 'CONNECT' || headers.protocol !== null) {
-    if (path === null || path === '') return refuse(404, 'missing_path_rejected');
-  }
-  if (path !== null && path !== '' && path.charCodeAt(0) !== 47) {
-    config.stats.downstreamRqNonRelativePath.inc();
-    return refuse(404, 'absolute_path_rejected');
-  }
-  if (path !== null) {
+  if (path === null || path === '') {
+    if (headers.method !== 'CONNECT' || path === '') return refuse(404, 'missing_path_rejected');
+  } else {
+    if (path.charCodeAt(0) !== 47) {
+      config.stats.downstreamRqNonRelativePath.inc();
+      return refuse(404, 'absolute_path_rejected');
+    }
     const refused = normalizePathOf(stream, headers);
     if (refused !== null) return refused;
   }
   stripHost(stream, headers);
-  for (const mutation of config.earlyHeaderMutations) mutation.mutate(headers, stream.connection);
+  for (let i = 0; i < config.earlyHeaderMutations.length; i++) {
+    config.earlyHeaderMutations[i]!.mutate(headers, stream.connection);
+  }
   return mutateRequestHeaders(stream, headers, config);
 }
 
 function normalizePathOf(stream: ActiveStream, headers: RequestHeaders): LocalReply | null {
   const { config } = stream;
   const normalize = config.normalizePath?.enabled(stream.info.stableRandom) ?? false;
-  // A fragment is refused whatever is configured.
-  if (!normalize && config.slashesUntouched && headers.path?.includes('#') !== true) return null;
+  if (!normalize && config.slashesUntouched && !headers.path!.includes('#')) return null;
   const verdict = normalizeRequestPath(headers, normalize ? config.pathNormalization : config.pathNormalizationOff);
-  if (verdict === PathVerdict.Reject) {
+  if (verdict === PathVerdict.Continue) return null;
+  // gRPC clients do not follow redirects.
+  if (verdict === PathVerdict.Reject || stream.isGrpcRequest) {
     config.stats.downstreamRqFailedPathNormalization.inc();
     return refuse(400, 'path_normalization_failed');
   }
-  if (verdict === PathVerdict.Redirect) {
-    config.stats.downstreamRqRedirectedWithNormalizedPath.inc();
-    const location = headers.path!;
-    return {
-      status: 307,
-      body: '',
-      details: 'path_normalization_failed',
-      grpcStatus: null,
-      modifyHeaders: (response) => response.set('location', location),
-    };
-  }
-  return null;
+  config.stats.downstreamRqRedirectedWithNormalizedPath.inc();
+  const location = headers.path!;
+  return {
+    status: 307,
+    body: '',
+    details: 'path_normalization_failed',
+    grpcStatus: null,
+    modifyHeaders: (response) => response.set('location', location),
+  };
 }
 
 function stripHost(stream: ActiveStream, headers: RequestHeaders): void {
@@ -98,7 +102,8 @@ function stripHost(stream: ActiveStream, headers: RequestHeaders): void {
     stripHostPort(headers, null);
   } else if (config.stripMatchingPort) {
     const local = stream.connection.localAddress;
-    if (local.kind === 'ip') stripHostPort(headers, local.port);
+    // Envoy takes the port of a connection without one for 0.
+    stripHostPort(headers, local.kind === 'ip' ? local.port : 0);
   }
 }
 
@@ -107,35 +112,9 @@ function mutateRequestHeaders(
   headers: RequestHeaders,
   config: ConnectionManagerConfig,
 ): LocalReply | null {
-  const { connection } = stream;
-  const upgrade = stream.codecStream.protocol < Protocol.Http2 && upgradeType(headers) !== null;
+  const { connection, info } = stream;
   const secure = connection.security !== null;
-  const hopList = headers.list;
-  if (upgrade && headers.method !== 'CONNECT' && !headers.has('transfer-encoding') && !headers.has('content-length')) {
-    headers.add('content-length', '0');
-  }
-  // One pass over the head: drop what belongs to this hop, and note what the rules below ask for.
-  let write = 0;
-  const wireNames = headers.wireNames;
-  for (let i = 0; i < hopList.length; i += 2) {
-    const name = hopList[i]!;
-    let value = hopList[i + 1]!;
-    if (dropsHopHeader(name, upgrade)) continue;
-    if (name === 'te') {
-      if (!upgrade) {
-        if (!hasTrailersToken(value)) continue;
-        value = 'trailers';
-      }
-    } else if (name === 'referer' && !isReferer(value)) {
-      continue;
-    }
-    hopList[write] = name;
-    hopList[write + 1] = value;
-    if (wireNames !== null) wireNames[write >> 1] = wireNames[i >> 1]!;
-    write += 2;
-  }
-  hopList.length = write;
-  if (wireNames !== null) wireNames.length = write >> 1;
+  dropHopHeaders(headers, stream.codecStream.protocol < Protocol.Http2 && isUpgrade(headers));
 
   let remote: Address | null = null;
   let trusted: boolean;
@@ -145,37 +124,36 @@ function mutateRequestHeaders(
     remote ??= connection.remoteAddress;
     if (!config.skipXffAppend) appendXff(stream, headers, config);
     if (config.xffNumTrustedHops === 0 || !headers.has('x-forwarded-proto')) {
-      headers.set('x-forwarded-proto', secure ? 'https' : 'http');
+      headers.set('x-forwarded-proto', protoOf(stream, config, secure));
     }
     if (config.appendXForwardedPort && (config.xffNumTrustedHops === 0 || !headers.has('x-forwarded-port'))) {
-      const local = connection.localAddress;
-      if (local.kind === 'ip') headers.set('x-forwarded-port', String(local.port));
+      setForwardedPort(stream, headers);
     }
+  } else if (config.ipDetections.length === 0) {
+    const found = lastAddressOfXff(headers, config.xffNumTrustedHops);
+    remote = found.address;
+    trusted = found.single;
   } else {
     trusted = false;
-    if (config.ipDetections.length === 0) {
-      const found = lastAddressOfXff(headers, config.xffNumTrustedHops);
-      remote = found.address;
-      trusted = found.single;
-    } else {
-      const found = detectAddress(config, headers, stream);
-      if (found !== null) {
-        if (found.rejectStatus > 0) {
-          config.stats.downstreamRqRejectedViaIpDetection.inc();
-          return refuse(found.rejectStatus, found.rejectDetails, found.rejectBody);
-        }
-        remote = found.address;
-        trusted = found.allowTrustedAddressChecks;
-        if (!found.skipXffAppend) appendXff(stream, headers, config);
+    const found = detectAddress(config, headers, stream);
+    if (found !== null) {
+      if (found.rejectStatus > 0) {
+        config.stats.downstreamRqRejectedViaIpDetection.inc();
+        return refuse(found.rejectStatus, found.rejectDetails, found.rejectBody);
       }
+      remote = found.address;
+      trusted = found.allowTrustedAddressChecks;
+      if (!found.skipXffAppend) appendXff(stream, headers, config);
     }
   }
-  const forwardedProto = headers.get('x-forwarded-proto');
-  if (forwardedProto === null || !isScheme(forwardedProto)) {
-    headers.set('x-forwarded-proto', secure ? 'https' : 'http');
+  if (!headers.has('x-forwarded-proto')) headers.add('x-forwarded-proto', protoOf(stream, config, secure));
+  if (config.appendXForwardedPort && !headers.has('x-forwarded-port')) setForwardedPort(stream, headers);
+  if (config.schemeOverwrite !== '') {
+    headers.scheme = config.schemeOverwrite;
+    headers.set('x-forwarded-proto', config.schemeOverwrite);
+  } else if (headers.scheme === '') {
+    headers.scheme = schemeOf(headers.get('x-forwarded-proto')!, secure);
   }
-  if (config.schemeOverwrite !== '') headers.scheme = config.schemeOverwrite;
-  else if (headers.scheme === '') headers.scheme = headers.get('x-forwarded-proto')!.toLowerCase();
 
   const internal = trusted && remote !== null && config.isInternalAddress(remote);
   remote ??= connection.remoteAddress;
@@ -193,32 +171,83 @@ function mutateRequestHeaders(
   if (config.via !== '') headers.append('via', config.via, ', ');
   if (edge && remote.kind === 'ip') headers.set('x-envoy-external-address', remote.ip);
   if (config.generateRequestId) {
-    const force = edge && !config.preserveExternalRequestId;
-    if (force || !headers.has('x-request-id')) headers.set('x-request-id', crypto.randomUUID());
+    info.requestId = setRequestId(headers, edge, config.preserveExternalRequestId, config.requestId.packTraceReason);
+  } else {
+    info.requestId = headers.get('x-request-id') ?? '';
   }
-  // Without client certificates only `always_forward_only` leaves the header.
+  // Without a client certificate only `always_forward_only` leaves the header.
   if (config.forwardClientCert !== 'always-forward-only') headers.remove('x-forwarded-client-cert');
-  stream.info.remoteAddress = remote;
+  info.remoteAddress = remote;
   return null;
 }
 
-function dropsHopHeader(name: string, upgrade: boolean): boolean {
-  switch (name.charCodeAt(0)) {
-    case 99: // c
-      return name === 'connection' && !upgrade;
-    case 117: // u
-      return name === 'upgrade' && !upgrade;
-    case 107: // k
-      return name === 'keep-alive';
-    case 112: // p
-      return name === 'proxy-connection';
-    case 116: // t
-      return name === 'transfer-encoding';
-    case 120: // x
-      return name === 'x-envoy-internal';
-    default:
-      return false;
+/** One pass over the head: drops what belongs to this hop, and what only we may say. */
+function dropHopHeaders(headers: RequestHeaders, upgrade: boolean): void {
+  const { list, wireNames } = headers;
+  let write = 0;
+  for (let i = 0; i < list.length; i += 2) {
+    const name = list[i]!;
+    let value = list[i + 1]!;
+    switch (name.charCodeAt(0)) {
+      case 99: // c
+        if (name === 'connection' && !upgrade) continue;
+        break;
+      case 117: // u
+        if (name === 'upgrade' && !upgrade) continue;
+        break;
+      case 107: // k
+        if (name === 'keep-alive') continue;
+        break;
+      case 112: // p
+        if (name === 'proxy-connection') continue;
+        break;
+      case 114: // r
+        if (name === 'referer' && (!isReferer(value) || hasSecond(list, i))) continue;
+        break;
+      case 116: // t
+        if (name === 'transfer-encoding') continue;
+        if (name === 'te' && !upgrade) {
+          if (!hasTrailersToken(value)) continue;
+          value = 'trailers';
+        }
+        break;
+      case 120: // x
+        if (name === 'x-envoy-internal') continue;
+        break;
+    }
+    list[write] = name;
+    list[write + 1] = value;
+    if (wireNames !== null) wireNames[write >> 1] = wireNames[i >> 1]!;
+    write += 2;
   }
+  list.length = write;
+  if (wireNames !== null) wireNames.length = write >> 1;
+}
+
+/** Whether the name at `index` stands anywhere else. Entries before `index` may have been moved down, none is lost. */
+function hasSecond(list: readonly string[], index: number): boolean {
+  const name = list[index]!;
+  for (let i = 0; i < list.length; i += 2) if (i !== index && list[i] === name) return true;
+  return false;
+}
+
+function protoOf(stream: ActiveStream, config: ConnectionManagerConfig, secure: boolean): string {
+  const byPort = config.forwardProto;
+  if (byPort !== null) {
+    const { connection } = stream;
+    const local = connection.localAddress;
+    // A PROXY header or the original destination has told where the client went.
+    if (local.kind === 'ip' && local !== connection.directLocalAddress) {
+      if (byPort.httpsPorts.has(local.port)) return 'https';
+      if (byPort.httpPorts.has(local.port)) return 'http';
+    }
+  }
+  return secure ? 'https' : 'http';
+}
+
+function setForwardedPort(stream: ActiveStream, headers: RequestHeaders): void {
+  const local = stream.connection.localAddress;
+  if (local.kind === 'ip') headers.set('x-forwarded-port', String(local.port));
 }
 
 function hasTrailersToken(value: string): boolean {
@@ -237,10 +266,10 @@ function isReferer(value: string): boolean {
   return (start === 'http' || start === 'https') && value.length > scheme + 3;
 }
 
-function isScheme(value: string): boolean {
-  if (value === 'http' || value === 'https') return true;
-  const lower = value.toLowerCase();
-  return lower === 'http' || lower === 'https';
+function schemeOf(forwardedProto: string, secure: boolean): string {
+  if (forwardedProto === 'http' || forwardedProto === 'https') return forwardedProto;
+  const lower = forwardedProto.toLowerCase();
+  return lower === 'http' || lower === 'https' ? lower : secure ? 'https' : 'http';
 }
 
 function cleanInternalHeaders(stream: ActiveStream, headers: RequestHeaders, edge: boolean): void {
@@ -258,7 +287,8 @@ function cleanInternalHeaders(stream: ActiveStream, headers: RequestHeaders, edg
   if (found) headers.removeWhere((name) => INTERNAL_ONLY.has(name) || (edge && EDGE_ONLY.has(name)));
   const table = stream.manager.routeTable();
   if (table === null) return;
-  for (const name of table.internalOnlyHeaders) headers.remove(name);
+  const names = table.internalOnlyHeaders;
+  for (let i = 0; i < names.length; i++) headers.remove(names[i]!);
 }
 
 function detectAddress(
@@ -279,92 +309,4 @@ function appendXff(stream: ActiveStream, headers: RequestHeaders, config: Connec
   let text = isLoopback(remote.ip) ? config.environment.local.address : remote.ip;
   if (config.representIpv4AsMapped && !text.includes(':')) text = `::ffff:${text}`;
   headers.append('x-forwarded-for', text);
-}
-
-function isLoopback(ip: string): boolean {
-  return ip.startsWith('127.') || ip === '::1';
-}
-
-/**
- * The address `skip` places from the right end of x-forwarded-for.
- * `single`: it was the only one. Envoy: Utility::getLastAddressFromXFF.
- */
-export function lastAddressOfXff(headers: RequestHeaders, skip: number): { address: Address | null; single: boolean } {
-  const value = headers.getJoined('x-forwarded-for');
-  if (value === null) return NO_XFF;
-  let rest = value;
-  for (let i = 0; i < skip; i++) {
-    const comma = rest.lastIndexOf(',');
-    if (comma < 0) return NO_XFF;
-    rest = rest.slice(0, comma);
-  }
-  const comma = rest.lastIndexOf(',');
-  const text = rest.slice(comma + 1).trim();
-  const address = parseIp(text);
-  return address === null ? NO_XFF : { address, single: comma < 0 && skip === 0 };
-}
-
-const NO_XFF = { address: null, single: false };
-
-/** An IP address with an optional port (`1.2.3.4:5`, `[::1]:5`); null when it is none. */
-export function parseIp(text: string): Address | null {
-  if (text === '') return null;
-  if (text.charCodeAt(0) === 91) {
-    const close = text.indexOf(']');
-    if (close < 0) return null;
-    const ip = text.slice(1, close);
-    if (!isIpv6(ip)) return null;
-    const port = text.length > close + 1 ? Number(text.slice(close + 2)) : 0;
-    return Number.isInteger(port) && port >= 0 && port < 65536 ? ipAddress(ip, port) : null;
-  }
-  const colon = text.indexOf(':');
-  if (colon >= 0 && colon === text.lastIndexOf(':')) {
-    const port = Number(text.slice(colon + 1));
-    const ip = text.slice(0, colon);
-    return isIpv4(ip) && Number.isInteger(port) && port < 65536 ? ipAddress(ip, port) : null;
-  }
-  if (colon >= 0) return isIpv6(text) ? ipAddress(text, 0) : null;
-  return isIpv4(text) ? ipAddress(text, 0) : null;
-}
-
-function isIpv4(text: string): boolean {
-  const parts = text.split('.');
-  if (parts.length !== 4) return false;
-  for (const part of parts) {
-    if (part.length === 0 || part.length > 3) return false;
-    for (let i = 0; i < part.length; i++) {
-      const code = part.charCodeAt(i);
-      if (code < 48 || code > 57) return false;
-    }
-    if (Number(part) > 255) return false;
-  }
-  return true;
-}
-
-function isIpv6(text: string): boolean {
-  let groups = 0;
-  let gap = false;
-  const parts = text.split(':');
-  if (parts.length < 3 || parts.length > 9) return false;
-  for (let i = 0; i < parts.length; i++) {
-    const part = parts[i]!;
-    if (part === '') {
-      const edge = i === 0 || i === parts.length - 1;
-      if (!edge) {
-        if (gap) return false;
-        gap = true;
-      } else if (parts[i === 0 ? 1 : i - 1] !== '') {
-        return false;
-      }
-      continue;
-    }
-    if (i === parts.length - 1 && part.includes('.')) {
-      if (!isIpv4(part)) return false;
-      groups += 2;
-      continue;
-    }
-    if (!/^[0-9a-fA-F]{1,4}$/.test(part)) return false;
-    groups++;
-  }
-  return gap ? groups < 8 : groups === 8;
 }

@@ -3,6 +3,7 @@ import type { Address } from '../net/address.ts';
 import type { Connection } from '../net/connection.ts';
 import type { Route } from '../routing/route.ts';
 import type { FilterStateObject, MetadataStruct, StreamView, TlsView } from '../routing/stream-view.ts';
+import type { ClusterSpec } from '../upstream/cluster-spec.ts';
 import type { Host, Metadata } from '../upstream/host.ts';
 
 /** What access logs may know of the listener that accepted a connection. */
@@ -37,6 +38,12 @@ export class UpstreamInfo {
   firstByteReceivedMs = -1;
   firstBodyByteReceivedMs = -1;
   lastByteReceivedMs = -1;
+
+  setCluster(spec: ClusterSpec): void {
+    this.clusterName = spec.name;
+    this.clusterStatName = spec.statName;
+    this.clusterMetadata = spec.metadata;
+  }
 
   /** In the order of the attempts. */
   get hostsAttempted(): readonly Host[] {

@@ -82,8 +82,9 @@ export class ResponseCharging {
     const { responses } = request.cluster;
     const codes = !request.withoutCodes;
     count(responses.all, status, codes);
-    if (canary) count(responses.canary, status, codes);
-    count(request.internal ? responses.internal : responses.external, status, codes);
+    if (canary) responses.canary.charge(status);
+    // Counted with their codes even where those are suppressed, as in Envoy.
+    (request.internal ? responses.internal : responses.external).charge(status);
     if (request.virtualCluster !== null) count(request.virtualCluster.responses, status, codes);
     if (request.routeGroup !== null) count(request.routeGroup.responses, status, codes);
     const zones = this.#zones(host);

@@ -121,8 +121,10 @@ export class RouterFilter
         this.#respondDirectly(route, route.action);
         break;
       case ActionKind.NonForwarding:
-        stream.info.setFlag(ResponseFlag.NoRouteFound);
-        this.#reply(404, '', 'route_not_found');
+        // Envoy takes it for a route to a cluster without a name.
+        config.stats.no_cluster.inc();
+        stream.info.setFlag(ResponseFlag.NoClusterFound);
+        this.#reply(503, '', 'cluster_not_found');
         break;
       default:
         this.#forward(route, route.action, headers, end);
@@ -145,14 +147,9 @@ export class RouterFilter
     this.#isGrpc = isGrpc(headers);
     this.withoutCodes = this.#isGrpc && config.suppressGrpcFailureCodeStats;
     this.internal = headers.get('x-envoy-internal') === 'true';
-    if (info.upstream === null) {
-      const upstream = new UpstreamInfo();
-      upstream.clusterName = cluster.spec.name;
-      upstream.clusterStatName = cluster.spec.statName;
-      upstream.clusterMetadata = cluster.spec.metadata;
-      info.upstream = upstream;
-    }
-    info.upstream.attemptCount = 1;
+    const upstream = info.upstream ?? new UpstreamInfo();
+    upstream.setCluster(cluster.spec);
+    info.upstream = upstream;
     this.#findGroups(route, headers);
     const present = presentEnvoyHeaders(headers);
     if (config.strictCheckHeaders.length > 0 && this.#refuseInvalidHeaders(headers)) return;
@@ -167,6 +164,9 @@ export class RouterFilter
       this.#reply(503, 'maintenance mode', 'maintenance_mode', 'x-envoy-overloaded');
       return;
     }
+    upstream.attemptCount = 1;
+    const { virtualHost } = route;
+    this.#tellAttempts = virtualHost.includeAttemptCountInResponse;
     const host = cluster.chooseHost(this);
     const source = host === null ? null : this.#streamSource(cluster, action, host, headers);
     if (host === null || source === null) {
@@ -183,9 +183,7 @@ export class RouterFilter
       this.#timeoutStatus = 204;
       headers.remove('x-envoy-upstream-rq-timeout-alt-response');
     }
-    const virtualHost = route.virtualHost;
     if (virtualHost.includeRequestAttemptCount) headers.set('x-envoy-attempt-count', '1');
-    this.#tellAttempts = virtualHost.includeAttemptCountInResponse;
     finalizeRequest(this, route, action, headers);
     this.#retry = createRetryState(
       action.retryPolicy,
@@ -228,7 +226,8 @@ export class RouterFilter
       const found = route.virtualHost.virtualCluster(headers);
       if (found !== null) {
         this.virtualCluster = charging.virtualCluster(route.virtualHost, found.name);
-        this.stream.info.virtualClusterName = found.name;
+        // The one for all others has no name in logs.
+        if (found.headers.length > 0) this.stream.info.virtualClusterName = found.name;
       }
     }
     if (route.statPrefix !== '') this.routeGroup = charging.routeGroup(route);
@@ -415,17 +414,9 @@ export class RouterFilter
     this.stream.encode1xxHeaders(headers);
   }
 
-  /** A WebSocket handshake that the upstream did not accept: its status goes on, without a body. */
-  onHandshakeRefused(headers: ResponseHeaders): void {
-    this.stream.sendLocalReply({
-      status: headers.status,
-      body: '',
-      details: 'websocket_handshake_unsuccessful',
-      grpcStatus: null,
-      modifyHeaders: (reply) => {
-        for (let i = 0; i < headers.list.length; i += 2) reply.add(headers.list[i]!, headers.list[i + 1]!);
-      },
-    });
+  /** A WebSocket handshake that was answered by 2xx: that status goes on, without headers and body. */
+  onHandshakeFailed(status: number): void {
+    this.#reply(status, '', 'websocket_handshake_unsuccessful');
   }
 
   onUpstreamHeaders(request: UpstreamRequest, headers: ResponseHeaders, end: boolean): void {

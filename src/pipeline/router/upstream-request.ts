@@ -35,6 +35,8 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
   readonly #startMs: number;
   readonly #raw: boolean;
   #hold: Hold = Hold.Nothing;
+  /** The upstream has agreed to an upgrade or a CONNECT. */
+  #isTunnel = false;
   #pending: PendingStream | null = null;
   #encoder: RequestEncoder | null = null;
   #headers: RequestHeaders | null = null;
@@ -72,10 +74,10 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
     this.host = host;
     this.#raw = raw;
     this.#startMs = router.stream.dispatcher.nowMs;
-    const info = new UpstreamInfo();
-    info.clusterName = cluster.spec.name;
-    info.clusterStatName = cluster.spec.statName;
-    info.clusterMetadata = cluster.spec.metadata;
+    // The first attempt takes what the stream has already.
+    const known = router.stream.info.upstream;
+    const info = known !== null && earlier === null ? known : new UpstreamInfo();
+    info.setCluster(cluster.spec);
     info.host = host;
     info.attemptCount = router.attemptCount;
     if (earlier !== null) {
@@ -299,8 +301,9 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
   // --- ResponseDecoder ---
 
   on1xxHeaders(headers: ResponseHeaders): void {
-    // Others than these three are dropped (Envoy: HeaderUtility::isSpecial1xx).
-    if (this.#over || (headers.status !== 100 && headers.status !== 102 && headers.status !== 103)) return;
+    // Others than these are dropped (Envoy: HeaderUtility::isSpecial1xx).
+    const { status } = headers;
+    if (this.#over || status < 100 || status > 104 || status === 101) return;
     this.#measureHeaders(headers);
     this.#router.onUpstream1xx(this, headers);
     this.#applySinkPauses();
@@ -311,9 +314,9 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
     const router = this.#router;
     this.info.firstByteReceivedMs = router.stream.dispatcher.nowMs;
     this.#touch();
-    if (this.#hold !== Hold.Nothing && !this.#releaseHold(headers)) {
+    if (this.#hold !== Hold.Nothing && !this.#releaseHold(headers.status)) {
       if (end) this.#markReceived();
-      router.onHandshakeRefused(headers);
+      this.#router.onHandshakeFailed(headers.status);
       return;
     }
     if (end) this.#markReceived();
@@ -324,16 +327,20 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
     if (!this.#over) this.#applySinkPauses();
   }
 
-  /** @returns false: the WebSocket handshake failed */
-  #releaseHold(headers: ResponseHeaders): boolean {
+  /**
+   * The body goes on where the upstream agreed; where it refused, its answer is an answer like any other.
+   * @returns false: it took the WebSocket handshake for a plain request
+   */
+  #releaseHold(status: number): boolean {
     if (this.#hold === Hold.Connect) {
-      if (headers.status !== 200) return true;
+      if (status !== 200) return true;
     } else {
-      if (headers.status !== 101) return false;
+      if (status !== 101) return status < 200 || status >= 300;
       this.#router.stopTimeoutForUpgrade();
       this.#dropTimers();
     }
     this.#hold = Hold.Nothing;
+    this.#isTunnel = true;
     this.#sendWaiting();
     return true;
   }
@@ -343,8 +350,18 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
     if (this.info.firstBodyByteReceivedMs < 0) this.info.firstBodyByteReceivedMs = this.#router.stream.dispatcher.nowMs;
     this.#touch();
     this.#bytesReceived += data.length;
+    if (end && this.#isTunnel && !this.#raw) {
+      this.#onTunnelEnd(data);
+      return;
+    }
     if (end) this.#markReceived();
     this.#router.onUpstreamData(this, data, end);
+  }
+
+  /** HTTP/1 has no half-close: the upstream's FIN ends a tunnel as a reset does (so counted by Envoy). */
+  #onTunnelEnd(data: ByteBuffer): void {
+    if (data.length > 0) this.#router.onUpstreamData(this, data, false);
+    this.#fail(ResetReason.ConnectionTermination, '');
   }
 
   onTrailers(trailers: HeaderMap): void {
