@@ -51,7 +51,6 @@ export function sanitizeRequest(stream: ActiveStream, headers: RequestHeaders): 
     // Answered from here, so that the client sends its body: filters see neither question nor answer.
     headers.remove('expect');
     stream.manager.chargeResponse(stream, 100);
-    stream.manager.chargeResponse(stream, 100);
     stream.encoder.encode1xxHeaders(ResponseHeaders.of(100));
   }
   if (headers.authority === null) return refuse(400, 'missing_host_header');
