@@ -2,7 +2,7 @@
 import { TreeEntry, TreeMapping } from '../load/tree.ts';
 import { namedSocket } from './cluster-rules.ts';
 import { DOWNSTREAM_SOCKETS, LISTENER_FILTERS, NETWORK_FILTERS } from './extension-names.ts';
-import { anyNode, isTrue, itemsOf, type MessageEdit, mapNode, textNode } from './message-edit.ts';
+import { anyNode, isTrue, itemsOf, listNode, type MessageEdit, mapNode, textNode } from './message-edit.ts';
 import { nameRule } from './named-extension.ts';
 import type { Rule } from './upgrade-tree.ts';
 
@@ -44,12 +44,10 @@ function useProxyProto(edit: MessageEdit): void {
     if (chain.kind !== 'mapping') return chain;
     const rest = chain.entries.filter((entry) => !flags.includes(entry));
     if (rest.length === chain.entries.length) return chain;
-    const made = new TreeMapping(rest, chain.source, chain.start, chain.end);
-    edit.state.derived(made, chain);
-    return made;
+    return new TreeMapping(rest, chain.source, chain.start, chain.end);
   });
   const { value } = chainsEntry;
-  edit.put('filter_chains', edit.listLike(items, value), chainsEntry);
+  edit.put('filter_chains', listNode(items, value), chainsEntry);
   if (on.length > 0) {
     const type = LISTENER_FILTERS.get(PROXY_PROTOCOL)!.type;
     const filter = { name: textNode(PROXY_PROTOCOL, first), typed_config: anyNode(type, undefined, first) };

@@ -15,8 +15,6 @@ export interface UpgradeState {
   /** @param evidence whether it proves the file to be of v2: v3 has nothing of the name */
   changed(at: TreeEntry | TreeNode, path: string, what: string, evidence: boolean): void;
   refused(at: TreeEntry | TreeNode, path: string, reason: string, hint: string): void;
-  /** Says what a made node was made of. */
-  derived(made: TreeNode, from: TreeNode): void;
   /** The bootstrap's tracing provider, which v3 has in each connection manager. */
   tracingProvider: TreeNode | undefined;
 }
@@ -134,16 +132,7 @@ export class MessageEdit {
   keep(entry: TreeEntry, inside: MessageEdit): void {
     const { mapping } = inside;
     if (inside.entries === mapping.entries) return;
-    const made = new TreeMapping(inside.entries, mapping.source, mapping.start, mapping.end);
-    this.state.derived(made, mapping);
-    this.put(entry.key, made, entry);
-  }
-
-  /** A list made of one that the text holds. */
-  listLike(items: TreeNode[], old: TreeNode): TreeSequence {
-    const made = new TreeSequence(items, old.source, old.start, old.end);
-    this.state.derived(made, old);
-    return made;
+    this.put(entry.key, new TreeMapping(inside.entries, mapping.source, mapping.start, mapping.end), entry);
   }
 
   enclosing(typeName: string): MessageEdit | undefined {

@@ -113,9 +113,7 @@ function renameKeys(edit: MessageEdit): void {
   });
   if (!changed) return;
   const { value } = typed;
-  const made = new TreeMapping(entries, value.source, value.start, value.end);
-  edit.state.derived(made, value);
-  edit.put('typed_per_filter_config', made, typed);
+  edit.put('typed_per_filter_config', new TreeMapping(entries, value.source, value.start, value.end), typed);
 }
 
 function routeMatch(edit: MessageEdit): void {
@@ -124,6 +122,13 @@ function routeMatch(edit: MessageEdit): void {
 }
 
 function routeAction(edit: MessageEdit): void {
+  const host = edit.entry('host_rewrite');
+  // Version 3 has a message of this name.
+  if (host?.value.kind === 'scalar') {
+    edit.take('host_rewrite');
+    edit.put('host_rewrite_literal', host.value, host);
+    edit.state.changed(host, edit.pathOf('host_rewrite'), 'host_rewrite: became host_rewrite_literal', true);
+  }
   const mirror = edit.entry('request_mirror_policy');
   if (mirror !== undefined) {
     edit.take('request_mirror_policy');

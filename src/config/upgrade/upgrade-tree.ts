@@ -33,8 +33,6 @@ export interface Upgraded {
   readonly errors: readonly ConfigError[];
   /** One for each thing that was upgraded. */
   readonly warnings: readonly ConfigError[];
-  /** What each changed mapping or list was made of, for those who print the tree with its comments. */
-  readonly origins: ReadonlyMap<TreeNode, TreeNode>;
 }
 
 /** The loader's hook that upgrades files of v2 to messages of `desc`. */
@@ -54,15 +52,13 @@ export function v2Rewrite(api: ApiRegistry, desc: DescMessage): TreeRewrite {
 export function upgradeTree(tree: TreeNode, api: ApiRegistry, desc: DescMessage): Upgraded {
   const upgrade = new TreeUpgrade(api);
   const result = upgrade.message(tree, desc, '', undefined);
-  if (!upgrade.evidence) return { tree, errors: [], warnings: [], origins: new Map() };
-  const { errors, warnings, origins } = upgrade;
-  return { tree: result, errors, warnings, origins };
+  if (!upgrade.evidence) return { tree, errors: [], warnings: [] };
+  return { tree: result, errors: upgrade.errors, warnings: upgrade.warnings };
 }
 
 class TreeUpgrade implements UpgradeState {
   readonly errors: ConfigError[] = [];
   readonly warnings: ConfigError[] = [];
-  readonly origins = new Map<TreeNode, TreeNode>();
   evidence = false;
   tracingProvider: TreeNode | undefined = undefined;
   readonly #types: V3Types;
@@ -118,7 +114,7 @@ class TreeUpgrade implements UpgradeState {
     }
     for (const entry of edit.late) if (!entries.some((other) => other.key === entry.key)) entries.push(entry);
     if (entries.length === node.entries.length && entries.every((entry, i) => entry === node.entries[i])) return node;
-    return this.derived(new TreeMapping(entries, node.source, node.start, node.end), node);
+    return new TreeMapping(entries, node.source, node.start, node.end);
   }
 
   /** v3 must be asked for by name wherever a server is spoken to: Envoy 1.40 has no other. */
@@ -171,7 +167,7 @@ class TreeUpgrade implements UpgradeState {
         changed = true;
         return new TreeEntry(entry.key, value, entry.source, entry.keyStart, entry.keyEnd);
       });
-      return changed ? this.derived(new TreeMapping(entries, node.source, node.start, node.end), node) : node;
+      return changed ? new TreeMapping(entries, node.source, node.start, node.end) : node;
     }
     if (field.fieldKind !== 'list') return single(node, path);
     if (node.kind !== 'sequence') return single(node, `${path}[0]`);
@@ -181,7 +177,7 @@ class TreeUpgrade implements UpgradeState {
       changed ||= made !== item;
       return made;
     });
-    return changed ? this.derived(new TreeSequence(items, node.source, node.start, node.end), node) : node;
+    return changed ? new TreeSequence(items, node.source, node.start, node.end) : node;
   }
 
   #enum(node: TreeNode, desc: DescEnum, field: DescField, path: string, edit: MessageEdit): TreeNode {
@@ -229,7 +225,7 @@ class TreeUpgrade implements UpgradeState {
     const made = this.message(inside, desc, path, parent);
     if (made === inside && !changed) return node;
     const rest = made.kind === 'mapping' ? made.entries : [];
-    return this.derived(new TreeMapping([type, ...rest], node.source, node.start, node.end), node);
+    return new TreeMapping([type, ...rest], node.source, node.start, node.end);
   }
 
   /** `{"@type": ...TypedStruct, type_url, value}`. */
@@ -253,7 +249,7 @@ class TreeUpgrade implements UpgradeState {
       return new TreeEntry(entry.key, value, entry.source, entry.keyStart, entry.keyEnd);
     });
     if (entries.every((entry, i) => entry === node.entries[i])) return node;
-    return this.derived(new TreeMapping(entries, node.source, node.start, node.end), node);
+    return new TreeMapping(entries, node.source, node.start, node.end);
   }
 
   #successor(
@@ -268,11 +264,6 @@ class TreeUpgrade implements UpgradeState {
       this.refused(at, path, `type ${name} has no equivalent in version 3`, 'remove the extension');
     }
     return { desc, changed: desc !== undefined };
-  }
-
-  derived<N extends TreeNode>(made: N, from: TreeNode): N {
-    this.origins.set(made, this.origins.get(from) ?? from);
-    return made;
   }
 }
 
