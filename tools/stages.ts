@@ -32,6 +32,8 @@ export const testStages: readonly TestStage[] = [
   { name: 'unit', paths: ['./src', './tools', './test/support'], timeoutMs: 20_000 },
   { name: 'integration', paths: ['./test/integration'], timeoutMs: 60_000 },
   { name: 'differential', paths: ['./test/differential'], timeoutMs: 60_000 },
+  { name: 'smuggling', paths: ['./test/smuggling'], timeoutMs: 60_000 },
+  { name: 'faults', paths: ['./test/faults', './test/soak'], timeoutMs: 60_000 },
 ];
 
 /** How many tests or gates passed, failed and were skipped. */

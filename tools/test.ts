@@ -1,13 +1,14 @@
 /**
  * `npm test`: everything. Gates, then unit, integration and differential tests; prints `N passed, N failed` last.
  *
- *   bun tools/test.ts [unit|integration|differential ...] [--self] [-- arguments for bun test]
+ *   bun tools/test.ts [unit|integration|differential|smuggling|faults ...] [--self] [-- arguments for bun test]
  *
  * --self compares Envoy with Envoy in the differential tests, which must find no difference.
  *
  * With CI set, a skipped test counts as a failed one.
  */
 import { installEnvoy } from './envoy.ts';
+import { installServers } from './servers.ts';
 import { generate, runGates, runTestStage, type Tally, testStages } from './stages.ts';
 
 const separator = process.argv.indexOf('--');
@@ -31,6 +32,7 @@ if (chosen.length === 0) add(await runGates());
 for (const stage of testStages) {
   if (chosen.length > 0 && !chosen.includes(stage.name)) continue;
   if (stage.name !== 'unit') await installEnvoy();
+  if (stage.name === 'smuggling') await installServers();
   add(await runTestStage(stage, extra));
 }
 if (total.skipped > 0) console.log(`${total.skipped} skipped`);
