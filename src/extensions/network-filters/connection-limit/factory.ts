@@ -13,17 +13,23 @@ function build(config: ConnectionLimitMessage, context: BuildContext): NetworkFi
   const { runtime, stats } = context.shared;
   const flag = config.runtimeEnabled;
   const key = flag?.runtimeKey ?? '';
+  const delayMs = durationMsOr(config.delay, 0);
   const on = flag?.defaultValue ?? flag === undefined;
-  const limit = new ConnectionLimit(
-    CONNECTION_LIMIT_STATS.create(stats, `connection_limit.${config.statPrefix}`),
-    Number(config.maxConnections ?? 0n),
-    durationMsOr(config.delay, 0),
-    key === '' ? () => on : () => runtime.boolean(key, on),
-  );
-  return { isTerminal: false, createFilter: () => new ConnectionLimitFilter(limit) };
+  const enabled = key === '' ? () => on : () => runtime.boolean(key, on);
+  const group = CONNECTION_LIMIT_STATS.create(stats, `connection_limit.${config.statPrefix}`);
+  const cellName = `connection_limit ${context.path}`;
+  let limit: ConnectionLimit | null = null;
+  return {
+    isTerminal: false,
+    createFilter({ environment }) {
+      const cell = environment.shared.cell(cellName);
+      limit ??= new ConnectionLimit(group, Number(config.maxConnections ?? 0n), delayMs, enabled, cell);
+      return new ConnectionLimitFilter(limit);
+    },
+  };
 }
 
-/** Source: envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit. The limit holds for each worker. */
+/** Source: envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit. The limit holds for all workers together. */
 export const connectionLimitFilter: ExtensionFactory<'network-filter'> = {
   kind: 'network-filter',
   name: 'envoy.filters.network.connection_limit',

@@ -1,4 +1,5 @@
 import type { ByteBuffer } from '../../../base/byte-buffer.ts';
+import type { SharedCell } from '../../../base/shared-table.ts';
 import type { Timer, TimerTarget } from '../../../base/timer-wheel.ts';
 import { CloseType } from '../../../net/connection.ts';
 import { FilterStatus, NetworkFilter } from '../../../net/filter.ts';
@@ -9,25 +10,28 @@ export const CONNECTION_LIMIT_STATS = defineStats({
   gauges: ['active_connections'],
 } as const);
 
-/** What the connections of one filter chain share in one worker. */
+/** What the connections of one filter chain share. */
 export class ConnectionLimit {
   readonly stats: ReturnType<typeof CONNECTION_LIMIT_STATS.create>;
   readonly max: number;
   /** Ms that a connection over the limit is kept before it is closed. */
   readonly delayMs: number;
   readonly enabled: () => boolean;
-  active = 0;
+  /** Connections of all workers. */
+  readonly active: SharedCell;
 
   constructor(
     stats: ReturnType<typeof CONNECTION_LIMIT_STATS.create>,
     max: number,
     delayMs: number,
     enabled: () => boolean,
+    active: SharedCell,
   ) {
     this.stats = stats;
     this.max = max;
     this.delayMs = delayMs;
     this.enabled = enabled;
+    this.active = active;
   }
 }
 
@@ -48,7 +52,7 @@ export class ConnectionLimitFilter extends NetworkFilter implements TimerTarget 
     if (!limit.enabled()) return FilterStatus.Continue;
     limit.stats.active_connections.inc();
     this.#counted = true;
-    if (++limit.active <= limit.max) return FilterStatus.Continue;
+    if (limit.active.add(1) < limit.max) return FilterStatus.Continue;
     limit.stats.limited_connections.inc();
     this.#rejected = true;
     if (limit.delayMs > 0) {
@@ -77,7 +81,7 @@ export class ConnectionLimitFilter extends NetworkFilter implements TimerTarget 
     this.#timer = null;
     if (!this.#counted) return;
     this.#counted = false;
-    this.#limit.active--;
+    this.#limit.active.add(-1);
     this.#limit.stats.active_connections.dec();
   }
 }

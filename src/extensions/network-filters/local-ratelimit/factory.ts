@@ -1,11 +1,12 @@
 import type { Message } from '@bufbuild/protobuf';
 import type { LocalRateLimit } from '../../../api/gen/envoy/extensions/filters/network/local_ratelimit/v3/local_rate_limit_pb.d.ts';
+import { TokenBucket } from '../../../base/token-bucket.ts';
 import type { BuildContext } from '../../../config/build-context.ts';
 import { durationMsOr } from '../../../config/builders/durations.ts';
 import type { ExtensionFactory } from '../../../config/extension-registry.ts';
 import type { NetworkFilterBuilder } from '../../../net/filter.ts';
 import type { ConnectionContext } from '../../../pipeline/environment.ts';
-import { type ConnectionRate, LocalRateLimitFilter, TokenBucket } from './filter.ts';
+import { type ConnectionRate, LocalRateLimitFilter } from './filter.ts';
 
 const NAME = 'envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit';
 /** Source: Envoy, local rate limit filter: shorter fill intervals are refused. */
@@ -24,18 +25,17 @@ function build(config: LocalRateLimit, context: BuildContext): NetworkFilterBuil
   const on = flag?.defaultValue ?? flag === undefined;
   const rateLimited = stats.counter(`local_rate_limit.${config.statPrefix}.rate_limited`);
   const enabled = key === '' ? () => on : () => runtime.boolean(key, on);
+  const { maxTokens, tokensPerFill } = tokens!;
+  // A bucket of its own for each filter, unless a key names a common one.
+  const cellName = `local_rate_limit ${config.shareKey === '' ? context.path : `key ${config.shareKey}`}`;
   let rate: ConnectionRate | null = null;
   return {
     isTerminal: false,
-    createFilter(connection) {
+    createFilter({ environment }) {
       rate ??= {
         rateLimited,
-        bucket: new TokenBucket(
-          tokens!.maxTokens,
-          tokens!.tokensPerFill ?? 1,
-          intervalMs,
-          connection.environment.dispatcher.nowMs,
-        ),
+        bucket: new TokenBucket(maxTokens, tokensPerFill ?? 1, intervalMs, environment.shared.cell(cellName)),
+        clockOffsetMs: environment.sharedClockOffsetMs,
         enabled,
       };
       return new LocalRateLimitFilter(rate);
@@ -43,13 +43,13 @@ function build(config: LocalRateLimit, context: BuildContext): NetworkFilterBuil
   };
 }
 
-/** Source: envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit. The rate holds for each worker. */
+/** Source: envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit. The rate holds for all workers together. */
 export const localRateLimitFilter: ExtensionFactory<'network-filter'> = {
   kind: 'network-filter',
   name: 'envoy.filters.network.local_ratelimit',
   configType: NAME,
   support: [
-    { message: NAME, fields: 'stat_prefix token_bucket runtime_enabled' },
+    { message: NAME, fields: '*' },
     { message: 'envoy.type.v3.TokenBucket', fields: '*' },
     { message: 'envoy.config.core.v3.RuntimeFeatureFlag', fields: '*' },
   ],
