@@ -12,7 +12,7 @@ export async function configCommand(args: readonly string[]): Promise<number> {
     case 'check':
       return check(rest);
     case 'upgrade':
-      return upgrade(rest);
+      return (await import('../config-upgrade.ts')).configUpgrade(rest);
     default:
       process.stderr.write(USAGE);
       return 1;
@@ -35,9 +35,4 @@ async function check(args: readonly string[]): Promise<number> {
   if (command.kind !== 'run') return 1;
   const { validateConfig } = await import('../../main/process.ts');
   return validateConfig(command.flags, command.errorFormat);
-}
-
-async function upgrade(_args: readonly string[]): Promise<number> {
-  process.stderr.write('nuncio config upgrade is not in this build yet\n');
-  return 1;
 }
