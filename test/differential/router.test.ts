@@ -310,3 +310,131 @@ suite(
     }),
   ],
 );
+
+/** Says hello; answers in upper case; `bye` ends it, `rst` resets it. */
+const rawTalker = rawUpstream(async (connection) => {
+  connection.send('hello\n');
+  let seen = 0;
+  while (await connection.until(() => connection.received.length > seen, 5000)) {
+    const text = connection.received.slice(seen);
+    seen = connection.received.length;
+    if (text.includes('rst')) {
+      connection.reset();
+      return;
+    }
+    connection.send(text.toUpperCase());
+    if (text.includes('bye')) {
+      connection.end();
+      return;
+    }
+  }
+  connection.end();
+});
+
+const CONNECT = 'CONNECT h:80 HTTP/1.1\r\nhost: h:80\r\n\r\n';
+
+suite(
+  'CONNECT that ends here',
+  {
+    config: httpProxy(
+      {
+        log: LOG,
+        hcm: { upgrade_configs: [{ upgrade_type: 'CONNECT' }] },
+        routes: [
+          {
+            match: { connect_matcher: {}, headers: [{ name: 'x-to', string_match: { exact: 'dead' } }] },
+            route: { cluster: 'dead', upgrade_configs: [{ upgrade_type: 'CONNECT', connect_config: {} }] },
+          },
+          {
+            match: { connect_matcher: {} },
+            route: { cluster: 'u1', upgrade_configs: [{ upgrade_type: 'CONNECT', connect_config: {} }] },
+          },
+        ],
+      },
+      [cluster('u1'), cluster('dead', ['{{refused}}'])],
+    ),
+    upstreams: { u1: rawTalker },
+    stats: [
+      'http.ingress.downstream_rq_',
+      'http.ingress.downstream_cx_upgrades',
+      /^cluster\.u1\.upstream_(rq_\w*|cx_total)$/,
+    ],
+    log: 'access.log',
+  },
+  [
+    steps('bytes both ways, the upstream ends', async (exchange) => {
+      const client = await exchange.connect();
+      client.send(CONNECT);
+      await client.receive('hello');
+      client.send('abc');
+      await client.receive('ABC');
+      client.send('bye');
+      await client.receive('BYE');
+      await exchange.expectClose(client);
+      exchange.expectLog('access.log', 1);
+    }),
+    steps('the client ends', async (exchange) => {
+      const client = await exchange.connect();
+      client.send(CONNECT);
+      await client.receive('hello');
+      client.end();
+      await exchange.expectClose(client);
+      exchange.expectLog('access.log', 1);
+    }),
+    steps(
+      'the upstream resets',
+      async (exchange) => {
+        const client = await exchange.connect();
+        client.send(CONNECT);
+        await client.receive('hello');
+        client.send('rst');
+        await exchange.expectClose(client);
+        exchange.expectLog('access.log', 1);
+      },
+      { clientFate: false },
+    ),
+    request('a refused connection', 'CONNECT h:80 HTTP/1.1\r\nhost: h:80\r\nx-to: dead\r\n\r\n'),
+  ],
+);
+
+suite(
+  'bodies',
+  {
+    config: httpProxy({ log: LOG, routes: [to('u1', '/retried', once), to('u1')] }),
+    upstreams: {
+      u1: rawUpstream(async (connection) => {
+        await connection.until(() => connection.received.includes('\r\n\r\n'), 5000);
+        if (connection.received.includes('/early')) {
+          connection.send(reply(403, 'no need'));
+          return;
+        }
+        if (connection.received.includes('/drop')) {
+          connection.reset();
+          return;
+        }
+        if (connection.received.includes('/large')) {
+          connection.send(reply(200, 'y'.repeat(3_000_000)));
+          return;
+        }
+        await connection.nextRequest();
+        connection.send(reply(200, `${connection.received.length > 1_000_000}`));
+      }),
+    },
+    stats: ['http.ingress.downstream_rq_', /^cluster\.u1\.upstream_rq_\w*$/, 'cluster.u1.retry_or'],
+    log: 'access.log',
+  },
+  [
+    request('a large request', http('POST /x', ['content-length: 3000000'], 'x'.repeat(3_000_000)), {
+      upstreamBytes: false,
+    }),
+    request('a large response', http('GET /large')),
+    request('an answer before the body', http('POST /early', ['content-length: 10'], 'abc'), { clientFate: false }),
+    request('a reset before the body is complete', http('POST /drop', ['content-length: 10'], 'abc'), {
+      clientFate: false,
+    }),
+    request('a retried reset before the body is complete', http('POST /retried/drop', ['content-length: 10'], 'abc'), {
+      clientFate: false,
+      rewrite: [[/^(x-envoy-expected-rq-timeout-ms: )1[45]\d\d\d$/gm, '$1<about 15000>']],
+    }),
+  ],
+);

@@ -1,4 +1,6 @@
 import type { RequestHeaders } from '../../http/header-map.ts';
+import { parseRetryGrpcOn, parseRetryOn } from '../../routing/retry-policy.ts';
+import { parseUint64 } from './unsigned.ts';
 
 /** The request headers that steer the router, one bit each. */
 export const EnvoyHeader = {
@@ -41,4 +43,16 @@ export function presentEnvoyHeaders(headers: RequestHeaders): number {
     if (name.length > 15 && name.charCodeAt(2) === 101 && name.charCodeAt(1) === 45) bits |= BITS.get(name) ?? 0;
   }
   return bits;
+}
+
+/** For `strict_check_headers`: numbers must be numbers, and conditions of retries known ones. */
+export function isValidEnvoyHeader(name: string, value: string): boolean {
+  switch (name) {
+    case 'x-envoy-retry-on':
+      return value.split(',').every((word) => parseRetryOn(word) !== 0);
+    case 'x-envoy-retry-grpc-on':
+      return value.split(',').every((word) => parseRetryGrpcOn(word) !== 0);
+    default:
+      return parseUint64(value) !== null;
+  }
 }

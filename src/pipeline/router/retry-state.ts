@@ -25,7 +25,7 @@ import type {
   RetryPriority,
   RetryPriorityFactory,
 } from './retry-plugins.ts';
-import { parseUint64 } from './timeouts.ts';
+import { parseUint64 } from './unsigned.ts';
 
 const RETRY_HEADERS =
   EnvoyHeader.RetryOn |

@@ -4,32 +4,27 @@ import { RESET_REASON_TEXT, ResetReason } from '../../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
 import type { Connection } from '../../net/connection.ts';
 import { hashRequest } from '../../routing/request-hash.ts';
-import { parseRetryGrpcOn, parseRetryOn } from '../../routing/retry-policy.ts';
 import type { Route } from '../../routing/route.ts';
-import {
-  ActionKind,
-  type DirectResponseAction,
-  type ForwardAction,
-  type RedirectAction,
-  type RoutingPriority,
-} from '../../routing/route-action.ts';
+import { ActionKind, type ForwardAction, type RoutingPriority } from '../../routing/route-action.ts';
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
 import type { LoadBalancerContext, PriorityLoads } from '../../upstream/load-balancer.ts';
 import type { PrioritySet } from '../../upstream/priority-set.ts';
 import type { WorkerEnvironment } from '../environment.ts';
-import { httpStatusOfGrpc } from '../grpc-status.ts';
+import { grpcStatusOf, httpStatusOfGrpc, isGrpcRequest } from '../grpc-status.ts';
 import { Flow, HttpFilter, type ResponseWatermarks } from '../http-filter.ts';
 import { ResponseFlag } from '../response-flag.ts';
 import { UpstreamInfo } from '../stream-info.ts';
-import { EnvoyHeader, presentEnvoyHeaders } from './envoy-headers.ts';
+import { EnvoyHeader, isValidEnvoyHeader, presentEnvoyHeaders } from './envoy-headers.ts';
 import { finalizeRequest, RouterFormatContext, replaceAuthority } from './request-finalizing.ts';
 import { flagOfReset } from './reset-flags.ts';
 import type { ChargedRequest, RequestGroup } from './response-charging.ts';
 import { createRetryState, type RetryOwner, type RetryState, RetryVerdict } from './retry-state.ts';
+import { redirectClient, respondDirectly } from './route-answers.ts';
 import type { RouterConfig } from './router-config.ts';
 import { TcpTunnelSource } from './tcp-tunnel.ts';
-import { announceTimeouts, parseUint64, RequestTimeouts, resolveTimeouts } from './timeouts.ts';
+import { announceTimeouts, RequestTimeouts, resolveTimeouts } from './timeouts.ts';
+import { parseUint64 } from './unsigned.ts';
 import { UpstreamLog } from './upstream-log.ts';
 import { percentOf, type StreamSource, UpstreamRequest } from './upstream-request.ts';
 
@@ -115,10 +110,10 @@ export class RouterFilter
     this.#route = route;
     switch (route.action.kind) {
       case ActionKind.Redirect:
-        this.#redirect(route, route.action, headers);
+        redirectClient(this, route, route.action, headers);
         break;
       case ActionKind.DirectResponse:
-        this.#respondDirectly(route, route.action);
+        respondDirectly(this, route, route.action);
         break;
       case ActionKind.NonForwarding:
         // Envoy takes it for a route to a cluster without a name.
@@ -144,7 +139,7 @@ export class RouterFilter
     }
     this.#action = action;
     this.#cluster = cluster;
-    this.#isGrpc = isGrpc(headers);
+    this.#isGrpc = isGrpcRequest(headers);
     this.withoutCodes = this.#isGrpc && config.suppressGrpcFailureCodeStats;
     this.internal = headers.get('x-envoy-internal') === 'true';
     const upstream = info.upstream ?? new UpstreamInfo();
@@ -326,36 +321,6 @@ export class RouterFilter
     if (this.#tellAttempts) response.set('x-envoy-attempt-count', String(this.attemptCount));
   }
 
-  #redirect(route: Route, action: RedirectAction, headers: RequestHeaders): void {
-    this.config.stats.rq_direct_response.inc();
-    const location = action.target.url(headers, route.match.path, this.formatContext(null));
-    this.stream.sendLocalReply({
-      status: action.status,
-      body: '',
-      details: 'direct_response',
-      grpcStatus: null,
-      modifyHeaders: (response) => {
-        response.set('location', location);
-        route.responseMutations.apply(response, this.formatContext(response));
-      },
-    });
-  }
-
-  #respondDirectly(route: Route, action: DirectResponseAction): void {
-    this.config.stats.rq_direct_response.inc();
-    const body = action.bodyFormat === null ? action.body : action.bodyFormat.format(this.formatContext(null));
-    this.stream.sendLocalReply({
-      status: action.status,
-      body: Buffer.from(body, 'latin1').toString('utf8'),
-      details: 'direct_response',
-      grpcStatus: null,
-      modifyHeaders: (response) => {
-        if (action.contentType !== null) response.set('content-type', action.contentType);
-        route.responseMutations.apply(response, this.formatContext(response));
-      },
-    });
-  }
-
   /** For format strings; one object per stream, changed in place. */
   formatContext(response: ResponseHeaders | null): RouterFormatContext {
     this.#context ??= new RouterFormatContext(this.stream.info, this.#headers!);
@@ -421,7 +386,7 @@ export class RouterFilter
 
   onUpstreamHeaders(request: UpstreamRequest, headers: ResponseHeaders, end: boolean): void {
     const { stream, config } = this;
-    const grpcStatus = this.#isGrpc ? parseGrpcStatus(headers) : -1;
+    const grpcStatus = this.#isGrpc ? grpcStatusOf(headers) : -1;
     if (this.#retry !== null) {
       const verdict = this.#retry.onResponse(headers);
       if (verdict === RetryVerdict.Yes) {
@@ -472,7 +437,7 @@ export class RouterFilter
 
   onUpstreamTrailers(request: UpstreamRequest, trailers: HeaderMap): void {
     if (request.grpcDeferred) {
-      const status = parseGrpcStatus(trailers);
+      const status = grpcStatusOf(trailers);
       if (status >= 0 && httpStatusOfGrpc(status) < 500) request.host.stats.rqSuccess++;
       else request.host.stats.rqError++;
     }
@@ -745,29 +710,6 @@ export class RouterFilter
   }
 }
 
-function isGrpc(headers: RequestHeaders): boolean {
-  const type = headers.get('content-type');
-  if (type === null || !type.startsWith('application/grpc')) return false;
-  return type.length === 16 || type.charCodeAt(16) === 43;
-}
-
-/** -1: absent or no number. */
-function parseGrpcStatus(headers: HeaderMap): number {
-  const text = headers.get('grpc-status');
-  return text === null ? -1 : (parseUint64(text) ?? -1);
-}
-
 function isCanary(headers: ResponseHeaders, host: Host): boolean {
   return host.isCanary || headers.get('x-envoy-upstream-canary') === 'true';
-}
-
-function isValidEnvoyHeader(name: string, value: string): boolean {
-  switch (name) {
-    case 'x-envoy-retry-on':
-      return value.split(',').every((word) => parseRetryOn(word) !== 0);
-    case 'x-envoy-retry-grpc-on':
-      return value.split(',').every((word) => parseRetryGrpcOn(word) !== 0);
-    default:
-      return parseUint64(value) !== null;
-  }
 }

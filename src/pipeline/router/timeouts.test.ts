@@ -4,7 +4,8 @@ import { RetryPolicy } from '../../routing/retry-policy.ts';
 import { ForwardAction, type ForwardActionFields, NO_HOST_REWRITE } from '../../routing/route-action.ts';
 import { HedgePolicy, StreamDuration } from '../../routing/route-policies.ts';
 import { presentEnvoyHeaders } from './envoy-headers.ts';
-import { announceTimeouts, formatGrpcTimeout, parseUint64, readGrpcTimeout, resolveTimeouts } from './timeouts.ts';
+import { announceTimeouts, formatGrpcTimeout, readGrpcTimeout, resolveTimeouts } from './timeouts.ts';
+import { parseUint64 } from './unsigned.ts';
 
 function action(fields: Partial<ForwardActionFields> = {}): ForwardAction {
   return new ForwardAction({

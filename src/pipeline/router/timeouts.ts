@@ -1,6 +1,7 @@
 import type { RequestHeaders } from '../../http/header-map.ts';
 import type { ForwardAction } from '../../routing/route-action.ts';
 import { EnvoyHeader } from './envoy-headers.ts';
+import { parseUint64 } from './unsigned.ts';
 
 /** The timeouts of one request, in ms; 0: none. */
 export class RequestTimeouts {
@@ -11,14 +12,6 @@ export class RequestTimeouts {
 
 const GRPC_UNITS_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 const MAX_GRPC_TIMEOUT_VALUE = 99_999_999;
-
-/** An unsigned 64-bit decimal, as absl::SimpleAtoi reads it; null: it is none. */
-export function parseUint64(text: string): number | null {
-  const digits = text.trim();
-  if (!/^\+?[0-9]+$/.test(digits)) return null;
-  const value = Number(digits);
-  return value >= 2 ** 64 ? null : value;
-}
 
 /** `grpc-timeout` in ms, rounded up; null: absent or malformed. Source: gRPC over HTTP/2, "Timeout". */
 export function readGrpcTimeout(headers: RequestHeaders): number | null {
