@@ -11,6 +11,7 @@ import type { WorkerEnvironment } from './environment.ts';
 import type { HttpDateCache } from './http-date.ts';
 import type { HttpFilterBuilder } from './http-filter.ts';
 import type { LocalReplyConfig } from './local-reply.ts';
+import type { StreamInfo } from './stream-info.ts';
 
 /** One entry of `http_filters`. */
 export interface FilterEntry {
@@ -45,7 +46,7 @@ export interface IpDetectionResult {
 }
 
 export interface EarlyHeaderMutation {
-  mutate(headers: RequestHeaders, connection: Connection): void;
+  mutate(headers: RequestHeaders, stream: StreamInfo): void;
 }
 
 /** An upgrade type that the connection manager knows: its own filter list, or null for the common one. */
@@ -64,6 +65,12 @@ export interface RequestIdOptions {
   /** Writes the trace reason into the 15th character of a generated id (envoy.request_id.uuid). */
   readonly packTraceReason: boolean;
   readonly useForTraceSampling: boolean;
+}
+
+/** `forward_proto_config`: which destination ports mean which scheme, for connections whose destination was restored. */
+export interface ForwardProto {
+  readonly httpsPorts: ReadonlySet<number>;
+  readonly httpPorts: ReadonlySet<number>;
 }
 
 /** A connection manager's configuration at run time: validated, complete, one per worker. Times in ms, 0 = off. */
@@ -121,6 +128,10 @@ export interface ConnectionManagerConfig {
   readonly alwaysSetRequestIdInResponse: boolean;
   readonly requestId: RequestIdOptions;
   readonly addUserAgent: boolean;
+  /** Null: as the connection is, TLS or not. */
+  readonly forwardProto: ForwardProto | null;
+  /** Counts; one for all connections. */
+  readonly onDelayedCloseTimeout: () => void;
   readonly proxy100Continue: boolean;
   readonly streamErrorOnInvalidMessage: boolean;
   readonly normalizePath: RuntimeFraction | null;

@@ -24,6 +24,7 @@ const COUNTERS = [
   'downstreamCxMaxDurationReached',
   'downstreamCxMaxRequestsReached',
   'downstreamCxOverloadDisableKeepalive',
+  'downstreamCxHttp1SoftDrain',
   'downstreamCxUpgradesTotal',
   'downstreamFlowControlPausedReadingTotal',
   'downstreamFlowControlResumedReadingTotal',
@@ -51,6 +52,7 @@ const COUNTERS = [
   'downstreamRqFailedPathNormalization',
   'downstreamRqWsOnNonWsRoute',
   'downstreamRqOverloadClose',
+  'downstreamRqTooManyPrematureResets',
   'rsTooLarge',
 ] as const;
 

@@ -30,6 +30,8 @@ import { ResponseFlag } from './response-flag.ts';
 const Drain = { None: 0, Draining: 1, Closing: 2 } as const;
 type Drain = (typeof Drain)[keyof typeof Drain];
 
+const REMOTE_DISCONNECT = 'downstream_remote_disconnect';
+
 /** The HTTP connection manager of one downstream connection: codec, streams, and the connection's life. */
 export class HttpConnectionManager
   extends NetworkFilter
@@ -47,7 +49,12 @@ export class HttpConnectionManager
   #drainTimer: Timer | null = null;
   #startMs = 0;
   #closed = false;
+  #remoteClosed = false;
   #dispatching = false;
+  /** A close that had to wait for the codec needs no delay. */
+  #skipDelay = false;
+  /** The next response closes the connection: its time is up. */
+  #softDrain = false;
 
   constructor(config: ConnectionManagerConfig, context: ConnectionContext) {
     super();
@@ -90,7 +97,7 @@ export class HttpConnectionManager
     }
     connection.addEvents(this);
     connection.setStats(this);
-    connection.onDelayedCloseTimeout = this.#countDelayedClose;
+    connection.onDelayedCloseTimeout = config.onDelayedCloseTimeout;
     if (config.idleTimeoutMs > 0) {
       this.#idleTimer = dispatcher.createTimer(this);
       this.#idleTimer.enable(config.idleTimeoutMs);
@@ -101,11 +108,6 @@ export class HttpConnectionManager
       this.#durationTimer.enable(config.maxConnectionDurationMs * (1 + jitter));
     }
     return FilterStatus.Continue;
-  }
-
-  get #countDelayedClose(): () => void {
-    const counter = this.config.stats.downstreamCxDelayedCloseTimeout;
-    return () => counter.inc();
   }
 
   override onRead(data: ByteBuffer, _end: boolean): FilterStatus {
@@ -141,18 +143,16 @@ export class HttpConnectionManager
       if (this.#drain === Drain.Closing) break;
     }
     this.#dispatching = false;
-    this.#closeIfDone();
+    this.#closeIfDone(false);
     return FilterStatus.Stop;
   }
 
+  /** Answers where that is possible, and closes. Source: Envoy, handleCodecError and its HTTP/1 codec's sendProtocolError. */
   #onProtocolError(error: ProtocolError): void {
-    const { stats } = this.config;
-    stats.downstreamCxProtocolError.inc();
+    this.config.stats.downstreamCxProtocolError.inc();
     const stream = this.#streams.length > 0 ? this.#streams[this.#streams.length - 1]! : null;
     if (stream !== null) {
-      stream.info.setFlag(ResponseFlag.DownstreamProtocolError);
-      if (error.details !== '') stream.info.responseCodeDetails = error.details;
-      this.#drain = Drain.Closing;
+      stream.codecDetails = error.details;
       if (error.status > 0 && !stream.responseStarted) {
         stream.sendLocalReply({
           status: error.status,
@@ -163,9 +163,8 @@ export class HttpConnectionManager
         });
       }
     }
-    this.connection.terminationDetails = error.details;
-    this.#abandonStreams(ResponseFlag.DownstreamProtocolError, error.details);
-    this.#close(CloseType.FlushWriteAndDelay, error.details);
+    const details = `codec_error:${error.message.replaceAll(' ', '_')}`;
+    this.#closeConnection(CloseType.FlushWriteAndDelay, ResponseFlag.DownstreamProtocolError, details);
   }
 
   // --- ServerCodecEvents ---
@@ -178,12 +177,17 @@ export class HttpConnectionManager
     else stats.downstreamRqHttp1Total.inc();
     this.#idleTimer?.disable();
     this.#requests++;
-    const limit = this.config.maxRequestsPerConnection;
-    if (limit > 0 && this.#requests >= limit && this.#drain === Drain.None) {
-      stats.downstreamCxMaxRequestsReached.inc();
-      this.#drain = Drain.Closing;
-    }
     const stream = new ActiveStream(this, encoder);
+    const limit = this.config.maxRequestsPerConnection;
+    if (limit > 0 && this.#requests >= limit) {
+      stats.downstreamCxMaxRequestsReached.inc();
+      if (encoder.stream.protocol < Protocol.Http2) {
+        stream.closesConnection = true;
+        this.#drain = Drain.Closing;
+      } else if (this.#drain === Drain.None) {
+        this.startDrain();
+      }
+    }
     this.#streams.push(stream);
     return stream;
   }
@@ -210,12 +214,14 @@ export class HttpConnectionManager
 
   // --- streams ---
 
-  /** Counts a response by its class. Health-check answers are not counted (Envoy: chargeStats). */
+  /** Counts a response by its class. Answers to health checks are not counted (Envoy: chargeStats). */
   chargeResponse(stream: ActiveStream, status: number): void {
+    stream.info.responseCode = status;
     if (stream.info.healthCheck) return;
     const { stats, listenerStats } = this.config;
     stats.downstreamRqCompleted.inc();
     listenerStats?.downstreamRqCompleted.inc();
+    if (status < 100 || status >= 600) return;
     if (status < 200) {
       stats.downstreamRq1xx.inc();
       listenerStats?.downstreamRq1xx.inc();
@@ -234,36 +240,45 @@ export class HttpConnectionManager
     }
   }
 
-  /** Decides whether this response closes the connection; called when its headers go out. */
-  shouldClose(stream: ActiveStream): boolean {
+  /** Called when a response's headers go out. @returns whether they are to say `connection: close` */
+  closesBehind(stream: ActiveStream): boolean {
     const http1 = this.#codec!.protocol < Protocol.Http2;
     const { stats } = this.config;
     if (this.#drain === Drain.None && this.context.drain.drainClose()) {
+      // An HTTP/1 client gets the drain timeout to close by itself.
+      this.startDrain();
       stats.downstreamCxDrainClose.inc();
+    }
+    if (this.#softDrain) stream.closesConnection = true;
+    if (this.#drain === Drain.None && stream.closesConnection) this.#drain = Drain.Closing;
+    if (!stream.requestComplete) {
       if (http1) this.#drain = Drain.Closing;
-      else this.startDrain();
+      stats.downstreamRqResponseBeforeRqComplete.inc();
     }
-    if (http1) {
-      if (stream.sawConnectionClose) this.#drain = Drain.Closing;
-      if (!stream.requestComplete) this.#drain = Drain.Closing;
-    }
-    if (!stream.requestComplete) stats.downstreamRqResponseBeforeRqComplete.inc();
     return http1 && this.#drain !== Drain.None;
   }
 
-  /** Both sides are done, or the response is and the request is given up. */
+  /** The response is complete, or the stream is given up. Source: Envoy, ConnectionManagerImpl::doEndStream. */
   endStream(stream: ActiveStream): void {
     if (stream.destroyed) return;
-    const finished = stream.responseComplete && stream.requestComplete;
-    if (!finished) {
-      stream.codecStream.reset(ResetReason.LocalReset);
-      // Envoy's codec tells the stream of our own reset too.
-      this.config.stats.downstreamRqRxReset.inc();
-      if (this.#codec!.protocol < Protocol.Http2) this.#drain = Drain.Closing;
+    const { protocol } = this.#codec!;
+    const { requestComplete } = stream;
+    if (requestComplete && stream.responseComplete) {
+      this.onStreamGone(stream);
+    } else {
+      stream.responseComplete = true;
+      const reason = stream.info.hasFlag(ResponseFlag.UpstreamProtocolError)
+        ? ResetReason.ProtocolError
+        : ResetReason.LocalReset;
+      stream.codecStream.reset(reason);
+      stream.onReset(reason);
+      if (protocol < Protocol.Http2) this.#drain = Drain.Closing;
     }
-    this.onStreamGone(stream);
-    // Only a client that asked for the close, and has nothing more to send, needs no time to read the answer.
-    this.#closeIfDone(stream.requestComplete && stream.sawConnectionClose);
+    // Nothing is left to arrive that a close could destroy; or the close is the end of the body.
+    const endsByClose =
+      protocol === Protocol.Http10 &&
+      (stream.responseHeaders === null || !stream.responseHeaders.has('content-length'));
+    this.#closeIfDone((stream.closesConnection && (requestComplete || endsByClose)) || stream.isTunnel);
   }
 
   /** Takes the stream off the list and ends it. */
@@ -272,32 +287,45 @@ export class HttpConnectionManager
     if (at < 0) return;
     if (this.#streams.length === 1) this.#streams.length = 0;
     else this.#streams.splice(at, 1);
-    const { stats } = this.config;
-    stats.downstreamRqActive.dec();
-    stream.destroy();
-    if (!stream.info.healthCheck) stats.downstreamRqTime.recordValue(stream.info.endMs - stream.info.startMs);
-    if (this.#streams.length === 0 && !this.#closed) {
-      this.#idleTimer?.enable(this.config.idleTimeoutMs);
+    this.config.stats.downstreamRqActive.dec();
+    if (this.#remoteClosed) {
+      stream.info.responseCodeDetails = REMOTE_DISCONNECT;
+      stream.info.setFlag(ResponseFlag.DownstreamConnectionTermination);
     }
+    stream.destroy();
+    if (this.#streams.length === 0 && !this.#closed) this.#idleTimer?.enable(this.config.idleTimeoutMs);
   }
 
-  #closeIfDone(skipDelay = false): void {
-    if (this.#drain !== Drain.Closing || this.#streams.length > 0 || this.#closed || this.#dispatching) return;
-    this.#close(skipDelay ? CloseType.FlushWrite : CloseType.FlushWriteAndDelay, '');
+  /** @param skipDelay nothing of what the client has yet to read or send can be lost */
+  #closeIfDone(skipDelay: boolean): void {
+    if (this.#drain !== Drain.Closing || this.#streams.length > 0 || this.#closed) return;
+    if (this.#dispatching) {
+      // The codec is at work on the connection's buffer: when it has returned.
+      this.#skipDelay ||= skipDelay;
+      return;
+    }
+    const type = skipDelay || this.#skipDelay ? CloseType.FlushWrite : CloseType.FlushWriteAndDelay;
+    this.#closeConnection(type, 0, 'downstream_local_disconnect');
   }
 
-  #close(type: CloseType, reason: string): void {
+  /** Source: Envoy, ConnectionManagerImpl::doConnectionClose. @param flag bit of ResponseFlag for open streams; 0: none */
+  #closeConnection(type: CloseType, flag: number, details: string): void {
     if (this.#closed) return;
-    this.connection.close(type, reason, type === CloseType.FlushWriteAndDelay ? this.config.delayedCloseTimeoutMs : 0);
+    this.#stopTimers();
+    if (this.#streams.length > 0) {
+      this.config.stats.downstreamCxDestroyLocalActiveRq.inc();
+      this.config.stats.downstreamCxDestroyActiveRq.inc();
+      this.#resetStreams(flag, details);
+    }
+    this.connection.close(type, details, type === CloseType.FlushWriteAndDelay ? this.config.delayedCloseTimeoutMs : 0);
   }
 
-  #abandonStreams(flag: number, details: string): void {
+  #resetStreams(flag: number, details: string): void {
     while (this.#streams.length > 0) {
       const stream = this.#streams[this.#streams.length - 1]!;
-      if (flag !== 0) stream.info.setFlag(flag);
       if (details !== '') stream.info.responseCodeDetails = details;
-      this.config.stats.downstreamRqRxReset.inc();
-      stream.onConnectionGone();
+      if (flag !== 0) stream.info.setFlag(flag);
+      stream.onReset(ResetReason.ConnectionTermination);
     }
   }
 
@@ -316,24 +344,24 @@ export class HttpConnectionManager
     const { stats } = this.config;
     if (timer === this.#idleTimer) {
       stats.downstreamCxIdleTimeout.inc();
-      if (this.#codec === null) this.#close(CloseType.FlushWrite, 'on_idle_timeout');
+      if (this.#codec === null) this.#closeConnection(CloseType.FlushWrite, 0, 'on_idle_timeout');
       else if (this.#drain === Drain.None) this.startDrain();
-      if (this.#codec !== null && this.#codec.protocol < Protocol.Http2 && this.#streams.length === 0) {
-        this.#close(CloseType.FlushWrite, 'on_idle_timeout');
-      }
     } else if (timer === this.#durationTimer) {
       stats.downstreamCxMaxDurationReached.inc();
-      if (this.#codec === null) this.#close(CloseType.FlushWrite, 'on_connection_duration_timeout');
-      else if (this.#drain === Drain.None) {
-        this.startDrain();
-        if (this.#codec.protocol < Protocol.Http2 && this.#streams.length === 0) {
-          this.#close(CloseType.FlushWriteAndDelay, 'on_connection_duration_timeout');
+      if (this.#codec === null) {
+        this.#closeConnection(CloseType.FlushWrite, ResponseFlag.DurationTimeout, 'duration_timeout');
+      } else if (this.#drain === Drain.None) {
+        if (this.config.safeMaxConnectionDuration && this.#codec.protocol < Protocol.Http2) {
+          stats.downstreamCxHttp1SoftDrain.inc();
+          this.#softDrain = true;
+        } else {
+          this.startDrain();
         }
       }
     } else if (timer === this.#drainTimer) {
       this.#codec?.goAway();
       this.#drain = Drain.Closing;
-      this.#closeIfDone();
+      this.#closeIfDone(false);
     }
   }
 
@@ -342,16 +370,18 @@ export class HttpConnectionManager
     this.#closed = true;
     const { stats } = this.config;
     const remote = event === ConnectionEvent.RemoteClose;
+    this.#remoteClosed = remote;
     stats.downstreamCxDestroy.inc();
     if (remote) stats.downstreamCxDestroyRemote.inc();
     else stats.downstreamCxDestroyLocal.inc();
+    this.#stopTimers();
     if (this.#streams.length > 0) {
+      // Closed by another than this filter: Envoy counts that as the peer's doing.
       stats.downstreamCxDestroyActiveRq.inc();
-      if (remote) stats.downstreamCxDestroyRemoteActiveRq.inc();
-      else stats.downstreamCxDestroyLocalActiveRq.inc();
-      this.#abandonStreams(
-        remote ? ResponseFlag.DownstreamConnectionTermination : 0,
-        remote ? 'downstream_remote_disconnect' : `downstream_local_disconnect${localCloseSuffix(this.connection)}`,
+      stats.downstreamCxDestroyRemoteActiveRq.inc();
+      this.#resetStreams(
+        ResponseFlag.DownstreamConnectionTermination,
+        remote ? REMOTE_DISCONNECT : `downstream_local_disconnect${localCloseSuffix(this.connection)}`,
       );
     }
     stats.downstreamCxActive.dec();
@@ -360,10 +390,16 @@ export class HttpConnectionManager
       if (this.#codec.protocol >= Protocol.Http2) stats.downstreamCxHttp2Active.dec();
       else stats.downstreamCxHttp1Active.dec();
     }
-    stats.downstreamCxLengthMs.recordValue(this.connection.dispatcher.nowMs - this.#startMs);
+    stats.downstreamCxLengthMs.recordValue(Math.round(this.connection.dispatcher.nowMs - this.#startMs));
+  }
+
+  #stopTimers(): void {
     this.#idleTimer?.destroy();
     this.#durationTimer?.destroy();
     this.#drainTimer?.destroy();
+    this.#idleTimer = null;
+    this.#durationTimer = null;
+    this.#drainTimer = null;
   }
 
   onAboveWriteHighWatermark(): void {

@@ -1,4 +1,5 @@
 import type { ByteBuffer } from '../base/byte-buffer.ts';
+import type { ResponseHeaders } from '../http/header-map.ts';
 import type { ActiveStream } from './active-stream.ts';
 import type { FilterSlot } from './filter-slot.ts';
 import { FilterWalk, type HeldMessage, Hook } from './filter-walk.ts';
@@ -76,14 +77,17 @@ export class RequestWalk extends FilterWalk {
   }
 
   protected override headersOut(end: boolean): void {
+    if (end) this.#stream.onRequestForwarded();
     this.#terminal?.filter.onRequestHeaders(this.#stream.requestHeaders!, end);
   }
 
   protected override dataOut(data: ByteBuffer, end: boolean): void {
+    if (end) this.#stream.onRequestForwarded();
     this.#terminal?.filter.onRequestData(data, end);
   }
 
   protected override trailersOut(): void {
+    this.#stream.onRequestForwarded();
     this.#terminal?.filter.onRequestTrailers(this.#stream.requestTrailers!);
   }
 }
@@ -153,7 +157,7 @@ export class ResponseWalk extends FilterWalk {
   }
 
   /** 1xx headers pass by every filter that looks at them; none can hold them. */
-  informational(headers: import('../http/header-map.ts').ResponseHeaders): void {
+  informational(headers: ResponseHeaders): void {
     for (const stop of this.stops) {
       if ((stop.hooks & Hook.Response1xx) !== 0) (stop as FilterSlot).filter.onResponse1xxHeaders(headers);
       if (this.halted) return;

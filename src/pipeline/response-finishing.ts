@@ -1,44 +1,52 @@
 import { Protocol } from '../http/codec.ts';
 import type { RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
 import type { ActiveStream } from './active-stream.ts';
-import { ServerHeader } from './connection-manager-config.ts';
+import { type ConnectionManagerConfig, ServerHeader } from './connection-manager-config.ts';
+import { isUpgrade } from './connection-tokens.ts';
 
-/** An HTTP/1 response that switches protocols, or opens a CONNECT tunnel. */
-function isUpgradeResponse(request: RequestHeaders | null, headers: ResponseHeaders): boolean {
-  if (headers.status === 101) return true;
-  return request !== null && request.method === 'CONNECT' && headers.status === 200;
+/** What the connection manager does to response headers behind all filters. Source: Envoy, ActiveStream::encodeHeaders. */
+export function finishResponseHeaders(stream: ActiveStream, headers: ResponseHeaders): void {
+  const { config } = stream;
+  const request = stream.requestHeaders;
+  if (!headers.has('date')) headers.add('date', config.dates.text(stream.dispatcher));
+  if (
+    config.serverHeader === ServerHeader.Overwrite ||
+    (config.serverHeader === ServerHeader.AppendIfAbsent && !headers.has('server'))
+  ) {
+    headers.set('server', config.serverName);
+  }
+  const upgrade = mutateResponseHeaders(headers, request, config);
+  if (config.via !== '') headers.append('via', config.via, ', ');
+  stream.isTunnel = upgrade || (request !== null && request.method === 'CONNECT' && headers.status === 200);
+  if (stream.codecStream.protocol === Protocol.Http10) {
+    // HTTP/1.0 knows no chunks: without a length the end of the connection is the end of the body.
+    if (!headers.has('content-length')) stream.closesConnection = true;
+    if (!stream.closesConnection) headers.set('connection', 'keep-alive');
+  }
+  if (stream.manager.closesBehind(stream) && !stream.isTunnel) headers.set('connection', 'close');
 }
 
-/** What the connection manager does to response headers behind all filters. Envoy: ActiveStream::encodeHeaders. */
-export function finishResponseHeaders(
-  stream: ActiveStream,
+/** As above, for 100 and its like: what belongs to the final response is left to it. */
+export function finishInformationalHeaders(stream: ActiveStream, headers: ResponseHeaders): void {
+  mutateResponseHeaders(headers, stream.requestHeaders, stream.config);
+}
+
+/** @returns whether these headers accept an upgrade. Source: Envoy, ConnectionManagerUtility::mutateResponseHeaders */
+function mutateResponseHeaders(
   headers: ResponseHeaders,
-  _end: boolean,
-  informational: boolean,
-): void {
-  const { config, manager } = stream;
-  const request = stream.requestHeaders;
-  const upgrade = !informational && stream.isTunnel && isUpgradeResponse(request, headers);
-  dropHopHeaders(headers, upgrade);
-  if (!informational) {
-    if (!headers.has('date')) headers.add('date', config.dates.text(stream.dispatcher));
-    if (
-      config.serverHeader === ServerHeader.Overwrite ||
-      (config.serverHeader === ServerHeader.AppendIfAbsent && !headers.has('server'))
-    ) {
-      headers.set('server', config.serverName);
-    }
+  request: RequestHeaders | null,
+  config: ConnectionManagerConfig,
+): boolean {
+  const upgrade = headers.has('upgrade') && isUpgrade(headers) && request !== null && isUpgrade(request);
+  if (upgrade && headers.status >= 200 && !headers.has('transfer-encoding') && !headers.has('content-length')) {
+    headers.add('content-length', '0');
   }
-  if (request !== null) {
-    const id =
-      config.alwaysSetRequestIdInResponse || request.has('x-envoy-force-trace') ? request.get('x-request-id') : null;
+  dropHopHeaders(headers, upgrade);
+  if (request !== null && (config.alwaysSetRequestIdInResponse || request.has('x-envoy-force-trace'))) {
+    const id = request.get('x-request-id');
     if (id !== null) headers.set('x-request-id', id);
   }
-  if (config.via !== '') headers.append('via', config.via, ', ');
-  if (informational) return;
-  if (manager.shouldClose(stream) && !upgrade && stream.codecStream.protocol < Protocol.Http2) {
-    headers.set('connection', 'close');
-  }
+  return upgrade;
 }
 
 function dropHopHeaders(headers: ResponseHeaders, upgrade: boolean): void {
@@ -61,6 +69,8 @@ function isHopHeader(name: string, upgrade: boolean): boolean {
       return name === 'proxy-connection';
     case 116: // t
       return name === 'transfer-encoding';
+    case 117: // u
+      return name === 'upgrade' && !upgrade;
     default:
       return false;
   }

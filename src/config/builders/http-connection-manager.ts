@@ -248,6 +248,14 @@ export function buildConnectionManager(
       alwaysSetRequestIdInResponse: message.alwaysSetRequestIdInResponse,
       requestId: { packTraceReason: true, useForTraceSampling: true },
       addUserAgent: message.addUserAgent ?? false,
+      forwardProto:
+        message.forwardProtoConfig === undefined
+          ? null
+          : {
+              httpsPorts: new Set(message.forwardProtoConfig.httpsDestinationPorts),
+              httpPorts: new Set(message.forwardProtoConfig.httpDestinationPorts),
+            },
+      onDelayedCloseTimeout: () => stats.downstreamCxDelayedCloseTimeout.inc(),
       proxy100Continue: message.proxy100Continue,
       streamErrorOnInvalidMessage: http1.streamErrorOnInvalidHttpMessage,
       normalizePath,
@@ -301,18 +309,22 @@ function buildFilters(context: BuildContext, field: string, messages: readonly H
   const entries: FilterEntry[] = [];
   let complete = true;
   if (messages.length === 0) {
-    context.refuse(
+    context.warn(
       field,
-      'there are no HTTP filters',
+      'there are no HTTP filters: no request will be answered',
       'the last filter must be terminal: add envoy.filters.http.router',
     );
-    return null;
+    return [];
   }
   messages.forEach((message, index) => {
     const at = context.at(`${field}[${index}]`);
     if (message.configType.case === 'configDiscovery') {
       at.refuse('config_discovery', 'filter discovery is not supported yet');
       complete = false;
+      return;
+    }
+    if (message.isOptional && isUnknownFilter(at, message)) {
+      at.warn('typed_config', `the optional filter ${message.name} is of a type that no filter has: it is left out`);
       return;
     }
     const builder = context.shared.extensions.build(
@@ -337,4 +349,17 @@ function buildFilters(context: BuildContext, field: string, messages: readonly H
     entries.push({ name: message.name, builder, disabled: message.disabled });
   });
   return complete ? entries : null;
+}
+
+/**
+ * Whether Envoy would leave the optional filter out, since its type is no HTTP filter's. A filter that Envoy has and Nuncio has
+ * not yet is refused even when it is optional: leaving it out would change what the proxy does.
+ */
+function isUnknownFilter(context: BuildContext, message: HttpFilter): boolean {
+  const any = message.configType.case === 'typedConfig' ? message.configType.value : undefined;
+  if (any === undefined) return false;
+  const unpacked = context.shared.anys.unpack(any);
+  if (!unpacked.ok) return !any.typeUrl.includes('.filters.http.');
+  const typeName = unpacked.message.$typeName;
+  return context.shared.extensions.findByType('http-filter', typeName) === null && !typeName.includes('.filters.http.');
 }

@@ -150,9 +150,10 @@ function adminManagerConfig(
     responseFlood: root.counter('http1.response_flood'),
   };
   const paths = { normalizePath: true, mergeSlashes: true, escapedSlashes: EscapedSlashesAction.KeepUnchanged };
+  const stats = createConnectionManagerStats(root.createScope('http.admin'));
   return {
     statPrefix: 'admin',
-    stats: createConnectionManagerStats(root.createScope('http.admin')),
+    stats,
     listenerStats: createListenerHttpStats(listenerScope.createScope('http.admin')),
     createCodec: (_connection, transport, events) => new Http1ServerCodec(transport, events, http1, codecStats, false),
     routes: { current: () => null },
@@ -200,6 +201,8 @@ function adminManagerConfig(
     alwaysSetRequestIdInResponse: false,
     requestId: { packTraceReason: false, useForTraceSampling: false },
     addUserAgent: false,
+    forwardProto: null,
+    onDelayedCloseTimeout: () => stats.downstreamCxDelayedCloseTimeout.inc(),
     proxy100Continue: false,
     streamErrorOnInvalidMessage: false,
     normalizePath: RuntimeFraction.ALWAYS,
