@@ -112,10 +112,16 @@ export class ExtensionRegistry {
     any: Any | undefined,
   ): ExtensionProducts[K] | null {
     if (any === undefined || any.typeUrl === '') {
-      const byName = this.findByName(kind, name);
+      // Envoy finds what comes without a configuration by its present name alone, not by older ones.
+      const found = this.findByName(kind, name);
+      const byName = found !== null && found.name === name ? found : null;
       const desc = byName === null ? undefined : context.shared.api.message(byName.configType);
       if (byName === null || desc === undefined) {
-        context.refuse(field, `there is no ${kind} called ${JSON.stringify(name)}`, 'give it a typed_config');
+        context.refuse(
+          field,
+          `Didn't find a registered implementation for '${name}' with type URL: ''`,
+          found === null ? 'give it a typed_config' : `it is called ${found.name} now`,
+        );
         return null;
       }
       return byName.build(create(desc), context.at(field));

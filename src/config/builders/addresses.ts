@@ -1,4 +1,8 @@
-import type { Address as AddressMessage, SocketAddress } from '../../api/gen/envoy/config/core/v3/address_pb.d.ts';
+import type {
+  Address as AddressMessage,
+  Pipe,
+  SocketAddress,
+} from '../../api/gen/envoy/config/core/v3/address_pb.d.ts';
 import { type Address, ipAddress, pipeAddress } from '../../net/address.ts';
 import { ipVersion } from '../../net/ip-version.ts';
 import type { BuildContext } from '../build-context.ts';
@@ -46,7 +50,7 @@ export function buildAddress(
     case 'socketAddress':
       return buildSocketAddress(at, 'socket_address', message.address.value);
     case 'pipe':
-      return pipeAddress(message.address.value.path, message.address.value.mode);
+      return buildPipe(at.at('pipe'), message.address.value);
     case 'envoyInternalAddress':
       at.refuse('envoy_internal_address', 'internal addresses are not supported yet');
       return null;
@@ -54,6 +58,23 @@ export function buildAddress(
       context.refuse(field, 'an address is missing');
       return null;
   }
+}
+
+/** Bytes of sockaddr_un's path, its closing zero included. */
+const MAX_PIPE_PATH_BYTES = 108;
+
+function buildPipe(context: BuildContext, message: Pipe): Address | null {
+  const { path, mode } = message;
+  const abstract = path.startsWith('@');
+  if (abstract && mode !== 0) {
+    context.refuse('mode', 'Cannot set mode for Abstract AF_UNIX sockets', 'a name that begins with @ has no file');
+    return null;
+  }
+  if (Buffer.byteLength(path, 'utf8') >= MAX_PIPE_PATH_BYTES) {
+    context.refuse('path', `Path "${path}" exceeds maximum UNIX domain socket path size of ${MAX_PIPE_PATH_BYTES}.`);
+    return null;
+  }
+  return pipeAddress(path, mode);
 }
 
 /** The text form that sockets report: IPv6 compressed and in lower case. */

@@ -101,6 +101,13 @@ export function buildBootstrap(
   settings: BootstrapSettings = { statsTags: [] },
 ): BootstrapPlan | null {
   const before = context.errorCount;
+  if (message.statsFlushInterval !== undefined && message.statsFlush.case === 'statsFlushOnAdmin') {
+    context.refuse(
+      'stats_flush_on_admin',
+      'Only one of stats_flush_interval or stats_flush_on_admin should be set!',
+      'take one of them out',
+    );
+  }
   refuseWholeFields(context, message);
   const clusters: StaticResource<ClusterSpec>[] = [];
   const listeners: StaticResource<ListenerSpec>[] = [];
