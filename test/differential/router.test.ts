@@ -438,3 +438,31 @@ suite(
     }),
   ],
 );
+
+suite(
+  'runtime of the router',
+  {
+    config: {
+      layered_runtime: {
+        layers: [
+          {
+            name: 'static',
+            static_layer: {
+              'upstream.maintenance_mode.shut': 100,
+              'upstream.use_retry': 0,
+              'upstream.base_retry_backoff_ms': 1,
+            },
+          },
+        ],
+      },
+      ...httpProxy({ log: LOG, routes: [to('shut', '/shut'), to('u1', '/', once)] }, [
+        cluster('u1'),
+        cluster('shut', ['{{upstream:u1}}']),
+      ]),
+    },
+    upstreams: { u1: upstream },
+    stats: ['http.ingress.downstream_rq_', /^cluster\.(u1|shut)\.(external\.)?upstream_rq_\w*$/],
+    log: 'access.log',
+  },
+  [request('maintenance', http('GET /shut')), request('retries are switched off', http('GET /fail'))],
+);
