@@ -200,10 +200,19 @@ suite(
     request('strict: all well', inside('GET /x', ['x-envoy-max-retries: 3', 'x-envoy-retry-on: 5xx,reset']), {
       listener: 'strict',
     }),
-    request('strict: no number', inside('GET /x', ['x-envoy-max-retries: many']), { listener: 'strict' }),
-    request('strict: unknown retry kind', inside('GET /x', ['x-envoy-retry-on: 5xx,never']), { listener: 'strict' }),
-    request('strict: unknown grpc kind', inside('GET /x', ['x-envoy-retry-grpc-on: never']), { listener: 'strict' }),
-    request('strict: no timeout', inside('GET /x', ['x-envoy-upstream-rq-timeout-ms: 1s']), { listener: 'strict' }),
+    request('strict: no number', inside('GET /x', ['x-envoy-max-retries: many']), { listener: 'strict', close: true }),
+    request('strict: unknown retry kind', inside('GET /x', ['x-envoy-retry-on: 5xx,never']), {
+      listener: 'strict',
+      close: true,
+    }),
+    request('strict: unknown grpc kind', inside('GET /x', ['x-envoy-retry-grpc-on: never']), {
+      listener: 'strict',
+      close: true,
+    }),
+    request('strict: no timeout', inside('GET /x', ['x-envoy-upstream-rq-timeout-ms: 1s']), {
+      listener: 'strict',
+      close: true,
+    }),
     request('respected timeout', inside('GET /x', ['x-envoy-expected-rq-timeout-ms: 500']), { listener: 'respectful' }),
     request(
       'respected before the other',
