@@ -677,7 +677,7 @@ validateSuite('listeners', [
       filters: tcpFilters,
     }),
   ),
-  refused('additional addresses without one', listener({ additional_addresses: [{}] })),
+  // An additional address that is empty crashes Envoy 1.40: no verdict to compare.
 ]);
 
 const filterWith = (name: string, message: string, fields: Fields): Fields =>
