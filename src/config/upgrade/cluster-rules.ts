@@ -36,6 +36,12 @@ export const CLUSTER_RULES: readonly (readonly [string, Rule])[] = [
 
 function cluster(edit: MessageEdit): void {
   hosts(edit);
+  const policy = edit.entry('lb_policy');
+  if (policy !== undefined && /^ORIGINAL_DST_LB$/i.test(edit.textOf(policy))) {
+    edit.put('lb_policy', textNode('CLUSTER_PROVIDED', policy.value), policy);
+    edit.state.changed(policy, edit.pathOf('lb_policy'), 'ORIGINAL_DST_LB became CLUSTER_PROVIDED', true);
+  }
+  nameHealthChecks(edit);
   const tls = edit.entry('tls_context');
   if (tls !== undefined) {
     const socket = { name: textNode(TLS_SOCKET, tls), typed_config: anyNode(UPSTREAM_TLS, tls.value, tls) };
@@ -66,6 +72,22 @@ function hosts(edit: MessageEdit): void {
     old,
   );
   edit.replace(old, 'load_assignment', assignment);
+}
+
+/** Envoy 1.40 wants a name for each where a cluster has several. */
+function nameHealthChecks(edit: MessageEdit): void {
+  const checks = edit.entry('health_checks');
+  if (checks?.value.kind !== 'sequence' || checks.value.items.length < 2) return;
+  let named = 0;
+  const items = checks.value.items.map((check, i) => {
+    if (check.kind !== 'mapping' || check.entry('name') !== undefined) return check;
+    named++;
+    const name = new TreeEntry('name', textNode(`health_check_${i}`, check), check.source, check.start, check.start);
+    return new TreeMapping([name, ...check.entries], check.source, check.start, check.end);
+  });
+  if (named === 0) return;
+  edit.put('health_checks', listNode(items, checks.value), checks);
+  edit.changed(checks, 'each has a name, as there are several');
 }
 
 /** `transport_socket` with a Struct: its type depends on the side that it is on. */

@@ -201,19 +201,21 @@ export const PROTOCOL_OPTIONS = table(
 );
 
 /** What v2 had and Envoy 1.40 has no more, and what to do. */
-export const REMOVED_EXTENSIONS: Readonly<Record<string, string>> = {
-  'envoy.client_ssl_auth': 'check client certificates with a validation_context',
-  'envoy.filters.network.client_ssl_auth': 'check client certificates with a validation_context',
-  'envoy.mysql_proxy': "only Envoy's contrib build has it",
-  'envoy.filters.network.mysql_proxy': "only Envoy's contrib build has it",
-  'envoy.filters.network.kafka_broker': "only Envoy's contrib build has it",
-  'envoy.http_dynamo_filter': 'remove it: it only counted',
-  'envoy.filters.http.dynamo': 'remove it: it only counted',
-  'envoy.squash': 'remove it: a debugging aid without successor',
-  'envoy.filters.http.squash': 'remove it: a debugging aid without successor',
-  'envoy.lightstep': 'use envoy.tracers.opentelemetry',
-  'envoy.tracers.lightstep': 'use envoy.tracers.opentelemetry',
-  'envoy.dynamic.ot': 'use envoy.tracers.opentelemetry or envoy.tracers.zipkin',
-  'envoy.tracers.dynamic_ot': 'use envoy.tracers.opentelemetry or envoy.tracers.zipkin',
-  'envoy.tracers.opencensus': 'use envoy.tracers.opentelemetry',
-};
+export const REMOVED_EXTENSIONS: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    'envoy.client_ssl_auth': 'check client certificates with a validation_context',
+    'envoy.filters.network.client_ssl_auth': 'check client certificates with a validation_context',
+    'envoy.mysql_proxy': "only Envoy's contrib build has it",
+    'envoy.filters.network.mysql_proxy': "only Envoy's contrib build has it",
+    'envoy.filters.network.kafka_broker': "only Envoy's contrib build has it",
+    'envoy.http_dynamo_filter': 'remove it: it only counted',
+    'envoy.filters.http.dynamo': 'remove it: it only counted',
+    'envoy.squash': 'remove it: a debugging aid without successor',
+    'envoy.filters.http.squash': 'remove it: a debugging aid without successor',
+    'envoy.lightstep': 'use envoy.tracers.opentelemetry',
+    'envoy.tracers.lightstep': 'use envoy.tracers.opentelemetry',
+    'envoy.dynamic.ot': 'use envoy.tracers.opentelemetry or envoy.tracers.zipkin',
+    'envoy.tracers.dynamic_ot': 'use envoy.tracers.opentelemetry or envoy.tracers.zipkin',
+    'envoy.tracers.opencensus': 'use envoy.tracers.opentelemetry',
+  }),
+);

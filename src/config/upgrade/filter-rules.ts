@@ -17,6 +17,7 @@ export const FILTER_RULES: readonly (readonly [string, Rule])[] = [
   ['envoy.extensions.access_loggers.file.v3.FileAccessLog', fileAccessLog],
   ['envoy.extensions.filters.common.fault.v3.FaultDelay', faultDelay],
   ['envoy.extensions.filters.http.lua.v3.Lua', lua],
+  ['envoy.extensions.filters.http.ext_authz.v3.ExtAuthz', extAuthz],
   ['envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', tcpProxy],
   ['envoy.extensions.filters.network.redis_proxy.v3.RedisProxy', redisProxy],
   ['envoy.extensions.filters.network.redis_proxy.v3.RedisProxy.PrefixRoutes', prefixRoutes],
@@ -80,6 +81,11 @@ function fileAccessLog(edit: MessageEdit): void {
 function faultDelay(edit: MessageEdit): void {
   const type = edit.take('type');
   if (type !== undefined) edit.changed(type, 'removed: fixed_delay says so');
+}
+
+function extAuthz(edit: MessageEdit): void {
+  const alpha = edit.take('use_alpha');
+  if (alpha !== undefined) edit.changed(alpha, 'removed: the server must speak version 3');
 }
 
 function lua(edit: MessageEdit): void {

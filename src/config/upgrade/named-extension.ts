@@ -18,9 +18,12 @@ export function nameRule(edit: MessageEdit, table: NameTable, what: string, bare
   }
   const known = table.get(name);
   const config = edit.entry('config');
+  // An empty Any says nothing.
+  const empty = edit.entry('typed_config')?.value;
+  if (bare && known !== undefined && empty?.kind === 'mapping' && empty.entries.length === 0) edit.take('typed_config');
   const others = ['typed_config', 'config_discovery', 'hidden_envoy_deprecated_config'];
   const typed = others.some((field) => edit.entry(field) !== undefined);
-  const removed = REMOVED_EXTENSIONS[name];
+  const removed = REMOVED_EXTENSIONS.get(name);
   if (removed !== undefined && known === undefined) {
     edit.refuse(nameEntry!, `the ${what} ${name} is gone from Envoy`, removed);
     edit.entries = [];

@@ -25,8 +25,8 @@ const OPTIONS = { schema: 'failsafe', uniqueKeys: false, resolveKnownTags: false
 /** Plain text that a reader of YAML would take for something else than text. */
 const AMBIGUOUS = /^$|^[-+.0-9]|^(y|yes|true|on|n|no|false|off|null|~)$/i;
 
-/** @param original the text that `tree` was made of, if that is YAML */
-export function printYaml(tree: TreeNode, original: SourceFile | undefined): string {
+/** @param original the YAML that `tree` was made of */
+export function printYaml(tree: TreeNode, original: SourceFile): string {
   return new YamlPrinter(original).print(tree);
 }
 
@@ -42,10 +42,10 @@ class YamlPrinter {
   readonly #anchors = new Set<string>();
   #indentSeq = true;
 
-  constructor(original: SourceFile | undefined) {
+  constructor(original: SourceFile) {
     this.#document = new Document<Node, false>(null as unknown as Node, OPTIONS);
-    this.#original = original === undefined ? undefined : firstDocument(original.text);
-    if (this.#original !== undefined && original !== undefined) this.#index(this.#original, original);
+    this.#original = firstDocument(original.text);
+    if (this.#original !== undefined) this.#index(this.#original, original);
   }
 
   print(tree: TreeNode): string {

@@ -123,11 +123,11 @@ function routeMatch(edit: MessageEdit): void {
 
 function routeAction(edit: MessageEdit): void {
   const host = edit.entry('host_rewrite');
-  // Version 3 has a message of this name.
+  // Version 3 gave the name to a format string: what is there proves no version.
   if (host?.value.kind === 'scalar') {
     edit.take('host_rewrite');
     edit.put('host_rewrite_literal', host.value, host);
-    edit.state.changed(host, edit.pathOf('host_rewrite'), 'host_rewrite: became host_rewrite_literal', true);
+    edit.state.changed(host, edit.pathOf('host_rewrite'), 'host_rewrite: became host_rewrite_literal', false);
   }
   const mirror = edit.entry('request_mirror_policy');
   if (mirror !== undefined) {

@@ -1,9 +1,10 @@
-/** One file of v2, from text to the YAML of v3. */
+/** One file of v2, from text to the text of v3: YAML stays YAML, JSON stays JSON. */
 import { type ApiRegistry, openApiRegistry } from '../../api/api-registry.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import type { ConfigError } from '../diagnostics/config-error.ts';
 import { type ConfigInput, parseTree } from '../load/load-config.ts';
 import type { TreeMapping } from '../load/tree.ts';
+import { printJson } from './print-json.ts';
 import { printYaml } from './print-yaml.ts';
 import { upgradeTree } from './upgrade-tree.ts';
 
@@ -16,7 +17,7 @@ export interface UpgradedFile {
 }
 
 /**
- * Upgrades a bootstrap, or a file of resources (a DiscoveryResponse). Protobuf in binary form has no text to upgrade.
+ * Upgrades a bootstrap, or a file of resources (a DiscoveryResponse), in YAML or JSON.
  * @returns all that v3 has no place for, and what is wrong with the text
  */
 export function upgradeFile(
@@ -30,6 +31,6 @@ export function upgradeFile(
   const upgraded = upgradeTree(parsed.tree, api, api.message(type)!);
   if (upgraded.errors.length > 0) return err([...upgraded.errors, ...upgraded.warnings]);
   if (upgraded.tree === parsed.tree) return ok({ text: parsed.source.text, changed: false, warnings: parsed.warnings });
-  const text = printYaml(upgraded.tree, input.format === 'yaml' ? parsed.source : undefined);
+  const text = input.format === 'json' ? printJson(upgraded.tree) : printYaml(upgraded.tree, parsed.source);
   return ok({ text, changed: true, warnings: [...parsed.warnings, ...upgraded.warnings] });
 }

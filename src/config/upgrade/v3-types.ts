@@ -3,22 +3,27 @@ import { type DescField, type DescMessage, getOption } from '@bufbuild/protobuf'
 import type { ApiRegistry } from '../../api/api-registry.ts';
 
 /** Moves that the annotations of the v2 files do not tell, or tell wrongly. */
-const MOVED: Readonly<Record<string, string>> = {
-  'envoy.config.cluster.redis.RedisClusterConfig': 'envoy.extensions.clusters.redis.v3.RedisClusterConfig',
-  'envoy.config.filter.http.cache.v2alpha.CacheConfig': 'envoy.extensions.filters.http.cache.v3.CacheConfig',
-  'envoy.config.filter.http.ext_authz.v2.ExtAuthz': 'envoy.extensions.filters.http.ext_authz.v3.ExtAuthz',
-  'envoy.config.filter.thrift.router.v2alpha1.Router': 'envoy.extensions.filters.network.thrift_proxy.router.v3.Router',
-  'envoy.config.health_checker.redis.v2.Redis': 'envoy.extensions.health_checkers.redis.v3.Redis',
-  'envoy.config.resource_monitor.fixed_heap.v2alpha.FixedHeapConfig':
-    'envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig',
-  'envoy.config.resource_monitor.injected_resource.v2alpha.InjectedResourceConfig':
-    'envoy.extensions.resource_monitors.injected_resource.v3.InjectedResourceConfig',
-};
+const MOVED: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    'envoy.config.cluster.redis.RedisClusterConfig': 'envoy.extensions.clusters.redis.v3.RedisClusterConfig',
+    'envoy.config.filter.http.cache.v2alpha.CacheConfig': 'envoy.extensions.filters.http.cache.v3.CacheConfig',
+    'envoy.config.filter.http.ext_authz.v2.ExtAuthz': 'envoy.extensions.filters.http.ext_authz.v3.ExtAuthz',
+    'envoy.config.filter.thrift.router.v2alpha1.Router':
+      'envoy.extensions.filters.network.thrift_proxy.router.v3.Router',
+    'envoy.config.health_checker.redis.v2.Redis': 'envoy.extensions.health_checkers.redis.v3.Redis',
+    'envoy.config.resource_monitor.fixed_heap.v2alpha.FixedHeapConfig':
+      'envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig',
+    'envoy.config.resource_monitor.injected_resource.v2alpha.InjectedResourceConfig':
+      'envoy.extensions.resource_monitors.injected_resource.v3.InjectedResourceConfig',
+  }),
+);
 
 /** Messages of v3 whose `previous_message_type` names a message that no longer exists. */
-const PREVIOUS: Readonly<Record<string, string>> = {
-  'envoy.extensions.filters.http.ext_authz.v3.ExtAuthz': 'envoy.config.filter.http.ext_authz.v2.ExtAuthz',
-};
+const PREVIOUS: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    'envoy.extensions.filters.http.ext_authz.v3.ExtAuthz': 'envoy.config.filter.http.ext_authz.v2.ExtAuthz',
+  }),
+);
 
 const V2_PACKAGE = /^envoy\.(.*\.)?v[12](alpha\d?)?\.|^envoy\.config\.(cluster\.redis|retry\.previous_priorities)\./;
 const V2_TYPE_URL =
@@ -45,7 +50,7 @@ export class V3Types {
 
   /** The v3 message that a v2 message became; undefined when it has none. */
   successor(typeName: string): DescMessage | undefined {
-    const moved = MOVED[typeName];
+    const moved = MOVED.get(typeName);
     if (moved !== undefined) return this.api.message(moved);
     const desc = this.api.message(typeName);
     if (desc === undefined) return undefined;
@@ -67,7 +72,7 @@ export class V3Types {
     const versioning = getOption(desc, this.api.extension('udpa.annotations.versioning')) as
       | { readonly previousMessageType?: string }
       | undefined;
-    const name = PREVIOUS[desc.typeName] ?? versioning?.previousMessageType;
+    const name = PREVIOUS.get(desc.typeName) ?? versioning?.previousMessageType;
     const found = name === undefined || name === '' ? undefined : this.api.message(name);
     this.#previous.set(desc, found);
     return found;
