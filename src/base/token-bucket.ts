@@ -10,7 +10,12 @@ export class TokenBucket {
   readonly #emptyAt: SharedCell;
 
   /** @param cell where several workers share the bucket: they must then give times of one clock */
-  constructor(maxTokens: number, tokensPerFill: number, fillIntervalMs: number, cell: SharedCell = SharedCell.private()) {
+  constructor(
+    maxTokens: number,
+    tokensPerFill: number,
+    fillIntervalMs: number,
+    cell: SharedCell = SharedCell.private(),
+  ) {
     this.maxTokens = maxTokens;
     this.tokensPerMs = tokensPerFill / fillIntervalMs;
     this.#emptyAt = cell;
@@ -46,9 +51,15 @@ export class TokenBucket {
   giveBack(nowMs: number, count: number): void {
     for (;;) {
       const before = this.#emptyAt.load();
-      const tokens = Math.min(this.maxTokens, this.#tokens(nowMs, before) + count);
+      const tokens = Math.max(0, Math.min(this.maxTokens, this.#tokens(nowMs, before) + count));
       if (this.#emptyAt.swap(before, nowMs - tokens / this.tokensPerMs)) return;
     }
+  }
+
+  /** Sets how many tokens there are now. */
+  reset(nowMs: number, count: number): void {
+    this.giveBack(nowMs, Number.NEGATIVE_INFINITY);
+    this.giveBack(nowMs, count);
   }
 
   /** Whole tokens left. */

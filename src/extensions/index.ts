@@ -2,8 +2,15 @@ import type { ExtensionFactory } from '../config/extension-registry.ts';
 import { fileAccessLogger, fileAccessLoggerV2 } from './access-loggers/file/factory.ts';
 import { stderrAccessLogger } from './access-loggers/stderr/factory.ts';
 import { stdoutAccessLogger } from './access-loggers/stdout/factory.ts';
+import { earlyHeaderMutation } from './early-header-mutation/header-mutation/factory.ts';
 import { metadataFormatter } from './formatters/metadata/factory.ts';
 import { reqWithoutQueryFormatter } from './formatters/req-without-query/factory.ts';
+import { bufferFilter } from './http-filters/buffer/factory.ts';
+import { corsFilter } from './http-filters/cors/factory.ts';
+import { faultFilter } from './http-filters/fault/factory.ts';
+import { headerMutationFilter } from './http-filters/header-mutation/factory.ts';
+import { healthCheckFilter } from './http-filters/health-check/factory.ts';
+import { httpLocalRateLimitFilter } from './http-filters/local-ratelimit/factory.ts';
 import { routerFilter } from './http-filters/router/factory.ts';
 import { leastRequestPolicy } from './load-balancing-policies/least-request/factory.ts';
 import { maglevPolicy } from './load-balancing-policies/maglev/factory.ts';
@@ -16,6 +23,8 @@ import { echoFilter } from './network-filters/echo/factory.ts';
 import { httpConnectionManager } from './network-filters/http-connection-manager/factory.ts';
 import { localRateLimitFilter } from './network-filters/local-ratelimit/factory.ts';
 import { tcpProxy } from './network-filters/tcp-proxy/factory.ts';
+import { customHeaderDetection } from './original-ip-detection/custom-header/factory.ts';
+import { xffDetection } from './original-ip-detection/xff/factory.ts';
 import { omitCanaryHostsPredicate } from './retry-host-predicates/omit-canary-hosts/factory.ts';
 import { omitHostMetadataPredicate } from './retry-host-predicates/omit-host-metadata/factory.ts';
 import { previousHostsPredicate } from './retry-host-predicates/previous-hosts/factory.ts';
@@ -29,7 +38,16 @@ export const EXTENSIONS = [
   stdoutAccessLogger,
   metadataFormatter,
   reqWithoutQueryFormatter,
+  bufferFilter,
+  corsFilter,
+  faultFilter,
+  headerMutationFilter,
+  healthCheckFilter,
+  httpLocalRateLimitFilter,
   routerFilter,
+  xffDetection,
+  customHeaderDetection,
+  earlyHeaderMutation,
   leastRequestPolicy,
   randomPolicy,
   roundRobinPolicy,

@@ -133,6 +133,12 @@ export abstract class FilterWalk {
         const target = collecting ? held : this.#hold(stop, flow);
         if (added) target.trailers = true;
         if (goOn) {
+          const limit = this.bufferLimit();
+          if (limit > 0 && target.data.length + data.length > limit) {
+            data.clear();
+            this.onOverflow();
+            return;
+          }
           // Watermarks would pause a source whose data leaves in the same breath.
           target.data.moveFrom(data);
           if (end) target.end = true;

@@ -1,5 +1,5 @@
 import { type HeaderMap, RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
-import { AppendAction, appendHeader } from './header-mutation.ts';
+import { AppendAction, appendHeader, overwriteHeader } from './header-mutation.ts';
 import type { FormatContext, ValueFormatter } from './stream-view.ts';
 import type { StringMatcher } from './string-matcher.ts';
 
@@ -82,7 +82,7 @@ function isPseudo(name: string): boolean {
 
 function setHeader(headers: HeaderMap, name: string, value: string): void {
   if (isPseudo(name)) setPseudo(headers, name, value);
-  else headers.set(name, value);
+  else overwriteHeader(headers, name, value);
 }
 
 function setPseudo(headers: HeaderMap, name: string, value: string): void {

@@ -146,7 +146,7 @@ export function appendHeader(headers: HeaderMap, name: string, value: string): v
 }
 
 /** The new value stands last, as in Envoy (HeaderMapImpl::setReferenceKey removes and adds). */
-function overwriteHeader(headers: HeaderMap, name: string, value: string): void {
+export function overwriteHeader(headers: HeaderMap, name: string, value: string): void {
   headers.remove(name);
   headers.add(name, value);
 }

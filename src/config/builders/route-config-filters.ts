@@ -1,15 +1,26 @@
 import type { Any } from '@bufbuild/protobuf/wkt';
-import type { FilterConfig } from '../../api/gen/envoy/config/route/v3/route_components_pb';
+import type { CorsPolicy, FilterConfig } from '../../api/gen/envoy/config/route/v3/route_components_pb';
+import { ROUTE_CORS_KEY } from '../../routing/cors-policy.ts';
 import { FilterConfigs } from '../../routing/filter-configs.ts';
 import type { BuildContext } from '../build-context.ts';
+import { buildCorsPolicy } from './cors-policy.ts';
 
 const FILTER_CONFIG_TYPE = 'envoy.config.route.v3.FilterConfig';
 
-/** `typed_per_filter_config` of one level. Source: Envoy, PerFilterConfigs. */
-export function buildFilterConfigs(context: BuildContext, messages: { readonly [name: string]: Any }): FilterConfigs {
+/**
+ * `typed_per_filter_config` of one level. Source: Envoy, PerFilterConfigs.
+ * @param cors the level's deprecated `cors`, which the cors filter finds by ROUTE_CORS_KEY
+ */
+export function buildFilterConfigs(
+  context: BuildContext,
+  messages: { readonly [name: string]: Any },
+  cors?: CorsPolicy,
+  corsField = 'cors',
+): FilterConfigs {
   const names = Object.keys(messages);
-  if (names.length === 0) return FilterConfigs.NONE;
+  if (names.length === 0 && cors === undefined) return FilterConfigs.NONE;
   const configs = new Map<string, unknown>();
+  if (cors !== undefined) configs.set(ROUTE_CORS_KEY, buildCorsPolicy(context.at(corsField), cors));
   const disabled = new Map<string, boolean>();
   for (const name of names) {
     const field = `typed_per_filter_config[${JSON.stringify(name)}]`;

@@ -19,6 +19,7 @@ import { type TlsRequirement, VirtualCluster, type VirtualHostSpec } from '../..
 import { wireText } from '../../routing/wire-text.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
+import { CORS_SUPPORT } from './cors-policy.ts';
 import { FORMAT_SUPPORT } from './format.ts';
 import {
   buildClusterChoice,
@@ -54,6 +55,7 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
   ...MATCHER_SUPPORT,
   ...HEADER_MUTATION_SUPPORT,
   ...ROUTE_POLICY_SUPPORT,
+  ...CORS_SUPPORT,
   { message: 'envoy.config.core.v3.Metadata', fields: 'filter_metadata', inert: 'typed_filter_metadata' },
   {
     message: 'envoy.config.route.v3.RouteConfiguration',
@@ -65,7 +67,7 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
     message: 'envoy.config.route.v3.VirtualHost',
     fields: `name domains routes require_tls rate_limits ${MUTATION_FIELDS} typed_per_filter_config
       include_request_attempt_count include_attempt_count_in_response include_is_timeout_retry_header retry_policy
-      per_request_buffer_limit_bytes request_body_buffer_limit metadata virtual_clusters`,
+      per_request_buffer_limit_bytes request_body_buffer_limit metadata virtual_clusters cors`,
   },
   {
     message: 'envoy.config.route.v3.Route',
@@ -89,7 +91,7 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
     fields: `cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match prefix_rewrite
       regex_rewrite path_rewrite_policy path_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
       host_rewrite_path_regex host_rewrite append_x_forwarded_host timeout idle_timeout retry_policy priority rate_limits
-      include_vh_rate_limits hash_policy upgrade_configs max_stream_duration max_grpc_timeout grpc_timeout_offset`,
+      include_vh_rate_limits hash_policy upgrade_configs max_stream_duration max_grpc_timeout grpc_timeout_offset cors`,
   },
   { message: 'envoy.config.route.v3.RouteAction.MaxStreamDuration', fields: '*' },
   {
@@ -246,7 +248,7 @@ function buildVirtualHost(
       message.responseHeadersToAdd,
       message.responseHeadersToRemove,
     ),
-    filterConfigs: buildFilterConfigs(context, message.typedPerFilterConfig),
+    filterConfigs: buildFilterConfigs(context, message.typedPerFilterConfig, message.cors),
     metadata: configMetadata(message.metadata),
     includeRequestAttemptCount: message.includeRequestAttemptCount,
     includeAttemptCountInResponse: message.includeAttemptCountInResponse,
@@ -281,7 +283,12 @@ function buildRoute(context: BuildContext, message: RouteMessage, defaults: Rout
       message.responseHeadersToAdd,
       message.responseHeadersToRemove,
     ),
-    filterConfigs: buildFilterConfigs(context, message.typedPerFilterConfig),
+    filterConfigs: buildFilterConfigs(
+      context,
+      message.typedPerFilterConfig,
+      action.case === 'route' ? action.value.cors : undefined,
+      'route.cors',
+    ),
     metadata: configMetadata(message.metadata),
     decorator:
       message.decorator === undefined
