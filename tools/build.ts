@@ -13,9 +13,9 @@ async function must(command: readonly string[]): Promise<void> {
 
 if (!(await generate())) process.exit(1);
 // The worker's entry is named beside the main one so that it is inside the executable too.
-const entries = ['src/cli/main.ts', 'src/worker/entry.ts'].filter((entry) => existsSync(join(root, entry)));
-await must([bun, 'build', '--compile', '--minify-syntax', '--sourcemap', ...entries, '--outfile', 'dist/nuncio']);
+const entries = ['src/cli/main.ts', 'src/worker/thread.ts'].filter((entry) => existsSync(join(root, entry)));
+await must([bun, 'build', '--compile', '--minify-syntax', '--bytecode', '--sourcemap', ...entries, '--outfile', 'dist/nuncio']);
 if (existsSync(join(root, 'src/index.ts'))) {
-  await must([bun, 'build', 'src/index.ts', '--target=node', '--outfile', 'dist/index.js']);
+  await must([bun, 'build', 'src/index.ts', '--target=node', '--splitting', '--outdir', 'dist']);
 }
 console.log('dist/nuncio');

@@ -5,12 +5,12 @@ import { DEFAULT_FLAGS, type ServerFlags } from '../main/server-flags.ts';
 
 /** Wrong command line: Envoy's words, exit code 1. */
 export class FlagError extends Error {
-  /** Followed by the usage text. */
-  readonly withUsage: boolean;
+  /** Printed behind the usage text, which follows the message; empty: no usage text. */
+  readonly lastLine: string;
 
-  constructor(message: string, withUsage: boolean) {
+  constructor(message: string, lastLine: string) {
     super(message);
-    this.withUsage = withUsage;
+    this.lastLine = lastLine;
   }
 }
 
@@ -119,7 +119,7 @@ function shown(flag: FlagSpec): string {
 }
 
 function parseError(argument: string, reason: string): FlagError {
-  return new FlagError(`PARSE ERROR: Argument: ${argument}\n             ${reason}`, true);
+  return new FlagError(`PARSE ERROR: Argument: ${argument}\n             ${reason}`, `${argument} -- ${reason}`);
 }
 
 /** The given flags by name. @throws FlagError */
@@ -182,7 +182,7 @@ export function parseFlags(args: readonly string[]): Command {
     // Envoy reads these as unsigned and lets -1 become 4294967295: here it is refused.
     if (typeof value !== 'string') return fallback;
     if (value.startsWith('-') || Number(value) > 0xffff_ffff) {
-      throw new FlagError(`error: --${name} must be between 0 and 4294967295, not '${value}'`, false);
+      throw new FlagError(`error: --${name} must be between 0 and 4294967295, not '${value}'`, '');
     }
     return Number(value);
   };
@@ -191,10 +191,10 @@ export function parseFlags(args: readonly string[]): Command {
 
   const logLevelText = text('log-level', 'info');
   const logLevel = parseLogLevel(logLevelText);
-  if (logLevel === null) throw new FlagError(`error: invalid log level specified '${logLevelText}'`, false);
+  if (logLevel === null) throw new FlagError(`error: invalid log level specified '${logLevelText}'`, '');
   const componentLogLevel = text('component-log-level', '');
   const levels = parseComponentLevels(componentLogLevel);
-  if (!levels.ok) throw new FlagError(levels.error, false);
+  if (!levels.ok) throw new FlagError(levels.error, '');
   const mode = oneOf('unknown mode', text('mode', 'serve'), ['serve', 'validate', 'init_only'] as const);
   const version = oneOf('unknown IP address version', text('local-address-ip-version', 'v4'), ['v4', 'v6'] as const);
   const strategy = oneOf('unknown drain-strategy', text('drain-strategy', 'gradual'), [
@@ -207,10 +207,10 @@ export function parseFlags(args: readonly string[]): Command {
   const statsTags = (values.get('stats-tag') as string[] | undefined) ?? [];
   checkStatsTags(statsTags);
   const socketMode = text('socket-mode', '600');
-  if (!/^[0-7]{1,4}$/.test(socketMode)) throw new FlagError(`error: invalid socket-mode '${socketMode}'`, false);
+  if (!/^[0-7]{1,4}$/.test(socketMode)) throw new FlagError(`error: invalid socket-mode '${socketMode}'`, '');
   const concurrency = has('concurrency') ? Math.max(1, number('concurrency', 1)) : defaultConcurrency();
   if (concurrency > MAX_WORKERS) {
-    throw new FlagError(`error: --concurrency must be at most ${MAX_WORKERS}, not '${concurrency}'`, false);
+    throw new FlagError(`error: --concurrency must be at most ${MAX_WORKERS}, not '${concurrency}'`, '');
   }
   const flags: ServerFlags = {
     ...DEFAULT_FLAGS,
@@ -262,7 +262,7 @@ const MAX_WORKERS = 1024;
 
 function oneOf<const T extends string>(complaint: string, value: string, allowed: readonly T[]): T {
   const found = allowed.find((each) => each === value);
-  if (found === undefined) throw new FlagError(`error: ${complaint} '${value}'`, false);
+  if (found === undefined) throw new FlagError(`error: ${complaint} '${value}'`, '');
   return found;
 }
 
@@ -274,30 +274,30 @@ function refuseUnsupported(has: (name: string) => boolean): void {
     'enable-fine-grain-logging': 'loggers are by component: use --component-log-level',
   };
   for (const [name, reason] of Object.entries(reasons)) {
-    if (has(name)) throw new FlagError(`error: --${name} is not supported: ${reason}`, false);
+    if (has(name)) throw new FlagError(`error: --${name} is not supported: ${reason}`, '');
   }
 }
 
 function checkEpoch(epoch: number, has: (name: string) => boolean): void {
   if (epoch === 0) return;
   if (has('use-dynamic-base-id')) {
-    throw new FlagError(`error: cannot use --restart-epoch=${epoch} with --use-dynamic-base-id`, false);
+    throw new FlagError(`error: cannot use --restart-epoch=${epoch} with --use-dynamic-base-id`, '');
   }
   if (has('disable-hot-restart') || has('skip-hot-restart-on-no-parent')) return;
   throw new FlagError(
     `error: --restart-epoch=${epoch} is not supported: hot restart is not offered yet (use 0, or --skip-hot-restart-on-no-parent)`,
-    false,
+    '',
   );
 }
 
 function checkStatsTags(tags: readonly string[]): void {
   for (const tag of tags) {
     const colon = tag.indexOf(':');
-    if (colon < 0) throw new FlagError(`error: misformatted stats-tag '${tag}'`, false);
+    if (colon < 0) throw new FlagError(`error: misformatted stats-tag '${tag}'`, '');
     const name = tag.slice(0, colon);
     const value = tag.slice(colon + 1);
     const complain = (part: string): FlagError =>
-      new FlagError(`error: misformatted stats-tag '${tag}' contains invalid char in '${part}'`, false);
+      new FlagError(`error: misformatted stats-tag '${tag}' contains invalid char in '${part}'`, '');
     if (!/^[\w-]+$/.test(name)) throw complain(name);
     if (value === '' || value.includes('.')) throw complain(value);
   }

@@ -33,8 +33,9 @@ async function run(args: readonly string[]): Promise<number> {
 
 async function explain(error: unknown): Promise<number> {
   if (error instanceof FlagError) {
-    const usage = error.withUsage ? `\n\n${(await import('./usage.ts')).briefUsage(PROGRAM)}` : '\n';
-    process.stderr.write(`${error.message}${usage}`);
+    const { message, lastLine } = error;
+    const usage = lastLine === '' ? '' : `\n${(await import('./usage.ts')).briefUsage(PROGRAM)}\n${lastLine}\n`;
+    process.stderr.write(`${message}\n${usage}`);
   } else {
     const failure = error as Error;
     process.stderr.write(`${failure.name === 'Error' ? failure.message : (failure.stack ?? failure.message)}\n`);
@@ -42,4 +43,6 @@ async function explain(error: unknown): Promise<number> {
   return 1;
 }
 
-process.exit(await run(process.argv.slice(2)).catch(explain));
+void run(process.argv.slice(2))
+  .catch(explain)
+  .then((code) => process.exit(code));

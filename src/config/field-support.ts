@@ -31,8 +31,8 @@ export class FieldSupportTable {
         const inert = words(item.inert ?? '');
         this.#entries.set(item.message, {
           all: fields.has('*') || (known?.all ?? false),
-          fields: known === undefined ? fields : known.fields.union(fields),
-          inert: known === undefined ? inert : known.inert.union(inert),
+          fields: known === undefined ? fields : new Set([...known.fields, ...fields]),
+          inert: known === undefined ? inert : new Set([...known.inert, ...inert]),
         });
       }
     }

@@ -3,6 +3,7 @@ import type { Scope } from '../stats/store.ts';
 import type { ClusterSpec } from '../upstream/cluster-spec.ts';
 import type { DnsFamily } from '../upstream/dns-spec.ts';
 import type { HostUpdate } from '../upstream/host-update.ts';
+import { deferred } from './deferred.ts';
 import { DnsDiscovery } from './dns/dns-discovery.ts';
 import type { DnsAnswer, DnsResolver } from './dns/dns-resolver.ts';
 import { NodeDnsResolver } from './dns/node-dns-resolver.ts';
@@ -52,7 +53,7 @@ export class DnsDiscoveries {
         resolver = new CountedResolver(new NodeDnsResolver(servers), counters);
         resolvers.set(key, resolver);
       }
-      const { promise, resolve } = Promise.withResolvers<void>();
+      const { promise, resolve } = deferred<void>();
       if (spec.waitForWarmOnInit) this.#firstAnswers.push(promise);
       this.#discoveries.push(new DnsDiscovery(spec, resolver, dispatcher, stats, { onHosts, onFirstAnswer: resolve }));
     }

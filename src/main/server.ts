@@ -18,11 +18,12 @@ import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from '../worker/log-files
 import type { DrainAction, HostStatus, WorkerOptions } from '../worker/messages.ts';
 import { AdminServer } from './admin/admin-server.ts';
 import { createAdminRouter } from './admin/create-admin-router.ts';
+import { deferred } from './deferred.ts';
 import { DnsDiscoveries } from './dns-discoveries.ts';
 import { drainTimeMs } from './drain-time.ts';
 import type { LoadedBootstrap } from './load-bootstrap.ts';
 import { localAddress } from './local-address.ts';
-import type { LogOutput } from './logging/log-output.ts';
+import type { LogDestination } from './logging/log-output.ts';
 import { RuntimeLayers } from './runtime/runtime-layers.ts';
 import type { ServerFlags } from './server-flags.ts';
 import {
@@ -42,7 +43,7 @@ export interface ServerParts {
   readonly api: ApiRegistry;
   readonly extensions: ExtensionRegistry;
   readonly loggers: LoggerRegistry;
-  readonly logOutput: LogOutput;
+  readonly logOutput: LogDestination;
   /** Levels by `--component-log-level`. */
   readonly componentLevels: readonly (readonly [string, LogLevel])[];
   readonly createSockets: SocketsFactory;
@@ -95,7 +96,7 @@ export class Server implements WorkerObserver {
     this.parts = parts;
     this.bootstrap = bootstrap;
     const { plan } = bootstrap;
-    const { promise, resolve } = Promise.withResolvers<void>();
+    const { promise, resolve } = deferred<void>();
     this.finished = promise;
     this.#finish = resolve;
     const node = plan.message.node;
@@ -175,6 +176,7 @@ export class Server implements WorkerObserver {
     const { plan } = this.bootstrap;
     const names = ['main_thread', 'workers'];
     for (let i = 0; i < this.flags.concurrency; i++) names.push(`server.worker_${i}`);
+    root.counter('envoy.overload_actions.reset_high_memory_stream.count');
     for (const name of names) WATCHDOG_STATS.create(root, name);
     root.histogram('overload.refresh_interval_delay');
     const threads = ['main_thread', ...names.slice(2).map((name) => name.slice('server.'.length))];

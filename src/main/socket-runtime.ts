@@ -1,5 +1,14 @@
 import type { Dispatcher } from '../net/dispatcher.ts';
-import type { SocketRuntime } from '../net/transport.ts';
+import type {
+  Acceptor,
+  ConnectSpec,
+  ListeningSocket,
+  ListenSpec,
+  SocketFeatures,
+  SocketRuntime,
+  Transport,
+  TransportHandler,
+} from '../net/transport.ts';
 
 export type SocketsFactory = (dispatcher: Dispatcher) => SocketRuntime;
 
@@ -10,5 +19,31 @@ export async function loadSockets(): Promise<SocketsFactory> {
     return (dispatcher) => new BunRuntime(dispatcher);
   }
   const { NodeRuntime } = await import('../net/node/node-runtime.ts');
-  return (dispatcher) => new NodeRuntime(dispatcher);
+  return (dispatcher) => new SingleWorkerSockets(new NodeRuntime(dispatcher));
+}
+
+/** On Node there is one worker: listeners need no SO_REUSEPORT, which older releases do not have. */
+class SingleWorkerSockets implements SocketRuntime {
+  readonly #sockets: SocketRuntime;
+
+  constructor(sockets: SocketRuntime) {
+    this.#sockets = sockets;
+  }
+
+  get features(): SocketFeatures {
+    return this.#sockets.features;
+  }
+
+  listen(spec: ListenSpec, acceptor: Acceptor): ListeningSocket {
+    const reusePort = spec.reusePort && this.features.reusePort;
+    return this.#sockets.listen({ ...spec, reusePort }, acceptor);
+  }
+
+  connect(spec: ConnectSpec, handler: TransportHandler): Transport {
+    return this.#sockets.connect(spec, handler);
+  }
+
+  originalDestination(transport: Transport): ReturnType<SocketRuntime['originalDestination']> {
+    return this.#sockets.originalDestination(transport);
+  }
 }

@@ -1,5 +1,6 @@
 import type { FromWorker, ToWorker, WorkerOptions } from '../worker/messages.ts';
 import { Worker as ProxyWorker, type WorkerParts } from '../worker/worker.ts';
+import { deferred } from './deferred.ts';
 
 type Reply = Extract<FromWorker, { readonly id: number }>;
 type Order = ToWorker extends infer T ? (T extends { readonly id: number } ? Omit<T, 'id'> : never) : never;
@@ -27,7 +28,7 @@ class Requests {
 
   begin(): { id: number; reply: Promise<Reply> } {
     const id = this.#next++;
-    const { promise, resolve } = Promise.withResolvers<Reply>();
+    const { promise, resolve } = deferred<Reply>();
     this.#waiting.set(id, resolve);
     return { id, reply: promise };
   }
@@ -41,6 +42,12 @@ class Requests {
   }
 }
 
+/** Where a thread begins. The executable holds it as a file of its own, see tools/build.ts. */
+function threadEntry(): string {
+  const own = import.meta.url;
+  return own.includes('$bunfs') ? '/$bunfs/root/worker/thread.js' : new URL('../worker/thread.ts', own).href;
+}
+
 /** A worker in a thread of its own. */
 export class ThreadWorker implements WorkerHandle {
   readonly index: number;
@@ -50,8 +57,8 @@ export class ThreadWorker implements WorkerHandle {
 
   constructor(options: WorkerOptions, observer: WorkerObserver) {
     this.index = options.index;
-    this.#thread = new globalThis.Worker(new URL('../worker/thread.ts', import.meta.url).href);
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#thread = new globalThis.Worker(threadEntry());
+    const { promise, resolve, reject } = deferred<void>();
     this.ready = promise;
     this.#thread.onerror = (event) => {
       observer.onWorkerBug(this.index, event.message);

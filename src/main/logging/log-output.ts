@@ -6,8 +6,13 @@ import { compileLogPattern, type LogRecord } from './log-pattern.ts';
 /** Envoy's default without the source location, which does not exist here. */
 const PLAIN_FORMAT = '[%Y-%m-%d %T.%e][%t][%l][%n] %v';
 
+/** A sink that may have to open its file anew. */
+export interface LogDestination extends LogSink {
+  reopen(): void;
+}
+
 /** Where application-log records of all threads end: standard error or a file, in the pattern that was asked for. */
-export class LogOutput implements LogSink {
+export class LogOutput implements LogDestination {
   readonly #path: string;
   #format: (record: LogRecord) => string;
   #fd: number;

@@ -131,8 +131,8 @@ function clusterJson(spec: ClusterSpec, hosts: readonly ClusterHost[]): object {
 function hostJson(host: ClusterHost): object {
   const stat = (name: HostCount, gauge: boolean): object => ({
     ...(gauge ? { type: 'GAUGE' } : {}),
-    name,
     ...(host.counts[name] === 0 ? {} : { value: String(host.counts[name]) }),
+    name,
   });
   return {
     address: addressJson(host.address.text),
