@@ -5,7 +5,7 @@ import { BuildContext } from '../config/build-context.ts';
 import { type BootstrapPlan, type BootstrapSettings, buildBootstrap } from '../config/builders/bootstrap.ts';
 import type { ConfigError } from '../config/diagnostics/config-error.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
-import { type ConfigInput, type LoadedConfig, loadConfig } from '../config/load/load-config.ts';
+import { type ConfigInput, type LoadedConfig, loadPartially, withoutEchoes } from '../config/load/load-config.ts';
 import { supportedFields } from '../config/supported-fields.ts';
 import { v2Rewrite } from '../config/upgrade/upgrade-tree.ts';
 import { ConstraintChecker } from '../config/validate/constraint-checker.ts';
@@ -27,9 +27,15 @@ export function loadBootstrap(
   settings: BootstrapSettings = { statsTags: [] },
 ): Result<LoadedBootstrap, readonly ConfigError[]> {
   const desc = api.message('envoy.config.bootstrap.v3.Bootstrap')!;
-  const loaded = loadConfig<Bootstrap>(inputs, { api, desc, unknownFields, rewrite: v2Rewrite(api, desc) });
-  if (!loaded.ok) return loaded;
-  const { message, anys, positions } = loaded.value;
+  const { loaded, errors: unread } = loadPartially<Bootstrap>(inputs, {
+    api,
+    desc,
+    unknownFields,
+    rewrite: v2Rewrite(api, desc),
+  });
+  // A text that is no YAML at all leaves nothing to check.
+  if (unread.some((error) => error.path === '')) return err(unread);
+  const { message, anys, positions } = loaded;
   const context = new BuildContext({
     api,
     anys,
@@ -44,13 +50,14 @@ export function loadBootstrap(
   supportedFields(extensions).check(context, desc, message);
   const plan = buildBootstrap(context, message, settings);
   const { errors, warnings } = context.shared;
-  const faults = [...constraints.errors, ...errors.map((issue) => positions.attach(issue))];
+  const found = [...constraints.errors, ...errors.map((issue) => positions.attach(issue))];
+  const faults = [...unread, ...(unread.length === 0 ? found : withoutEchoes(found, unread, positions))];
   if (plan === null || faults.length > 0) return err(faults);
   return ok({
     plan,
-    loaded: loaded.value,
+    loaded,
     warnings: [
-      ...loaded.value.warnings,
+      ...loaded.warnings,
       ...constraints.warnings,
       ...warnings.map((issue) => positions.attach({ ...issue, severity: 'warning' })),
     ],

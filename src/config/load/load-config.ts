@@ -112,6 +112,18 @@ export function loadConfig<M extends Message = Message>(
   inputs: readonly ConfigInput[],
   options: LoadOptions,
 ): Result<LoadedConfig<M>, ConfigError[]> {
+  const { loaded, errors } = loadPartially<M>(inputs, options);
+  return errors.length > 0 ? err(errors) : ok(loaded);
+}
+
+/**
+ * As `loadConfig`, but what could be read comes beside the errors, so that later checks can report on it too. With errors, fields
+ * that could not be read are absent: a complaint about their absence is no news (see `withoutEchoes`).
+ */
+export function loadPartially<M extends Message = Message>(
+  inputs: readonly ConfigInput[],
+  options: LoadOptions,
+): { readonly loaded: LoadedConfig<M>; readonly errors: ConfigError[] } {
   const { api, desc } = options;
   const anys = options.anys ?? new AnyMessages(api);
   const errors: ConfigError[] = [];
@@ -152,8 +164,35 @@ export function loadConfig<M extends Message = Message>(
     if (inputs.length === 1) message = into;
     else mergeMessage(desc, message, into);
   }
-  if (errors.length > 0) return err(errors);
-  return ok({ message: message as M, anys, positions: new PositionMap(trees), trees, warnings });
+  const loaded = { message: message as M, anys, positions: new PositionMap(trees), trees, warnings };
+  return { loaded, errors };
+}
+
+/**
+ * Those of `later` that are news after `earlier`: not about the same field or a part of it, not about the message around it as a
+ * whole, and not about a field beside it that the text does not have (it was misspelt).
+ */
+export function withoutEchoes(
+  later: readonly ConfigError[],
+  earlier: readonly ConfigError[],
+  positions: PositionMap,
+): ConfigError[] {
+  const parents = new Set(earlier.map((error) => parentPath(error.path)));
+  return later.filter((error) => {
+    if (parents.has(error.path)) return false;
+    if (earlier.some((first) => first.path === error.path || within(first.path, error.path))) return false;
+    const parent = parentPath(error.path);
+    return !parents.has(parent) || positions.place(error.path)?.start !== positions.place(parent)?.start;
+  });
+}
+
+function parentPath(path: string): string {
+  return path.replace(/(?:\.[^.[]+|\[[^\]]*\])$/, '');
+}
+
+/** Whether `inner` lies below `outer`. */
+function within(inner: string, outer: string): boolean {
+  return outer === '' || (inner.startsWith(outer) && (inner[outer.length] === '.' || inner[outer.length] === '['));
 }
 
 /** Loads one file. */
