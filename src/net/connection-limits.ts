@@ -1,3 +1,5 @@
+import type { SharedCell } from '../base/shared-table.ts';
+
 /** Why an accepted connection is closed before anything else happens to it. */
 export const Admission = { Admitted: 0, ListenerLimit: 1, GlobalLimit: 2, Overload: 3 } as const;
 export type Admission = (typeof Admission)[keyof typeof Admission];
@@ -10,31 +12,31 @@ export interface ConnectionLimits {
 
 /** How many connections there are, over all workers, against a limit that may change at any time (a runtime key). */
 export class ConnectionCount {
-  readonly #cell: Int32Array;
+  readonly #cell: SharedCell;
   readonly #limit: () => number;
 
   /**
-   * @param cell one element, on a SharedArrayBuffer where workers share the count
+   * @param cell shared where workers share the count
    * @param limit read at every connection; Infinity for none
    */
-  constructor(cell: Int32Array, limit: () => number) {
+  constructor(cell: SharedCell, limit: () => number) {
     this.#cell = cell;
     this.#limit = limit;
   }
 
   /** @returns false at the limit, with nothing counted */
   tryAdd(): boolean {
-    if (Atomics.add(this.#cell, 0, 1) < this.#limit()) return true;
-    Atomics.sub(this.#cell, 0, 1);
+    if (this.#cell.add(1) < this.#limit()) return true;
+    this.#cell.add(-1);
     return false;
   }
 
   remove(): void {
-    Atomics.sub(this.#cell, 0, 1);
+    this.#cell.add(-1);
   }
 
   get value(): number {
-    return Atomics.load(this.#cell, 0);
+    return this.#cell.count();
   }
 }
 

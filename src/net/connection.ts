@@ -115,6 +115,8 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
   localCloseReason = '';
   /** `%CONNECTION_TERMINATION_DETAILS%`. */
   terminationDetails = '';
+  /** Marks that the listener's access log is to show; set by filters, without meaning here. */
+  marks = 0;
   /** errno name when the transport ended by an error; empty otherwise. */
   closeError = '';
   /** The peer ended by RST. */

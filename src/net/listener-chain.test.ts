@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'bun:test';
 import { FakeLoop, FakeTransport } from '../../test/support/fake-transport.ts';
 import { ByteBuffer } from '../base/byte-buffer.ts';
+import { SharedCell } from '../base/shared-table.ts';
 import { Counter } from '../stats/counter.ts';
 import { Gauge } from '../stats/gauge.ts';
 import { ConnectionCount, type ConnectionLimits, CountedLimits, UNLIMITED } from './connection-limits.ts';
@@ -245,8 +246,8 @@ describe('ListenerRuntime', () => {
   });
 
   test('limits: global before listener, each with its counter, paid back when dropped', () => {
-    const listener = new ConnectionCount(new Int32Array(1), () => 1);
-    const global = new ConnectionCount(new Int32Array(1), () => 2);
+    const listener = new ConnectionCount(SharedCell.private(), () => 1);
+    const global = new ConnectionCount(SharedCell.private(), () => 2);
     const limits = new CountedLimits(listener, global);
     accept([], {}, limits);
     expect(taken.length).toBe(1);

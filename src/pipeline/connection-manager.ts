@@ -51,8 +51,6 @@ export class HttpConnectionManager
   #closed = false;
   #remoteClosed = false;
   #dispatching = false;
-  /** A close that had to wait for the codec needs no delay. */
-  #skipDelay = false;
   /** The next response closes the connection: its time is up. */
   #softDrain = false;
 
@@ -163,6 +161,7 @@ export class HttpConnectionManager
         });
       }
     }
+    this.connection.marks |= ResponseFlag.DownstreamProtocolError;
     const details = `codec_error:${error.message.replaceAll(' ', '_')}`;
     this.#closeConnection(CloseType.FlushWriteAndDelay, ResponseFlag.DownstreamProtocolError, details);
   }
@@ -278,7 +277,7 @@ export class HttpConnectionManager
     const endsByClose =
       protocol === Protocol.Http10 &&
       (stream.responseHeaders === null || !stream.responseHeaders.has('content-length'));
-    this.#closeIfDone((stream.closesConnection && (requestComplete || endsByClose)) || stream.isTunnel);
+    this.#closeIfDone(stream.closesConnection && (requestComplete || endsByClose));
   }
 
   /** Takes the stream off the list and ends it. */
@@ -299,12 +298,9 @@ export class HttpConnectionManager
   /** @param skipDelay nothing of what the client has yet to read or send can be lost */
   #closeIfDone(skipDelay: boolean): void {
     if (this.#drain !== Drain.Closing || this.#streams.length > 0 || this.#closed) return;
-    if (this.#dispatching) {
-      // The codec is at work on the connection's buffer: when it has returned.
-      this.#skipDelay ||= skipDelay;
-      return;
-    }
-    const type = skipDelay || this.#skipDelay ? CloseType.FlushWrite : CloseType.FlushWriteAndDelay;
+    // The codec is at work on the connection's buffer: `onRead` asks again, with the delay (so does Envoy).
+    if (this.#dispatching) return;
+    const type = skipDelay ? CloseType.FlushWrite : CloseType.FlushWriteAndDelay;
     this.#closeConnection(type, 0, 'downstream_local_disconnect');
   }
 

@@ -67,7 +67,7 @@ export function sanitizeRequest(stream: ActiveStream, headers: RequestHeaders): 
   }
   stripHost(stream, headers);
   for (let i = 0; i < config.earlyHeaderMutations.length; i++) {
-    config.earlyHeaderMutations[i]!.mutate(headers, stream.connection);
+    config.earlyHeaderMutations[i]!.mutate(headers, stream.info);
   }
   return mutateRequestHeaders(stream, headers, config);
 }
@@ -295,11 +295,14 @@ function detectAddress(
   headers: RequestHeaders,
   stream: ActiveStream,
 ): IpDetectionResult | null {
+  let nothing: IpDetectionResult | null = null;
   for (const detection of config.ipDetections) {
     const result = detection.detect(headers, stream.connection);
-    if (result !== null) return result;
+    if (result === null) continue;
+    if (result.address !== null || result.rejectStatus > 0) return result;
+    nothing = result;
   }
-  return null;
+  return nothing;
 }
 
 function appendXff(stream: ActiveStream, headers: RequestHeaders, config: ConnectionManagerConfig): void {

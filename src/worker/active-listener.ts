@@ -1,32 +1,70 @@
-import type { ListenerSpec } from '../config/builders/listener.ts';
+import type { ByteBuffer } from '../base/byte-buffer.ts';
+import type { Timer, TimerTarget } from '../base/timer-wheel.ts';
+import type { FilterChainSpec, ListenerSpec } from '../config/builders/listener.ts';
 import { type Address, ipAddress } from '../net/address.ts';
-import { Connection, ConnectionEvent, type ConnectionEvents } from '../net/connection.ts';
-import type { Acceptor, ListeningSocket, SocketRuntime, Transport } from '../net/transport.ts';
-import type { AccessLogger } from '../pipeline/access-logger.ts';
-import { AccessLogType } from '../pipeline/access-logger.ts';
+import { CloseType, Connection, ConnectionEvent, type ConnectionEvents } from '../net/connection.ts';
+import { ConnectionCount, type ConnectionLimits, CountedLimits } from '../net/connection-limits.ts';
+import type { AcceptedSocket } from '../net/filter.ts';
+import { type ConnectionReceiver, type DropReason, ListenerRuntime, replay } from '../net/listener-chain.ts';
+import {
+  keepAliveOptions,
+  type ListeningSocket,
+  type SocketOption,
+  type SocketRuntime,
+  type Transport,
+} from '../net/transport.ts';
+import { type AccessLogger, AccessLogType } from '../pipeline/access-logger.ts';
 import type { ConnectionContext, DrainDecision, ListenerView, WorkerEnvironment } from '../pipeline/environment.ts';
+import { ResponseFlag } from '../pipeline/response-flag.ts';
 import { StreamInfo } from '../pipeline/stream-info.ts';
-import { HistogramUnit } from '../stats/histogram.ts';
+import type { Counter } from '../stats/counter.ts';
+import type { Gauge } from '../stats/gauge.ts';
+import { type Histogram, HistogramUnit } from '../stats/histogram.ts';
+import type { Scope } from '../stats/store.ts';
 import { DrainState } from './drain-state.ts';
 
+/** Counters that Envoy has of every listener and that nothing of ours counts yet: shown as 0. */
+const UNUSED_COUNTERS = [
+  'downstream_cx_transport_socket_connect_timeout',
+  'extension_config_missing',
+  'network_extension_config_missing',
+] as const;
+
+function limitsOf(spec: ListenerSpec, environment: WorkerEnvironment): ConnectionLimits {
+  const { runtime, shared } = environment;
+  const listenerKey = `envoy.resource_limits.listener.${spec.name}.connection_limit`;
+  const globalKey = 'overload.global_downstream_max_connections';
+  const own = new ConnectionCount(shared.cell(`listener.${spec.name}.connections`), () =>
+    runtime.integer(listenerKey, Number.POSITIVE_INFINITY),
+  );
+  const global = spec.ignoreGlobalConnLimit
+    ? null
+    : new ConnectionCount(shared.cell('global.connections'), () =>
+        runtime.integer(globalKey, Number.POSITIVE_INFINITY),
+      );
+  return new CountedLimits(own, global);
+}
+
 /** One worker's share of one listener: its sockets, connections and counters. */
-export class ActiveListener implements Acceptor, ListenerView {
+export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTarget {
   readonly spec: ListenerSpec;
-  readonly scope;
+  readonly scope: Scope;
   readonly drain: DrainState;
   readonly #environment: WorkerEnvironment;
   readonly #sockets: SocketRuntime;
   readonly #context: ConnectionContext;
   readonly #accessLoggers: readonly AccessLogger[];
+  readonly #runtime: ListenerRuntime;
   readonly #connections = new Set<Connection>();
   #listening: ListeningSocket[] = [];
-  readonly #cxTotal;
-  readonly #cxActive;
-  readonly #cxDestroy;
-  readonly #cxLength;
-  readonly #noChain;
-  readonly #workerTotal;
-  readonly #workerActive;
+  #drainTimer: Timer | null = null;
+  readonly #cxTotal: Counter;
+  readonly #cxActive: Gauge;
+  readonly #cxDestroy: Counter;
+  readonly #cxLength: Histogram;
+  readonly #noChain: Counter;
+  readonly #workerTotal: Counter;
+  readonly #workerActive: Gauge;
 
   constructor(spec: ListenerSpec, environment: WorkerEnvironment, sockets: SocketRuntime, workerIndex: number) {
     this.spec = spec;
@@ -45,20 +83,22 @@ export class ActiveListener implements Acceptor, ListenerView {
     this.#cxDestroy = scope.counter('downstream_cx_destroy');
     this.#cxLength = scope.histogram('downstream_cx_length_ms', HistogramUnit.Milliseconds);
     this.#noChain = scope.counter('no_filter_chain_match');
-    for (const name of ['connections_accepted_per_socket_event']) scope.histogram(name);
-    for (const name of [
-      'downstream_cx_overflow',
-      'downstream_cx_overload_reject',
-      'downstream_cx_transport_socket_connect_timeout',
-      'downstream_global_cx_overflow',
-      'downstream_listener_filter_error',
-      'downstream_listener_filter_remote_close',
-      'downstream_pre_cx_timeout',
-    ])
-      scope.counter(name);
-    scope.gauge('downstream_pre_cx_active');
+    scope.histogram('connections_accepted_per_socket_event');
+    for (const name of UNUSED_COUNTERS) scope.counter(name);
     this.#workerTotal = scope.counter(`worker_${workerIndex}.downstream_cx_total`);
     this.#workerActive = scope.gauge(`worker_${workerIndex}.downstream_cx_active`);
+    this.#runtime = new ListenerRuntime(
+      environment.dispatcher,
+      sockets,
+      {
+        filters: spec.listenerFilters,
+        timeoutMs: spec.listenerFiltersTimeoutMs,
+        continueOnTimeout: spec.continueOnListenerFiltersTimeout,
+      },
+      limitsOf(spec, environment),
+      scope,
+      this,
+    );
   }
 
   get name(): string {
@@ -80,74 +120,151 @@ export class ActiveListener implements Acceptor, ListenerView {
   /**
    * Opens one of the listener's addresses.
    * @param port replaces the configured one when the system has already given it; -1: as configured
-   * @throws Error with `code`
+   * @throws Error with `code`, or without one when the runtime lacks what the configuration asks for
    */
   listen(addressIndex: number, port: number): Address {
-    const configured = this.spec.addresses[addressIndex]!;
+    const { spec } = this;
+    const configured = spec.addresses[addressIndex]!;
     const address = configured.kind === 'ip' && port >= 0 ? ipAddress(configured.ip, port) : configured;
     const socket = this.#sockets.listen(
       {
         address,
-        reusePort: this.spec.reusePort,
-        backlog: this.spec.backlog,
-        ipv6Only: !this.spec.ipv4Compat,
-        transparent: this.spec.transparent,
-        freebind: this.spec.freebind,
-        socketOptions: this.spec.socketOptions,
+        reusePort: spec.reusePort,
+        backlog: spec.backlog,
+        ipv6Only: !spec.ipv4Compat,
+        transparent: spec.transparent,
+        freebind: spec.freebind,
+        socketOptions: this.#socketOptions(),
       },
-      this,
+      this.#runtime,
     );
     this.#listening.push(socket);
     return socket.address;
   }
 
+  #socketOptions(): readonly SocketOption[] {
+    const { spec } = this;
+    const { keepalive } = spec;
+    const options =
+      keepalive === null
+        ? spec.socketOptions
+        : [
+            ...spec.socketOptions,
+            ...keepAliveOptions(keepalive.probes, keepalive.idleSeconds, keepalive.intervalSeconds),
+          ];
+    if (this.#sockets.features.socketOptions) return options;
+    if (options.length > 0)
+      throw new Error('this runtime cannot set socket options: remove socket_options and tcp_keepalive');
+    if (spec.transparent || spec.freebind) throw new Error('this runtime knows neither transparent nor freebind');
+    return options;
+  }
+
   stopListening(): void {
     for (const socket of this.#listening) socket.close();
     this.#listening = [];
+    this.#runtime.closePending();
   }
 
-  onAccept(transport: Transport): void {
+  /**
+   * The listener is removed: takes no more connections, and gives those that there are the drain time to end by themselves.
+   * @param immediate every answer closes its connection from now on; otherwise more and more do
+   */
+  retire(drainMs: number, immediate: boolean): void {
+    this.stopListening();
+    this.drain.begin(immediate ? 0 : drainMs);
+    if (this.#connections.size === 0 || this.#drainTimer !== null) return;
+    this.#drainTimer = this.#environment.dispatcher.createTimer(this);
+    this.#drainTimer.enable(drainMs);
+  }
+
+  onTimer(_timer: Timer): void {
+    this.closeConnections('drain_time_over');
+  }
+
+  // --- ConnectionReceiver ---
+
+  onConnection(transport: Transport, socket: AcceptedSocket, peeked: ByteBuffer, peerEnded: boolean): void {
     const { spec } = this;
-    const connection = new Connection(this.#environment.dispatcher, transport, true);
+    const { dispatcher } = this.#environment;
+    const connection = new Connection(dispatcher, transport, true);
+    connection.localAddress = socket.localAddress;
+    connection.remoteAddress = socket.remoteAddress;
+    connection.requestedServerName = socket.requestedServerName;
+    connection.ja3 = socket.ja3;
+    connection.ja4 = socket.ja4;
+    const chain = spec.chains.findChain(socket);
+    if (chain === null) {
+      this.#noChain.inc();
+      this.#refuse(connection);
+      return;
+    }
     transport.setHandler(connection);
     this.#cxTotal.inc();
     this.#cxActive.inc();
     this.#workerTotal.inc();
     this.#workerActive.inc();
-    const chain = spec.chain ?? spec.defaultChain;
-    if (chain === null) {
-      this.#noChain.inc();
-      connection.close(1, 'no_filter_chain_match');
+    this.#connections.add(connection);
+    this.#start(connection, chain);
+    replay(connection, peeked, peerEnded);
+  }
+
+  #refuse(connection: Connection): void {
+    this.#runtime.limits.release();
+    connection.transport.close();
+    const info = this.#infoOf(connection);
+    info.setFlag(ResponseFlag.NoRouteFound);
+    info.responseCodeDetails = 'filter_chain_not_found';
+    this.#log(info);
+  }
+
+  #start(connection: Connection, chain: FilterChainSpec): void {
+    connection.filterChainName = chain.name;
+    connection.setBufferLimit(this.spec.bufferLimit);
+    connection.addEvents(new ConnectionWatch(this, connection));
+    // Envoy closes what no filter would serve.
+    if (chain.filters.length === 0) {
+      connection.close(CloseType.NoFlush, 'no_network_filters');
       return;
     }
-    connection.filterChainName = chain.name;
-    connection.setBufferLimit(spec.bufferLimit);
-    if (spec.keepalive !== null) transport.setKeepAlive(true, spec.keepalive.idleSeconds);
-    this.#connections.add(connection);
-    connection.addEvents(new ConnectionWatch(this, connection));
     for (const builder of chain.filters) connection.addFilter(builder.createFilter(this.#context));
     connection.startFilters();
   }
 
-  /** Called once for every accepted connection. */
+  onDropped(_reason: DropReason, transport: Transport, socket: AcceptedSocket | null): void {
+    if (socket === null || this.#accessLoggers.length === 0) return;
+    const connection = new Connection(this.#environment.dispatcher, transport, true);
+    connection.localAddress = socket.localAddress;
+    connection.remoteAddress = socket.remoteAddress;
+    this.#log(this.#infoOf(connection));
+  }
+
+  /** Called once for every connection that had a filter chain. */
   onConnectionClosed(connection: Connection): void {
-    this.#connections.delete(connection);
+    if (!this.#connections.delete(connection)) return;
+    this.#runtime.limits.release();
     this.#cxActive.dec();
     this.#workerActive.dec();
     this.#cxDestroy.inc();
     const { dispatcher } = this.#environment;
     this.#cxLength.recordValue(Math.max(0, Math.round(dispatcher.nowMs - connection.startMs)));
-    if (this.#accessLoggers.length === 0) return;
-    const info = new StreamInfo(
-      connection,
-      dispatcher.wallMs - (dispatcher.nowMs - connection.startMs),
-      connection.startMs,
-      0,
-    );
+    if (this.#connections.size === 0) this.#drainTimer?.destroy();
+    if (this.#accessLoggers.length > 0) this.#log(this.#infoOf(connection));
+  }
+
+  #infoOf(connection: Connection): StreamInfo {
+    const { dispatcher } = this.#environment;
+    const now = dispatcher.nowMs;
+    const info = new StreamInfo(connection, dispatcher.wallMs - (now - connection.startMs), connection.startMs, 0);
+    info.listener = this;
+    info.setFlag(connection.marks);
     info.bytesReceived = connection.bytesReceived;
     info.bytesSent = connection.bytesSent;
-    info.endMs = dispatcher.nowMs;
+    info.endMs = now;
     info.connectionTerminationDetails = connection.terminationDetails;
+    return info;
+  }
+
+  #log(info: StreamInfo): void {
     const entry = {
       stream: info,
       requestHeaders: null,
@@ -160,7 +277,7 @@ export class ActiveListener implements Acceptor, ListenerView {
 
   /** Closes every connection now (the worker ends, or the drain time is over). */
   closeConnections(reason: string): void {
-    for (const connection of [...this.#connections]) connection.close(1, reason);
+    for (const connection of [...this.#connections]) connection.close(CloseType.NoFlush, reason);
   }
 }
 

@@ -16,6 +16,7 @@ import type {
 } from '../../pipeline/connection-manager-config.ts';
 import { createConnectionManagerStats, createListenerHttpStats } from '../../pipeline/connection-manager-stats.ts';
 import type { ConnectionContext } from '../../pipeline/environment.ts';
+import { isPrivateIp } from '../../pipeline/forwarded-for.ts';
 import { HttpDateCache } from '../../pipeline/http-date.ts';
 import { EscapedSlashesAction } from '../../routing/path-normalization.ts';
 import { FractionalPercent, RuntimeFraction } from '../../routing/runtime-fraction.ts';
@@ -278,7 +279,10 @@ function internalAddresses(context: BuildContext, message: HttpConnectionManager
   const config = message.internalAddressConfig;
   if (config === undefined) return () => false;
   const matches = buildCidrMatcher(context, 'internal_address_config.cidr_ranges', config.cidrRanges);
-  return (address) => (address.kind === 'ip' ? matches(address.ip) : address.kind === 'pipe' && config.unixSockets);
+  // An empty list means the private ranges; without the message nothing is internal.
+  const isInternalIp = config.cidrRanges.length === 0 ? isPrivateIp : matches;
+  return (address) =>
+    address.kind === 'ip' ? isInternalIp(address.ip) : address.kind === 'pipe' && config.unixSockets;
 }
 
 function buildUpgrade(

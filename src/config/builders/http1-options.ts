@@ -10,12 +10,13 @@ import {
 } from '../../http/h1/http1-options.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
+import { buildStringMatcher } from './route-config-matchers.ts';
 
 export const HTTP1_SUPPORT: readonly FieldSupport[] = [
   {
     message: 'envoy.config.core.v3.Http1ProtocolOptions',
     fields: `allow_absolute_url accept_http_10 default_host_for_http_10 header_key_format enable_trailers
-      allow_chunked_length override_stream_error_on_invalid_http_message send_fully_qualified_url allow_custom_methods`,
+      allow_chunked_length ignore_http_11_upgrade override_stream_error_on_invalid_http_message send_fully_qualified_url allow_custom_methods`,
     inert: 'use_balsa_parser',
   },
   {
@@ -52,6 +53,14 @@ function headerFormatter(context: BuildContext, message: Http1ProtocolOptions): 
   }
 }
 
+function ignoredUpgrades(context: BuildContext, message: Http1ProtocolOptions): ((upgrade: string) => boolean) | null {
+  if (message.ignoreHttp11Upgrade.length === 0) return null;
+  const matchers = message.ignoreHttp11Upgrade
+    .map((matcher, index) => buildStringMatcher(context, `ignore_http_11_upgrade[${index}]`, matcher))
+    .filter((matcher) => matcher !== null);
+  return (upgrade) => matchers.some((matcher) => matcher.matches(upgrade));
+}
+
 /**
  * HTTP/1 options of either side.
  * @param maxHeadersKb of the head, in KiB
@@ -78,6 +87,7 @@ export function buildHttp1Options(
     allowChunkedLength: message.allowChunkedLength,
     streamErrorOnInvalidHttpMessage: message.overrideStreamErrorOnInvalidHttpMessage ?? false,
     sendFullyQualifiedUrl: message.sendFullyQualifiedUrl,
+    ignoreHttp11Upgrade: ignoredUpgrades(context, message),
     allowCustomMethods: message.allowCustomMethods,
   });
 }

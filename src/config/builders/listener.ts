@@ -2,6 +2,9 @@ import type { FilterChain } from '../../api/gen/envoy/config/listener/v3/listene
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import type { Address } from '../../net/address.ts';
 import type { NetworkFilterBuilder } from '../../net/filter.ts';
+import { CriteriaMatcher, type MatchedChain } from '../../net/filter-chain-match.ts';
+import { type FilterChainMatcher, SingleFilterChain } from '../../net/filter-chain-matcher.ts';
+import type { ListenerFilterBuilder } from '../../net/listener-chain.ts';
 import type { SocketOption } from '../../net/transport.ts';
 import type { AccessLogger } from '../../pipeline/access-logger.ts';
 import type { ConnectionContext, WorkerEnvironment } from '../../pipeline/environment.ts';
@@ -11,6 +14,7 @@ import type { FieldSupport } from '../extension-registry.ts';
 import { buildAccessLogs } from './access-log.ts';
 import { buildAddress } from './addresses.ts';
 import { durationMsOr } from './durations.ts';
+import { buildChainCriteria, combinations, NO_CRITERIA } from './filter-chain-match.ts';
 import { buildSocketOptions } from './socket-options.ts';
 
 export const LISTENER_SUPPORT: readonly FieldSupport[] = [
@@ -35,8 +39,11 @@ export const LISTENER_SUPPORT: readonly FieldSupport[] = [
     fields: 'filters name filter_chain_match transport_socket',
     inert: 'metadata',
   },
-  // An empty match is the same as none; matching itself comes with the wire work.
-  { message: 'envoy.config.listener.v3.FilterChainMatch', fields: '' },
+  {
+    message: 'envoy.config.listener.v3.FilterChainMatch',
+    fields: `destination_port prefix_ranges server_names transport_protocol application_protocols
+      direct_source_prefix_ranges source_type source_prefix_ranges source_ports`,
+  },
   { message: 'envoy.config.listener.v3.Filter', fields: 'name typed_config' },
   { message: 'envoy.config.core.v3.TransportSocket', fields: 'name typed_config' },
   { message: 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer', fields: '*' },
@@ -74,12 +81,14 @@ export interface ListenerSpec {
   readonly ignoreGlobalConnLimit: boolean;
   readonly listenerFiltersTimeoutMs: number;
   readonly continueOnListenerFiltersTimeout: boolean;
-  readonly chain: FilterChainSpec | null;
-  readonly defaultChain: FilterChainSpec | null;
+  readonly listenerFilters: readonly ListenerFilterBuilder[];
+  readonly chains: FilterChainMatcher<FilterChainSpec>;
   readonly accessLoggers: readonly ((environment: WorkerEnvironment) => AccessLogger)[];
   readonly scope: Scope;
 }
 
+/** The one combination of a chain without a match. */
+const ASKS_NOTHING = combinations(NO_CRITERIA)[0]!;
 const DIRECTIONS = ['unspecified', 'inbound', 'outbound'] as const;
 
 /** `listener.<address>.` as Envoy names it: the address with its dots, colons made `_` by the stats store. */
@@ -99,21 +108,9 @@ export function buildListener(context: BuildContext, message: Listener): Listene
   if (message.filterChains.length === 0 && message.defaultFilterChain === undefined) {
     context.refuse('filter_chains', 'no filter chains specified', 'give the listener a filter chain');
   }
-  if (message.filterChains.length > 1) {
-    context.refuse(
-      'filter_chains[1]',
-      'several filter chains are not supported yet',
-      'filter chain matching comes with TLS; use one chain',
-    );
-  }
   const scope = context.shared.stats.createScope(`listener.${address === null ? '' : statNameOf(message, address)}.`);
   const chains = context.withStats(scope);
-  const first = message.filterChains[0];
-  const chain = first === undefined ? null : buildChain(chains.at('filter_chains[0]'), first);
-  const defaultChain =
-    message.defaultFilterChain === undefined
-      ? null
-      : buildChain(chains.at('default_filter_chain'), message.defaultFilterChain);
+  const matcher = buildChains(chains, message);
   const accessLoggers = buildAccessLogs(context, 'access_log', message.accessLog);
   const socketOptions = buildSocketOptions(context, 'socket_options', message.socketOptions);
   const socketAddress = message.address?.address.case === 'socketAddress' ? message.address.address.value : null;
@@ -144,11 +141,42 @@ export function buildListener(context: BuildContext, message: Listener): Listene
     ignoreGlobalConnLimit: message.ignoreGlobalConnLimit,
     listenerFiltersTimeoutMs: durationMsOr(message.listenerFiltersTimeout, 15_000),
     continueOnListenerFiltersTimeout: message.continueOnListenerFiltersTimeout,
-    chain,
-    defaultChain,
+    // Listener filters come with the wire work: until then the field is refused.
+    listenerFilters: [],
+    chains: matcher,
     accessLoggers,
     scope,
   };
+}
+
+function buildChains(context: BuildContext, message: Listener): FilterChainMatcher<FilterChainSpec> {
+  const fallback =
+    message.defaultFilterChain === undefined
+      ? null
+      : buildChain(context.at('default_filter_chain'), message.defaultFilterChain);
+  const names = new Map<string, number>();
+  const seen = new Map<string, number>();
+  const matched: MatchedChain<FilterChainSpec>[] = [];
+  message.filterChains.forEach((one, index) => {
+    const at = context.at(`filter_chains[${index}]`);
+    const criteria = buildChainCriteria(at.at('filter_chain_match'), one.filterChainMatch);
+    for (const key of combinations(criteria)) {
+      const other = seen.get(key);
+      if (other !== undefined && other !== index) {
+        at.refuse('filter_chain_match', 'multiple filter chains with the same matching rules are defined');
+        break;
+      }
+      seen.set(key, index);
+    }
+    if (one.name !== '' && names.has(one.name)) at.refuse('name', `filter chain name '${one.name}' is used twice`);
+    names.set(one.name, index);
+    const chain = buildChain(at, one);
+    if (chain !== null) matched.push({ criteria, chain });
+  });
+  if (matched.length === 0) return new SingleFilterChain(fallback);
+  const only = matched.length === 1 ? matched[0]! : null;
+  if (only !== null && seen.has(ASKS_NOTHING)) return new SingleFilterChain(only.chain);
+  return new CriteriaMatcher(matched, fallback);
 }
 
 function buildChain(context: BuildContext, message: FilterChain): FilterChainSpec | null {
