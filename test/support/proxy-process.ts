@@ -51,7 +51,8 @@ export class ProxyProcess {
     await Bun.write(configPath, config);
     const command = [
       ...program.command,
-      ...['-c', configPath, '--admin-address-path', addressPath, '--concurrency', '1', '--use-dynamic-base-id'],
+      ...['-c', configPath, '--admin-address-path', addressPath, '--use-dynamic-base-id'],
+      ...(flags.includes('--concurrency') ? [] : ['--concurrency', '1']),
       ...['-l', 'warning', '--file-flush-interval-msec', '10', ...flags],
     ];
     const child = Bun.spawn(command, {
