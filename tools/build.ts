@@ -14,7 +14,25 @@ async function must(command: readonly string[]): Promise<void> {
 if (!(await generate())) process.exit(1);
 // The worker's entry is named beside the main one so that it is inside the executable too.
 const entries = ['src/cli/main.ts', 'src/worker/thread.ts'].filter((entry) => existsSync(join(root, entry)));
-await must([bun, 'build', '--compile', '--minify-syntax', '--bytecode', '--sourcemap', ...entries, '--outfile', 'dist/nuncio']);
+await must([
+  bun,
+  'build',
+  '--compile',
+  '--minify-syntax',
+  '--minify-whitespace',
+  '--bytecode',
+  // With CommonJS, the default of --bytecode, `import.meta.url` is that of the source: a worker would run from there.
+  '--format=esm',
+  // Until main.ts says so itself, see src/base/jit-policy.ts.
+  '--compile-jit-policy=20',
+  // A proxy does not read what lies in the folder that it is started from.
+  '--no-compile-autoload-dotenv',
+  '--no-compile-autoload-bunfig',
+  '--sourcemap',
+  ...entries,
+  '--outfile',
+  'dist/nuncio',
+]);
 if (existsSync(join(root, 'src/index.ts'))) {
   await must([bun, 'build', 'src/index.ts', '--target=node', '--splitting', '--outdir', 'dist']);
 }

@@ -1,4 +1,5 @@
 #!/usr/bin/env bun
+import { beginStartUp } from '../base/jit-policy.ts';
 import { HOT_RESTART_VERSION, VERSION_TEXT } from '../main/version.ts';
 import { FlagError, parseFlags } from './flags.ts';
 
@@ -43,6 +44,7 @@ async function explain(error: unknown): Promise<number> {
   return 1;
 }
 
+beginStartUp();
 void run(process.argv.slice(2))
   .catch(explain)
   .then((code) => process.exit(code));

@@ -1,4 +1,5 @@
 import { openApiRegistry } from '../api/api-registry.ts';
+import { endStartUp } from '../base/jit-policy.ts';
 import { LoggerRegistry } from '../base/log.ts';
 import type { BootstrapPlan } from '../config/builders/bootstrap.ts';
 import type { ConfigError } from '../config/diagnostics/config-error.ts';
@@ -155,6 +156,7 @@ export async function serve(flags: ServerFlags, format: ErrorFormat): Promise<nu
     await server.stop();
     return 0;
   }
+  endStartUp();
   await server.finished;
   main.info('main dispatch loop exited');
   await server.stop();

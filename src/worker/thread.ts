@@ -1,5 +1,6 @@
 import { openApiRegistry } from '../api/api-registry.ts';
 import { SystemClock } from '../base/clock.ts';
+import { beginStartUp, endStartUp } from '../base/jit-policy.ts';
 import { SystemRandom } from '../base/random.ts';
 import { ExtensionRegistry } from '../config/extension-registry.ts';
 import { EXTENSIONS } from '../extensions/index.ts';
@@ -13,11 +14,13 @@ declare const self: {
 };
 
 let worker: ProxyWorker | null = null;
+beginStartUp();
 
 /** Entry of a worker thread: the first message starts it, all others are its orders. */
 self.onmessage = ({ data }) => {
   if (data.kind !== 'start') {
     worker?.handle(data);
+    if (data.kind === 'listeners') endStartUp();
     return;
   }
   worker = new ProxyWorker(data.options, {
