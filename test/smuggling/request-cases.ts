@@ -56,6 +56,8 @@ const transferEncodings: readonly (readonly [string, readonly string[]])[] = [
   ['bare LF behind', ['Transfer-Encoding: chunked\nX: y']],
   ['bare CR behind', ['Transfer-Encoding: chunked\rX: y']],
   ['CR CR LF behind', ['Transfer-Encoding: chunked\r']],
+  ['bare CR inside', ['Transfer-Encoding: chun\rked']],
+  ['folded without a space', ['Transfer-Encoding: chun\r\n\r ked']],
   ['quoted', ['Transfer-Encoding: "chunked"']],
   ['single quotes', ["Transfer-Encoding: 'chunked'"]],
   ['with a parameter', ['Transfer-Encoding: chunked;q=1']],

@@ -150,6 +150,8 @@ for (const [name, lines] of [
   ['upgrade', 'connection: upgrade\r\nupgrade: websocket'],
   ['of 9 kB', `x: ${'y'.repeat(9000)}`],
   ['of 70 kB', `x: ${'y'.repeat(70_000)}`],
+  ['of 81 kB', `x: ${'y'.repeat(81_700)}`],
+  ['of 83 kB', `x: ${'y'.repeat(83_000)}`],
   ['101 of them', Array.from({ length: 101 }, (_, i) => `x-${i}: y`).join('\r\n')],
 ] as const) {
   add(`header ${name}`, ok([lines, 'content-length: 2'], 'ab'));

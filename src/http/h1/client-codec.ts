@@ -176,8 +176,9 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
       case ParserState.Dead:
       case ParserState.Complete:
         return null;
+      // Between messages (behind a 1xx too) the end is no fault of protocol: the stream sees the connection's end.
       case ParserState.Start:
-        return this.#stream === null ? null : this.fail('http1.codec_error', 0, 'HPE_INVALID_EOF_STATE');
+        return null;
       default:
         return this.fail('http1.codec_error', 0, 'HPE_INVALID_EOF_STATE');
     }

@@ -56,11 +56,16 @@ export function lowerName(text: string, bytes: Buffer, start: number, end: numbe
   return name;
 }
 
-/** Whitespace around is cut, line ends inside are removed (obs-fold: Envoy keeps the other whitespace). */
-export function cleanValue(text: string, start: number, end: number): string {
+/** Whitespace around is cut (as well as other controls, which are refused elsewhere). */
+export function trimmed(text: string, start: number, end: number): string {
   while (start < end && text.charCodeAt(start) <= 32) start++;
   while (end > start && text.charCodeAt(end - 1) <= 32) end--;
-  const value = text.substring(start, end);
+  return text.substring(start, end);
+}
+
+/** Whitespace around is cut, line ends inside are removed (obs-fold: Envoy keeps the other whitespace). */
+export function cleanValue(text: string, start: number, end: number): string {
+  const value = trimmed(text, start, end);
   if (!value.includes('\r') && !value.includes('\n')) return value;
   let out = '';
   for (let i = 0; i < value.length; i++) {

@@ -10,6 +10,7 @@ import {
   lowerName,
   NO_LENGTH,
   parseLength,
+  trimmed,
 } from './field-text.ts';
 import { type Http1CodecStats, type Http1Options, UnderscoreAction } from './http1-options.ts';
 import { CLASS, FORBIDDEN, KNOWN_NAMES, knownName, NAME_BYTE, NameId, TOKEN } from './known-names.ts';
@@ -344,7 +345,11 @@ export abstract class MessageParser {
     this.state = state;
     input.drain(at - start);
     this.countReceived(at - start);
-    if (error !== null) return this.fail('http1.codec_error', 400, error);
+    if (error !== null) {
+      // As in Envoy, the size of the last chunk hands on the body before what follows it is looked at.
+      if (state === ParserState.ChunkExtension && this.#remaining === 0) this.#deliverBody(false);
+      return this.fail('http1.codec_error', 400, error);
+    }
     if (state === ParserState.Complete) this.#deliverBody(true);
     return null;
   }
@@ -522,6 +527,9 @@ export abstract class MessageParser {
       input.drain(taken);
       this.countReceived(taken);
       if (ended) {
+        // The body has gone on when trailers are judged, as in Envoy.
+        this.#deliverBody(false);
+        if (this.state !== ParserState.Trailers) return null;
         const trailers = this.newTrailers();
         const error = this.#carefulFields(trailers, 0, true);
         this.#held = null;
@@ -532,6 +540,7 @@ export abstract class MessageParser {
         return null;
       }
       if (this.#heldLength >= this.options.maxHeadersBytes) {
+        this.#deliverBody(false);
         return this.fail('http1.headers_too_large', 431, 'trailers size exceeds limit');
       }
     }
@@ -588,6 +597,8 @@ export abstract class MessageParser {
     const text = bytes.latin1Slice(0, end);
     const names: string[] = [];
     const values: string[] = [];
+    const starts: number[] = [];
+    const ends: number[] = [];
     let at = from;
     let lengthSeen = false;
     while (at < end) {
@@ -616,19 +627,23 @@ export abstract class MessageParser {
         }
       }
       if (colon === lineStart) return this.fail('http1.codec_error', 400, 'INVALID_HEADER_FORMAT');
-      const value = cleanValue(text, colon + 1, valueEnd);
       names.push(text.substring(lineStart, colon));
-      values.push(value);
+      starts.push(colon + 1);
+      ends.push(valueEnd);
+      values.push(cleanValue(text, colon + 1, valueEnd));
     }
     for (let i = 0; i < names.length && !trailers; i++) {
       if (!equalsIgnoreCase(names[i]!, 'content-length')) continue;
-      const length = parseLength(values[i]!);
+      // Line ends inside a value are no part of it elsewhere; the framing is read with them (as quiche does).
+      const length = parseLength(trimmed(text, starts[i]!, ends[i]!));
       if (lengthSeen) return this.fail('http1.codec_error', 400, 'HPE_UNEXPECTED_CONTENT_LENGTH');
       lengthSeen = true;
       this.contentLength = length;
     }
     for (let i = 0; i < names.length && !trailers; i++) {
-      if (equalsIgnoreCase(names[i]!, 'transfer-encoding')) this.chunked = equalsIgnoreCase(values[i]!, 'chunked');
+      if (equalsIgnoreCase(names[i]!, 'transfer-encoding')) {
+        this.chunked = equalsIgnoreCase(trimmed(text, starts[i]!, ends[i]!), 'chunked');
+      }
     }
     if (!trailers && this.contentLength === BAD_LENGTH && !this.chunked && !this.bodyForbidden) {
       return this.fail('http1.codec_error', 400, 'UNPARSABLE_CONTENT_LENGTH');

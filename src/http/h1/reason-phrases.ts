@@ -58,6 +58,7 @@ const PHRASES: readonly (readonly [number, string])[] = [
   [508, 'Loop Detected'],
   [510, 'Not Extended'],
   [511, 'Network Authentication Required'],
+  [599, 'Last Unassigned Server Error Code'],
 ];
 
 const BY_STATUS: string[] = new Array(1000).fill('Unknown');
