@@ -27,13 +27,18 @@ export class TokenBucket {
     return Math.min(this.maxTokens, Math.max(0, (nowMs - emptyAt) * this.tokensPerMs));
   }
 
+  /** Never 0, which stands for an untouched bucket. */
+  #emptyAtFor(nowMs: number, tokens: number): number {
+    return nowMs - tokens / this.tokensPerMs || Number.MIN_VALUE;
+  }
+
   /** Takes `count` tokens, or none when there are fewer. @param nowMs any clock that does not go back */
   take(nowMs: number, count = 1): boolean {
     for (;;) {
       const before = this.#emptyAt.load();
       const tokens = this.#tokens(nowMs, before);
       if (tokens < count) return false;
-      if (count === 0 || this.#emptyAt.swap(before, nowMs - (tokens - count) / this.tokensPerMs)) return true;
+      if (count === 0 || this.#emptyAt.swap(before, this.#emptyAtFor(nowMs, tokens - count))) return true;
     }
   }
 
@@ -43,7 +48,7 @@ export class TokenBucket {
       const before = this.#emptyAt.load();
       const tokens = this.#tokens(nowMs, before);
       const taken = Math.min(count, Math.floor(tokens));
-      if (taken === 0 || this.#emptyAt.swap(before, nowMs - (tokens - taken) / this.tokensPerMs)) return taken;
+      if (taken === 0 || this.#emptyAt.swap(before, this.#emptyAtFor(nowMs, tokens - taken))) return taken;
     }
   }
 
@@ -52,7 +57,7 @@ export class TokenBucket {
     for (;;) {
       const before = this.#emptyAt.load();
       const tokens = Math.max(0, Math.min(this.maxTokens, this.#tokens(nowMs, before) + count));
-      if (this.#emptyAt.swap(before, nowMs - tokens / this.tokensPerMs)) return;
+      if (this.#emptyAt.swap(before, this.#emptyAtFor(nowMs, tokens))) return;
     }
   }
 
@@ -60,6 +65,11 @@ export class TokenBucket {
   reset(nowMs: number, count: number): void {
     this.giveBack(nowMs, Number.NEGATIVE_INFINITY);
     this.giveBack(nowMs, count);
+  }
+
+  /** Until a whole token is there, ms; 0: now. */
+  msUntilToken(nowMs: number): number {
+    return Math.max(0, (1 - this.#tokens(nowMs, this.#emptyAt.load())) / this.tokensPerMs);
   }
 
   /** Whole tokens left. */

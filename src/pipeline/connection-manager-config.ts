@@ -30,7 +30,7 @@ export interface RouteTableSource {
 
 /** Finds out the client's address from a request. Source: original_ip_detection_extensions. */
 export interface IpDetection {
-  /** @returns null: not found; try the next one */
+  /** @returns null, or a result without address: not found, try the next one; the last one's `skipXffAppend` holds */
   detect(headers: RequestHeaders, connection: Connection): IpDetectionResult | null;
 }
 

@@ -18,6 +18,7 @@ export interface RateLimitDescriptor {
 /**
  * The descriptors that `policies` of one stage give for a request; a policy one of whose actions finds nothing gives none.
  * Source: Envoy, RateLimitPolicyEntryImpl::populateDescriptors.
+ * @param withHits false: `hits_addend` is left out
  */
 export function rateLimitDescriptors(
   policies: readonly RateLimitPolicy[],
@@ -25,6 +26,7 @@ export function rateLimitDescriptors(
   context: LogContext,
   environment: WorkerEnvironment,
   out: RateLimitDescriptor[],
+  withHits = true,
 ): void {
   const headers = context.requestHeaders;
   if (headers === null) return;
@@ -32,7 +34,7 @@ export function rateLimitDescriptors(
     if (policy.stage !== stage || policy.applyOnStreamDone) continue;
     const entries: string[] = [];
     if (!policy.actions.every((action) => addEntry(action, headers, context, environment, entries))) continue;
-    out.push({ entries, hits: hitsOf(policy, context) });
+    out.push({ entries, hits: withHits ? hitsOf(policy, context) : null });
   }
 }
 

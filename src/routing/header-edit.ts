@@ -1,4 +1,4 @@
-import { type HeaderMap, RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
+import { type HeaderMap, RequestHeaders } from '../http/header-map.ts';
 import { AppendAction, appendHeader, overwriteHeader } from './header-mutation.ts';
 import type { FormatContext, ValueFormatter } from './stream-view.ts';
 import type { StringMatcher } from './string-matcher.ts';
@@ -7,7 +7,7 @@ import type { StringMatcher } from './string-matcher.ts';
 export type HeaderEdit =
   | {
       readonly kind: 'append';
-      /** Lower case; pseudo-headers are allowed. */
+      /** Lower case; no pseudo-header. */
       readonly name: string;
       readonly value: ValueFormatter;
       readonly action: AppendAction;
@@ -58,73 +58,25 @@ export class HeaderEdits {
 function applyAppend(headers: HeaderMap, name: string, value: string, action: AppendAction): void {
   switch (action) {
     case AppendAction.AppendIfExistsOrAdd:
-      if (isPseudo(name)) {
-        const before = headers.lookup(name);
-        setPseudo(headers, name, before === null || before === '' ? value : `${before},${value}`);
-      } else {
-        appendHeader(headers, name, value);
-      }
+      appendHeader(headers, name, value);
       break;
     case AppendAction.AddIfAbsent:
-      if (headers.lookup(name) === null) setHeader(headers, name, value);
+      if (!headers.has(name)) headers.add(name, value);
       break;
     case AppendAction.OverwriteIfExists:
-      if (headers.lookup(name) !== null) setHeader(headers, name, value);
+      if (headers.has(name)) overwriteHeader(headers, name, value);
       break;
     default:
-      setHeader(headers, name, value);
-  }
-}
-
-function isPseudo(name: string): boolean {
-  return name.charCodeAt(0) === 58 || name === 'host';
-}
-
-function setHeader(headers: HeaderMap, name: string, value: string): void {
-  if (isPseudo(name)) setPseudo(headers, name, value);
-  else overwriteHeader(headers, name, value);
-}
-
-function setPseudo(headers: HeaderMap, name: string, value: string): void {
-  if (headers instanceof RequestHeaders) {
-    switch (name) {
-      case ':method':
-        headers.method = value;
-        return;
-      case ':scheme':
-        headers.scheme = value;
-        return;
-      case ':authority':
-      case 'host':
-        headers.authority = value;
-        return;
-      case ':path':
-        headers.path = value;
-        return;
-      case ':protocol':
-        headers.protocol = value;
-        return;
-      default:
-        return;
-    }
-  }
-  if (headers instanceof ResponseHeaders) {
-    if (name === ':status') {
-      const status = Number(value);
-      // A status that is none would break the codec.
-      if (Number.isInteger(status) && status >= 100 && status <= 999) headers.status = status;
-      return;
-    }
-    if (name === 'host') headers.set(name, value);
+      overwriteHeader(headers, name, value);
   }
 }
 
 function removeHeader(headers: HeaderMap, name: string): void {
-  if (!isPseudo(name) || !(headers instanceof RequestHeaders)) {
+  if (name.charCodeAt(0) !== 58 && name !== 'host') {
     headers.remove(name);
     return;
   }
-  removePseudo(headers, name);
+  if (headers instanceof RequestHeaders) removePseudo(headers, name);
 }
 
 function removePseudo(headers: RequestHeaders, name: string): void {

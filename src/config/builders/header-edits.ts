@@ -1,11 +1,10 @@
 import type { HeaderMutation } from '../../api/gen/envoy/config/common/mutation_rules/v3/mutation_rules_pb.d.ts';
 import type { CommandParser } from '../../pipeline/format/format-parser.ts';
 import { type HeaderEdit, HeaderEdits } from '../../routing/header-edit.ts';
-import { AppendAction } from '../../routing/header-mutation.ts';
 import { wireText } from '../../routing/wire-text.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
-import { buildHeaderValue } from './format.ts';
+import { buildHeaderMutation } from './route-config-headers.ts';
 import { buildStringMatcher } from './route-config-matchers.ts';
 
 const MUTATION = 'envoy.config.common.mutation_rules.v3.HeaderMutation';
@@ -49,24 +48,15 @@ function buildEdit(
       return names === null ? null : { kind: 'remove-matching', names };
     }
     case 'append': {
-      const option = action.value;
-      const header = option.header;
-      if (header === undefined) {
-        context.refuse(`${field}.append.header`, 'a header is missing');
-        return null;
-      }
-      let appendAction = option.appendAction as AppendAction;
-      if (option.append !== undefined) {
-        if (appendAction !== AppendAction.AppendIfExistsOrAdd) {
-          context.refuse(`${field}.append.append`, "Both append and append_action are set and it's not allowed");
-          return null;
-        }
-        appendAction = option.append ? AppendAction.AppendIfExistsOrAdd : AppendAction.OverwriteIfExistsOrAdd;
-      }
-      const value = buildHeaderValue(context, `${field}.append.header`, header, formatters);
-      if (value === null) return null;
-      const name = wireText(header.key).toLowerCase();
-      return { kind: 'append', name, value, action: appendAction, keepEmptyValue: option.keepEmptyValue };
+      const built = buildHeaderMutation(context, `${field}.append`, action.value, formatters);
+      if (built === null) return null;
+      return {
+        kind: 'append',
+        name: built.name,
+        value: built.value,
+        action: built.action,
+        keepEmptyValue: built.keepEmptyValue,
+      };
     }
     default:
       context.refuse(field, 'a mutation is missing', 'set remove, append or remove_on_match');

@@ -1,4 +1,5 @@
 import type { HeaderValueOption } from '../../api/gen/envoy/config/core/v3/base_pb';
+import type { CommandParser } from '../../pipeline/format/format-parser.ts';
 import {
   AppendAction as Action,
   type AppendAction,
@@ -21,6 +22,7 @@ export function buildHeaderMutation(
   context: BuildContext,
   field: string,
   message: HeaderValueOption,
+  formatters: readonly CommandParser[] = [],
 ): HeaderMutation | null {
   const header = message.header;
   if (header === undefined || header.key === '') {
@@ -44,7 +46,7 @@ export function buildHeaderMutation(
     }
     action = message.append ? Action.AppendIfExistsOrAdd : Action.OverwriteIfExistsOrAdd;
   }
-  const value = buildHeaderValue(context, `${field}.header`, header);
+  const value = buildHeaderValue(context, `${field}.header`, header, formatters);
   return value === null ? null : new HeaderMutation(name, value, action, message.keepEmptyValue);
 }
 

@@ -70,7 +70,7 @@ function buildSettings(message: HTTPFault, context: BuildContext): FaultSettings
     maxActiveFaultsKey: message.maxActiveFaultsRuntime || 'fault.http.max_active_faults',
     responseRateLimitPercentKey: message.responseRateLimitPercentRuntime || 'fault.http.rate_limit.response_percent',
     disableDownstreamClusterStats: message.disableDownstreamClusterStats,
-    filterMetadata: message.filterMetadata === undefined ? null : (message.filterMetadata as MetadataStruct),
+    filterMetadata: (message.filterMetadata ?? {}) as MetadataStruct,
   };
   return context.errorCount > before ? null : settings;
 }

@@ -170,8 +170,7 @@ export class FaultFilter extends HttpFilter implements TimerTarget {
   }
 
   #leaveMetadata(): void {
-    const metadata = this.#settings.filterMetadata;
-    if (metadata !== null) this.stream.info.setDynamicMetadata(METADATA_NAMESPACE, metadata);
+    this.stream.info.setDynamicMetadata(METADATA_NAMESPACE, this.#settings.filterMetadata);
   }
 
   override onDestroy(): void {

@@ -48,8 +48,8 @@ export interface FaultSettings {
   readonly maxActiveFaultsKey: string;
   readonly responseRateLimitPercentKey: string;
   readonly disableDownstreamClusterStats: boolean;
-  /** Left in the stream's dynamic metadata when a fault happens; null: nothing. */
-  readonly filterMetadata: MetadataStruct | null;
+  /** Left in the stream's dynamic metadata when a fault happens. */
+  readonly filterMetadata: MetadataStruct;
 }
 
 /** The first value of a header as an unsigned number; null: absent or none. */

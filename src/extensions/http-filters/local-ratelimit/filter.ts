@@ -83,7 +83,6 @@ export class HttpLocalRateLimitFilter extends HttpFilter {
   #settings: LimitSettings;
   readonly #pool: LimiterPool;
   #bucket: LimitBucket | null = null;
-  #limited = false;
 
   constructor(settings: LimitSettings, pool: LimiterPool) {
     super();
@@ -126,14 +125,18 @@ export class HttpLocalRateLimitFilter extends HttpFilter {
       return Flow.Continue;
     }
     stats.enforced.inc();
-    this.#limited = true;
     this.stream.info.setFlag(ResponseFlag.RateLimited);
     this.stream.sendLocalReply({
       status: settings.status,
       body: 'local_rate_limited',
       details: 'local_rate_limited',
       grpcStatus: settings.resourceExhausted ? RESOURCE_EXHAUSTED : null,
-      modifyHeaders: (response) => settings.responseMutations.apply(response, new FilterFormatContext(this.stream)),
+      modifyHeaders: (response) => {
+        settings.responseMutations.apply(response, new FilterFormatContext(this.stream));
+        if (settings.retryAfterHeader && result.bucket !== null) {
+          response.set('retry-after', this.#resetSeconds(result.bucket));
+        }
+      },
     });
     return Flow.Pause;
   }
@@ -151,8 +154,9 @@ export class HttpLocalRateLimitFilter extends HttpFilter {
     const { action } = route;
     const add = (policies: readonly RateLimitPolicy[]): void => {
       const usable = policies.filter((policy) => policy.disableKey === '');
-      rateLimitDescriptors(usable, settings.stage, context, environment, out);
+      rateLimitDescriptors(usable, settings.stage, context, environment, out, false);
     };
+    // Envoy counts one hit for each descriptor of a route; `hits_addend` holds for the filter's own rate_limits alone.
     add(action.rateLimits);
     const include = action.includeVirtualHostRateLimits ? HostLimits.Include : settings.hostLimits;
     if (include === HostLimits.Include || (include === HostLimits.Override && action.rateLimits.length === 0)) {
@@ -163,18 +167,15 @@ export class HttpLocalRateLimitFilter extends HttpFilter {
 
   override onResponseHeaders(headers: ResponseHeaders, _end: boolean): Flow {
     const bucket = this.#bucket;
-    if (bucket === null) return Flow.Continue;
-    const settings = this.#settings;
-    if (!settings.rateLimitHeaders && !(settings.retryAfterHeader && this.#limited)) return Flow.Continue;
-    const { tokens } = bucket;
-    const remaining = tokens.remaining(this.#nowMs);
-    const resetSeconds = Math.ceil((tokens.maxTokens - remaining) / tokens.tokensPerMs / 1000);
-    if (settings.rateLimitHeaders) {
-      headers.add('x-ratelimit-limit', String(tokens.maxTokens));
-      headers.add('x-ratelimit-remaining', String(remaining));
-      headers.add('x-ratelimit-reset', String(resetSeconds));
-    }
-    if (settings.retryAfterHeader && this.#limited) headers.set('retry-after', String(resetSeconds));
+    if (bucket === null || !this.#settings.rateLimitHeaders) return Flow.Continue;
+    headers.add('x-ratelimit-limit', String(bucket.tokens.maxTokens));
+    headers.add('x-ratelimit-remaining', String(bucket.tokens.remaining(this.#nowMs)));
+    headers.add('x-ratelimit-reset', this.#resetSeconds(bucket));
     return Flow.Continue;
+  }
+
+  /** Until the next token. */
+  #resetSeconds(bucket: LimitBucket): string {
+    return String(Math.ceil(Math.round(bucket.tokens.msUntilToken(this.#nowMs)) / 1000));
   }
 }

@@ -5,7 +5,7 @@ import { ipVersion } from '../../../net/ip-version.ts';
 import type { IpDetection, IpDetectionResult } from '../../../pipeline/connection-manager-config.ts';
 import { lastAddressOfXff } from '../../../pipeline/forwarded-for.ts';
 
-function found(address: Address, trusted: boolean, skipXffAppend: boolean): IpDetectionResult {
+function result(address: Address | null, trusted: boolean, skipXffAppend: boolean): IpDetectionResult {
   return {
     address,
     allowTrustedAddressChecks: trusted,
@@ -26,9 +26,9 @@ export class XffByHops implements IpDetection {
     this.#skipAppend = skipAppend;
   }
 
-  detect(headers: RequestHeaders, _connection: Connection): IpDetectionResult | null {
+  detect(headers: RequestHeaders, _connection: Connection): IpDetectionResult {
     const { address, single } = lastAddressOfXff(headers, this.#hops);
-    return address === null ? null : found(address, single, this.#skipAppend);
+    return result(address, single, this.#skipAppend);
   }
 }
 
@@ -45,20 +45,21 @@ export class XffByTrustedProxies implements IpDetection {
     this.#skipAppend = skipAppend;
   }
 
-  detect(headers: RequestHeaders, connection: Connection): IpDetectionResult | null {
+  detect(headers: RequestHeaders, connection: Connection): IpDetectionResult {
     const remote = connection.remoteAddress;
-    if (remote.kind !== 'ip' || !this.#isTrusted(remote.ip)) return null;
-    const value = headers.getJoined('x-forwarded-for');
-    if (value === null) return null;
-    const entries = value.split(',').map((entry) => entry.trim());
+    // Envoy appends behind peers that it does not trust, whatever skip_xff_append says.
+    if (remote.kind !== 'ip' || !this.#isTrusted(remote.ip)) return result(null, false, false);
+    const entries = (headers.getJoined('x-forwarded-for') ?? '').split(',').map((entry) => entry.trim());
     let last: Address | null = null;
     for (let i = entries.length - 1; i >= 0; i--) {
       const text = entries[i]!;
-      if (text === '') continue;
-      if (ipVersion(text) === 0) break;
+      if (ipVersion(text) === 0) {
+        last = null;
+        break;
+      }
       last = ipAddress(text, 0);
       if (!this.#isTrusted(text)) break;
     }
-    return last === null ? null : found(last, false, this.#skipAppend);
+    return result(last, last !== null && entries.length === 1, this.#skipAppend);
   }
 }
