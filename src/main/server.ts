@@ -413,7 +413,8 @@ export class Server implements WorkerObserver {
 
   setHealthFailed(failed: boolean): void {
     this.#health.failed = failed;
-    this.#updateServerStats();
+    // `server.state` follows at the next flush, as in Envoy.
+    this.#serverStats.live.set(this.state === ServerState.Live ? 1 : 0);
     this.#tell({ kind: 'health', failed });
   }
 

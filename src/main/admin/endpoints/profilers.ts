@@ -21,7 +21,13 @@ export function profilerEndpoints(): AdminEndpoint[] {
       'allocation profiler',
     ),
     profiler('/cpuprofiler', 'enable/disable the CPU profiler', 'enables the CPU profiler', 'cpu profiler'),
-    profiler('/heapprofiler', 'enable/disable the heap profiler', 'enable/disable the heap profiler', 'heap profiler'),
+    // Envoy's build without it says so whatever is asked.
+    command(
+      '/heapprofiler',
+      'enable/disable the heap profiler',
+      [choice('enable', 'enable/disable the heap profiler', ['y', 'n'])],
+      () => text('The current build does not support heap profiler\n', NOT_IMPLEMENTED),
+    ),
     dump('/heap_dump', 'dump current Envoy heap (if supported)'),
     dump('/peak_heap_dump', 'dump peak Envoy heap (if supported)'),
     query('/memory/tcmalloc', 'print TCMalloc stats', [], () =>
