@@ -1,6 +1,7 @@
 import type { ByteBuffer } from '../base/byte-buffer.ts';
 import type { Timer, TimerTarget } from '../base/timer-wheel.ts';
-import type { FilterChainSpec, ListenerSpec } from '../config/builders/listener.ts';
+import type { FilterChainSpec } from '../config/builders/filter-chains.ts';
+import type { ListenerSpec } from '../config/builders/listener.ts';
 import { type Address, ipAddress } from '../net/address.ts';
 import { CloseType, Connection, ConnectionEvent, type ConnectionEvents } from '../net/connection.ts';
 import { ConnectionCount, type ConnectionLimits, CountedLimits } from '../net/connection-limits.ts';

@@ -1,20 +1,17 @@
-import type { FilterChain } from '../../api/gen/envoy/config/listener/v3/listener_components_pb.d.ts';
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import type { Address } from '../../net/address.ts';
-import type { NetworkFilterBuilder } from '../../net/filter.ts';
-import { CriteriaMatcher, type MatchedChain } from '../../net/filter-chain-match.ts';
-import { type FilterChainMatcher, SingleFilterChain } from '../../net/filter-chain-matcher.ts';
+import type { FilterChainMatcher } from '../../net/filter-chain-matcher.ts';
 import type { ListenerFilterBuilder } from '../../net/listener-chain.ts';
 import type { SocketOption } from '../../net/transport.ts';
 import type { AccessLogger } from '../../pipeline/access-logger.ts';
-import type { ConnectionContext, WorkerEnvironment } from '../../pipeline/environment.ts';
+import type { WorkerEnvironment } from '../../pipeline/environment.ts';
 import type { Scope } from '../../stats/store.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { buildAccessLogs } from './access-log.ts';
 import { buildAddress } from './addresses.ts';
 import { durationMsOr } from './durations.ts';
-import { buildChainCriteria, combinations, NO_CRITERIA } from './filter-chain-match.ts';
+import { buildFilterChains, FILTER_CHAIN_SUPPORT, type FilterChainSpec } from './filter-chains.ts';
 import { buildSocketOptions } from './socket-options.ts';
 
 export const LISTENER_SUPPORT: readonly FieldSupport[] = [
@@ -34,25 +31,8 @@ export const LISTENER_SUPPORT: readonly FieldSupport[] = [
     inert: 'description',
   },
   { message: 'envoy.config.core.v3.TcpKeepalive', fields: '*' },
-  {
-    message: 'envoy.config.listener.v3.FilterChain',
-    fields: 'filters name filter_chain_match transport_socket',
-    inert: 'metadata',
-  },
-  {
-    message: 'envoy.config.listener.v3.FilterChainMatch',
-    fields: `destination_port prefix_ranges server_names transport_protocol application_protocols
-      direct_source_prefix_ranges source_type source_prefix_ranges source_ports`,
-  },
-  { message: 'envoy.config.listener.v3.Filter', fields: 'name typed_config' },
-  { message: 'envoy.config.core.v3.TransportSocket', fields: 'name typed_config' },
-  { message: 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer', fields: '*' },
+  ...FILTER_CHAIN_SUPPORT,
 ];
-
-export interface FilterChainSpec {
-  readonly name: string;
-  readonly filters: readonly NetworkFilterBuilder<ConnectionContext>[];
-}
 
 export interface KeepaliveSpec {
   readonly probes: number;
@@ -87,8 +67,6 @@ export interface ListenerSpec {
   readonly scope: Scope;
 }
 
-/** The one combination of a chain without a match. */
-const ASKS_NOTHING = combinations(NO_CRITERIA)[0]!;
 const DIRECTIONS = ['unspecified', 'inbound', 'outbound'] as const;
 
 /** `listener.<address>.` as Envoy names it: the address with its dots, colons made `_` by the stats store. */
@@ -105,12 +83,8 @@ export function buildListener(context: BuildContext, message: Listener): Listene
     const built = buildAddress(context.at(`additional_addresses[${index}]`), 'address', extra.address);
     if (built !== null) addresses.push(built);
   });
-  if (message.filterChains.length === 0 && message.defaultFilterChain === undefined) {
-    context.refuse('filter_chains', 'no filter chains specified', 'give the listener a filter chain');
-  }
   const scope = context.shared.stats.createScope(`listener.${address === null ? '' : statNameOf(message, address)}.`);
-  const chains = context.withStats(scope);
-  const matcher = buildChains(chains, message);
+  const chains = buildFilterChains(context.withStats(scope), message);
   const accessLoggers = buildAccessLogs(context, 'access_log', message.accessLog);
   const socketOptions = buildSocketOptions(context, 'socket_options', message.socketOptions);
   const socketAddress = message.address?.address.case === 'socketAddress' ? message.address.address.value : null;
@@ -143,72 +117,8 @@ export function buildListener(context: BuildContext, message: Listener): Listene
     continueOnListenerFiltersTimeout: message.continueOnListenerFiltersTimeout,
     // Listener filters come with the wire work: until then the field is refused.
     listenerFilters: [],
-    chains: matcher,
+    chains,
     accessLoggers,
     scope,
   };
-}
-
-function buildChains(context: BuildContext, message: Listener): FilterChainMatcher<FilterChainSpec> {
-  const fallback =
-    message.defaultFilterChain === undefined
-      ? null
-      : buildChain(context.at('default_filter_chain'), message.defaultFilterChain);
-  const names = new Map<string, number>();
-  const seen = new Map<string, number>();
-  const matched: MatchedChain<FilterChainSpec>[] = [];
-  message.filterChains.forEach((one, index) => {
-    const at = context.at(`filter_chains[${index}]`);
-    const criteria = buildChainCriteria(at.at('filter_chain_match'), one.filterChainMatch);
-    for (const key of combinations(criteria)) {
-      const other = seen.get(key);
-      if (other !== undefined && other !== index) {
-        at.refuse('filter_chain_match', 'multiple filter chains with the same matching rules are defined');
-        break;
-      }
-      seen.set(key, index);
-    }
-    if (one.name !== '' && names.has(one.name)) at.refuse('name', `filter chain name '${one.name}' is used twice`);
-    names.set(one.name, index);
-    const chain = buildChain(at, one);
-    if (chain !== null) matched.push({ criteria, chain });
-  });
-  if (matched.length === 0) return new SingleFilterChain(fallback);
-  const only = matched.length === 1 ? matched[0]! : null;
-  if (only !== null && seen.has(ASKS_NOTHING)) return new SingleFilterChain(only.chain);
-  return new CriteriaMatcher(matched, fallback);
-}
-
-function buildChain(context: BuildContext, message: FilterChain): FilterChainSpec | null {
-  const socket = message.transportSocket;
-  if (socket !== undefined) {
-    const type = socket.configType.value?.typeUrl ?? '';
-    if (socket.name !== 'envoy.transport_sockets.raw_buffer' && !type.endsWith('.RawBuffer')) {
-      context.refuse('transport_socket', 'transport sockets other than raw_buffer are not supported yet');
-    }
-  }
-  const filters: NetworkFilterBuilder<ConnectionContext>[] = [];
-  message.filters.forEach((filter, index) => {
-    const at = context.at(`filters[${index}]`);
-    if (filter.configType.case === 'configDiscovery') {
-      at.refuse('config_discovery', 'filter discovery is not supported yet');
-      return;
-    }
-    const built = context.shared.extensions.build(
-      'network-filter',
-      at,
-      'typed_config',
-      filter.name,
-      filter.configType.value,
-    );
-    if (built === null) return;
-    const last = index === message.filters.length - 1;
-    if (built.isTerminal && !last) {
-      at.refuse('name', `terminal filter ${filter.name} must be the last filter in a network filter chain`);
-    } else if (!built.isTerminal && last) {
-      at.refuse('name', `non-terminal filter ${filter.name} is the last filter in a network filter chain`);
-    }
-    filters.push(built);
-  });
-  return { name: message.name, filters };
 }
