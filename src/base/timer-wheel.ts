@@ -69,7 +69,8 @@ export class TimerWheel {
   #running = false;
   #thrown: unknown;
   #hasThrown = false;
-  readonly #manual: boolean;
+  /** Nothing is scheduled with the runtime: the owner calls `advance`, or the wheel was stopped. */
+  #manual: boolean;
   readonly #onNative: () => void;
   readonly #onError: (error: unknown) => void;
 
@@ -166,6 +167,13 @@ export class TimerWheel {
     this.#wakeTick = tick;
     const now = this.#clock.monotonicMs() - this.#origin;
     this.#native = setTimeout(this.#onNative, Math.min(Math.max(0, Math.ceil(tick - now)), MAX_NATIVE_DELAY_MS));
+  }
+
+  /** The thread's work is over: lets the runtime forget it. Timers that are left never run. */
+  stop(): void {
+    this.#manual = true;
+    if (this.#native !== null) clearTimeout(this.#native);
+    this.#native = null;
   }
 
   /** Runs everything that is due by the clock. */

@@ -497,6 +497,7 @@ export class Server implements WorkerObserver {
     await Promise.all(this.workers.map((worker) => worker.request({ kind: 'stop' })));
     for (const worker of this.workers) worker.terminate();
     this.#logFiles.closeNow();
+    this.dispatcher.timers.stop();
     this.parts.loggers.get('main').info('exiting');
   }
 

@@ -257,6 +257,7 @@ export class Worker {
     }
     this.#clusters.close();
     this.#logFiles.closeNow();
+    this.environment.dispatcher.timers.stop();
   }
 }
 
