@@ -260,3 +260,59 @@ describe('ByteBuffer', () => {
     }
   });
 });
+
+describe('memory in proportion to length', () => {
+  /** Bytes of the arrays that a buffer keeps alive. */
+  function kept(buffer: ByteBuffer): number {
+    const arrays = new Set<Buffer>();
+    for (let i = 0; i < buffer.sliceCount; i++) arrays.add(buffer.sliceAt(i).bytes);
+    return [...arrays].reduce((sum, bytes) => sum + bytes.length, 0);
+  }
+
+  for (const pool of [null, new SlabPool(16 * 1024, 4)]) {
+    const where = pool === null ? 'without a pool' : 'with a pool';
+
+    test(`many small pieces become few slices, ${where}`, () => {
+      const buffer = new ByteBuffer(pool);
+      let expected = '';
+      for (let i = 0; i < 50_000; i++) {
+        const text = String(i % 10);
+        expected += text;
+        buffer.append(Buffer.from(text));
+      }
+      expect(buffer.latin1() === expected).toBe(true);
+      expect(buffer.sliceCount).toBeLessThan(12);
+      expect(kept(buffer)).toBeLessThan(2 * buffer.length);
+    });
+
+    test(`a little out of each of many large arrays does not keep them, ${where}`, () => {
+      for (const size of [1, 600, 5000]) {
+        const buffer = new ByteBuffer(pool);
+        for (let i = 0; i < 50; i++) {
+          const input = ByteBuffer.from(Buffer.alloc(256 * 1024, i));
+          // One from the middle, one from the end: in part, and whole.
+          input.drain(1000);
+          buffer.moveFrom(input, size);
+          input.drain(input.length - size);
+          buffer.moveFrom(input);
+        }
+        expect(buffer.length).toBe(100 * size);
+        expect(kept(buffer)).toBeLessThan(256 * 1024 + 16 * buffer.length + 32 * 1024);
+        for (let i = 0; i < 100; i++) expect(buffer.byteAt(i * size)).toBe(i >> 1);
+      }
+    });
+  }
+
+  test('most of an array is taken without a copy', () => {
+    const bytes = Buffer.alloc(64 * 1024);
+    const input = ByteBuffer.from(bytes);
+    const buffer = ByteBuffer.from('x');
+    for (let i = 0; i < 16; i++) {
+      input.drain(6);
+      buffer.moveFrom(input, 4000);
+    }
+    let own = 0;
+    for (let i = 0; i < buffer.sliceCount; i++) if (buffer.sliceAt(i).bytes === bytes) own++;
+    expect(own).toBeGreaterThanOrEqual(14);
+  });
+});

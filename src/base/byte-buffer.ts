@@ -12,29 +12,50 @@ export class Slice {
   bytes: Buffer;
   start: number;
   end: number;
-  /** Set when `bytes` is a slab that goes back to its pool, and that may be filled up behind `end`. */
+  /** Up to here `bytes` may be filled up behind `end`; less or equal to `end` when it may not. */
+  limit: number;
+  /** Set when `bytes` is a slab that goes back to its pool. */
   pool: SlabPool | null;
 
-  constructor(bytes: Buffer, start: number, end: number, pool: SlabPool | null) {
+  constructor(bytes: Buffer, start: number, end: number, limit: number, pool: SlabPool | null) {
     this.bytes = bytes;
     this.start = start;
     this.end = end;
+    this.limit = limit;
     this.pool = pool;
   }
 }
 
-/** Slices up to this size are copied behind the previous one instead of being chained: one write, not two. */
+/** Slices up to this size are copied behind the previous one where it has room, instead of being chained: one write, not two. */
 const COALESCE_BYTES = 4096;
+/** Slices up to this size are always copied: as objects of their own they would cost more than their bytes. */
+const SMALL_BYTES = 512;
+/** Room made for small slices when there is no pool. */
+const CHUNK_BYTES = 8192;
+/** An array is kept alive as a whole only if at least one byte in so many of it is wanted. */
+const MAX_WASTE = 16;
 const EMPTY = Buffer.alloc(0);
 
 function asBuffer(bytes: Uint8Array): Buffer {
   return bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+/** The front of a slice up to `stop`. A pooled slab may have one owner only, so its part is copied. */
+function partOf(slice: Slice, stop: number): Slice {
+  if (slice.pool === null) return new Slice(slice.bytes, slice.start, stop, stop, null);
+  const size = stop - slice.start;
+  const copy = Buffer.allocUnsafeSlow(size);
+  slice.bytes.copy(copy, 0, slice.start, stop);
+  return new Slice(copy, 0, size, size, null);
+}
+
 /**
  * A queue of bytes as a list of slices. `append` takes ownership, `moveFrom` moves without copying (small pieces are
  * coalesced), `drain` drops from the front. With watermarks set, one observer learns of crossings: above when the length
  * exceeds `high`, below when it has fallen to `low` or less after having been above (Envoy: WatermarkBuffer).
+ *
+ * Memory stays in proportion to `length`, however small the pieces and the part that is wanted of what was received
+ * (one-byte chunks, chunks behind long extensions): a peer cannot make a limit in bytes stand for more.
  */
 export class ByteBuffer {
   /** Bytes held. */
@@ -47,6 +68,9 @@ export class ByteBuffer {
   #low = 0;
   #above = false;
   #observer: WatermarkObserver | null = null;
+  /** Where the last pieces came from, and how many bytes of it were taken in. */
+  #source: Buffer | null = null;
+  #fromSource = 0;
 
   /** @param pool where `appendLatin1` and coalescing take room from; without one they allocate */
   constructor(pool: SlabPool | null = null) {
@@ -82,17 +106,7 @@ export class ByteBuffer {
     const size = end - start;
     if (size <= 0) return;
     const buffer = asBuffer(bytes);
-    if (size <= COALESCE_BYTES && this.#slices.length > this.#head) {
-      const tail = this.#slices[this.#slices.length - 1]!;
-      if (tail.pool !== null && tail.bytes.length - tail.end >= size) {
-        buffer.copy(tail.bytes, tail.end, start, end);
-        tail.end += size;
-        this.length += size;
-        this.#checkHigh();
-        return;
-      }
-    }
-    this.#slices.push(new Slice(buffer, start, end, null));
+    if (!this.#copyIn(buffer, start, end)) this.#slices.push(new Slice(buffer, start, end, end, null));
     this.length += size;
     this.#checkHigh();
   }
@@ -101,7 +115,7 @@ export class ByteBuffer {
   prepend(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
     this.#compact();
-    this.#slices.unshift(new Slice(asBuffer(bytes), 0, bytes.length, null));
+    this.#slices.unshift(new Slice(asBuffer(bytes), 0, bytes.length, bytes.length, null));
     this.length += bytes.length;
     this.#checkHigh();
   }
@@ -117,17 +131,40 @@ export class ByteBuffer {
     this.#checkHigh();
   }
 
-  /** A writable slice at the tail with at least `size` bytes of room; the writer advances its `end` and calls `commit`. */
+  /** Copies a piece behind what is held, unless it may as well be chained. @returns whether it was copied */
+  #copyIn(bytes: Buffer, start: number, end: number): boolean {
+    if (this.#slices.length === this.#head) return false;
+    const size = end - start;
+    const tail = this.#slices[this.#slices.length - 1]!;
+    if (size > COALESCE_BYTES || tail.limit - tail.end < size) {
+      if (this.#source !== bytes) {
+        this.#source = bytes;
+        this.#fromSource = 0;
+      }
+      this.#fromSource += size;
+      if (size > SMALL_BYTES && this.#fromSource * MAX_WASTE >= bytes.length) return false;
+    }
+    const target = this.#tailWithRoom(size);
+    bytes.copy(target.bytes, target.end, start, end);
+    target.end += size;
+    return true;
+  }
+
+  /** A slice at the tail with room for `size` bytes behind its `end`, which the caller then moves on. */
   #tailWithRoom(size: number): Slice {
-    if (this.#slices.length > this.#head) {
+    const empty = this.#slices.length === this.#head;
+    if (!empty) {
       const tail = this.#slices[this.#slices.length - 1]!;
-      if (tail.pool !== null && tail.bytes.length - tail.end >= size) return tail;
+      if (tail.limit - tail.end >= size) return tail;
     }
     const pool = this.#pool;
-    const slice =
-      pool !== null && size <= pool.slabBytes
-        ? new Slice(pool.take(), 0, 0, pool)
-        : new Slice(Buffer.allocUnsafeSlow(size), 0, 0, null);
+    let slice: Slice;
+    if (pool !== null && size <= pool.slabBytes) {
+      slice = new Slice(pool.take(), 0, 0, pool.slabBytes, pool);
+    } else {
+      const room = empty ? size : Math.max(size, CHUNK_BYTES);
+      slice = new Slice(Buffer.allocUnsafeSlow(room), 0, 0, room, null);
+    }
     this.#slices.push(slice);
     return slice;
   }
@@ -138,35 +175,19 @@ export class ByteBuffer {
     let left = size;
     while (left > 0) {
       const slice = other.#slices[other.#head]!;
-      const available = slice.end - slice.start;
-      if (available <= left) {
+      const take = Math.min(slice.end - slice.start, left);
+      const stop = slice.start + take;
+      const whole = stop === slice.end;
+      const copied = this.#copyIn(slice.bytes, slice.start, stop);
+      if (whole) {
         other.#dropHead();
-        left -= available;
-        const tail = this.#slices.length > this.#head ? this.#slices[this.#slices.length - 1]! : null;
-        if (
-          available <= COALESCE_BYTES &&
-          tail !== null &&
-          tail.pool !== null &&
-          tail.bytes.length - tail.end >= available
-        ) {
-          slice.bytes.copy(tail.bytes, tail.end, slice.start, slice.end);
-          tail.end += available;
-          if (slice.pool !== null) slice.pool.give(slice.bytes);
-        } else {
-          this.#slices.push(slice);
-        }
+        if (!copied) this.#slices.push(slice);
+        else if (slice.pool !== null) slice.pool.give(slice.bytes);
       } else {
-        // Part of a slice: a pooled slab may have one owner only, so its part is copied.
-        if (slice.pool !== null) {
-          const copy = Buffer.allocUnsafeSlow(left);
-          slice.bytes.copy(copy, 0, slice.start, slice.start + left);
-          this.#slices.push(new Slice(copy, 0, left, null));
-        } else {
-          this.#slices.push(new Slice(slice.bytes, slice.start, slice.start + left, null));
-        }
-        slice.start += left;
-        left = 0;
+        if (!copied) this.#slices.push(partOf(slice, stop));
+        slice.start = stop;
       }
+      left -= take;
     }
     other.length -= size;
     this.length += size;
@@ -177,6 +198,12 @@ export class ByteBuffer {
   /** Drops the first `size` bytes. */
   drain(size: number): void {
     assert(size <= this.length, 'drain: more than the buffer holds');
+    this.#dropFront(size);
+    this.length -= size;
+    this.#checkLow();
+  }
+
+  #dropFront(size: number): void {
     let left = size;
     while (left > 0) {
       const slice = this.#slices[this.#head]!;
@@ -190,8 +217,6 @@ export class ByteBuffer {
         left = 0;
       }
     }
-    this.length -= size;
-    this.#checkLow();
   }
 
   clear(): void {
@@ -245,25 +270,13 @@ export class ByteBuffer {
   linearize(size: number): Slice {
     assert(size <= this.length, 'linearize: more than the buffer holds');
     const first = this.firstSlice();
-    if (first === null) return new Slice(EMPTY, 0, 0, null);
+    if (first === null) return new Slice(EMPTY, 0, 0, 0, null);
     if (first.end - first.start >= size) return first;
     const joined = Buffer.allocUnsafeSlow(size);
     this.copyTo(joined, 0, 0, size);
-    let left = size;
-    while (left > 0) {
-      const slice = this.#slices[this.#head]!;
-      const available = slice.end - slice.start;
-      if (available <= left) {
-        this.#dropHead();
-        if (slice.pool !== null) slice.pool.give(slice.bytes);
-        left -= available;
-      } else {
-        slice.start += left;
-        left = 0;
-      }
-    }
+    this.#dropFront(size);
     this.#compact();
-    const slice = new Slice(joined, 0, size, null);
+    const slice = new Slice(joined, 0, size, size, null);
     this.#slices.unshift(slice);
     return slice;
   }
@@ -311,7 +324,9 @@ export class ByteBuffer {
     if (this.#head === this.#slices.length) {
       this.#slices.length = 0;
       this.#head = 0;
-    } else if (this.#head > 32) {
+      this.#source = null;
+    } else if (this.#head > 32 && this.#head * 2 > this.#slices.length) {
+      // Half of the list at a time: moving the rest for every few slices would be quadratic.
       this.#compact();
     }
   }
