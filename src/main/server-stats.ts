@@ -1,5 +1,6 @@
 import { HistogramUnit } from '../stats/histogram.ts';
 import { defineStats } from '../stats/stat-group.ts';
+import type { Scope } from '../stats/store.ts';
 
 /** `server.*` as Envoy has it. */
 export const SERVER_STATS = defineStats({
@@ -78,4 +79,53 @@ export const NO_CERTIFICATE_DAYS = 0xffff_ffff;
  */
 export function isProcessWide(name: string): boolean {
   return name.startsWith('cluster_manager.') || (name.startsWith('cluster.') && name.endsWith('.membership_change'));
+}
+
+/** What is known of a server before it starts. */
+export interface FixedFacts {
+  readonly concurrency: number;
+  readonly restartEpoch: number;
+  readonly clusterCount: number;
+  readonly version: number;
+  readonly unknownFieldCount: number;
+}
+
+/** Announces the stats that Envoy has from its start whatever is configured, and sets those that never change. */
+export function announceFixedStats(
+  root: Scope,
+  server: ReturnType<typeof SERVER_STATS.create>,
+  manager: ReturnType<typeof LISTENER_MANAGER_STATS.create>,
+  facts: FixedFacts,
+): void {
+  const workers = Array.from({ length: facts.concurrency }, (_none, index) => `worker_${index}`);
+  for (const name of ['main_thread', 'workers', ...workers.map((worker) => `server.${worker}`)]) {
+    WATCHDOG_STATS.create(root, name);
+  }
+  root.counter('envoy.overload_actions.reset_high_memory_stream.count');
+  root.histogram('overload.refresh_interval_delay');
+  for (const thread of ['main_thread', ...workers]) {
+    root.gauge(`thread_local_cluster_manager.${thread}.clusters_inflated`).set(facts.clusterCount);
+  }
+  server.concurrency.set(facts.concurrency);
+  server.days_until_first_cert_expiring.set(NO_CERTIFICATE_DAYS);
+  server.hot_restart_epoch.set(facts.restartEpoch);
+  server.hot_restart_generation.set(1);
+  server.version.set(facts.version);
+  server.static_unknown_fields.add(facts.unknownFieldCount);
+  for (const name of [
+    'compilation_settings.fips_mode',
+    'parent_connections',
+    'seconds_until_first_ocsp_response_expiring',
+    'stats_recent_lookups',
+  ] as const) {
+    server[name].set(0);
+  }
+  for (const name of [
+    'total_filter_chains_draining',
+    'total_listeners_draining',
+    'workers_pinned',
+    'workers_started',
+  ] as const) {
+    manager[name].set(0);
+  }
 }

@@ -27,12 +27,12 @@ import type { LogDestination } from './logging/log-output.ts';
 import { RuntimeLayers } from './runtime/runtime-layers.ts';
 import type { ServerFlags } from './server-flags.ts';
 import {
+  announceFixedStats,
+  type FixedFacts,
   isProcessWide,
   LISTENER_MANAGER_STATS,
-  NO_CERTIFICATE_DAYS,
   SERVER_STATS,
   ServerState,
-  WATCHDOG_STATS,
 } from './server-stats.ts';
 import type { SocketsFactory } from './socket-runtime.ts';
 import { VERSION_NUMBER } from './version.ts';
@@ -118,7 +118,7 @@ export class Server implements WorkerObserver {
     const { root } = this.#store;
     this.#serverStats = SERVER_STATS.create(root, 'server');
     this.#listenerStats = LISTENER_MANAGER_STATS.create(root, 'listener_manager');
-    this.#announceFixedStats(root);
+    announceFixedStats(root, this.#serverStats, this.#listenerStats, this.#fixedFacts());
     this.runtime = new RuntimeLayers(plan.runtimeLayers, this.local.clusterName, root, parts.loggers.get('runtime'));
     this.runtime.onChange = (values) => this.#tell({ kind: 'runtime', values });
     this.#logFiles = new BufferedLogFiles(
@@ -172,39 +172,15 @@ export class Server implements WorkerObserver {
     };
   }
 
-  #announceFixedStats(root: Scope): void {
-    const { plan } = this.bootstrap;
-    const names = ['main_thread', 'workers'];
-    for (let i = 0; i < this.flags.concurrency; i++) names.push(`server.worker_${i}`);
-    root.counter('envoy.overload_actions.reset_high_memory_stream.count');
-    for (const name of names) WATCHDOG_STATS.create(root, name);
-    root.histogram('overload.refresh_interval_delay');
-    const threads = ['main_thread', ...names.slice(2).map((name) => name.slice('server.'.length))];
-    for (const thread of threads) {
-      root.gauge(`thread_local_cluster_manager.${thread}.clusters_inflated`).set(plan.clusters.length);
-    }
-    const server = this.#serverStats;
-    server.concurrency.set(this.flags.concurrency);
-    server.days_until_first_cert_expiring.set(NO_CERTIFICATE_DAYS);
-    server.hot_restart_epoch.set(this.flags.restartEpoch);
-    server.hot_restart_generation.set(1);
-    server.version.set(plan.statsServerVersion ?? VERSION_NUMBER);
-    for (const name of [
-      'compilation_settings.fips_mode',
-      'parent_connections',
-      'seconds_until_first_ocsp_response_expiring',
-      'stats_recent_lookups',
-    ] as const) {
-      server[name].set(0);
-    }
-    const manager = this.#listenerStats;
-    for (const name of ['total_filter_chains_draining', 'total_listeners_draining', 'workers_pinned'] as const) {
-      manager[name].set(0);
-    }
-    manager.workers_started.set(0);
-    server.static_unknown_fields.add(
-      this.bootstrap.warnings.filter((warning) => /unknown field/i.test(warning.reason)).length,
-    );
+  #fixedFacts(): FixedFacts {
+    const { plan, warnings } = this.bootstrap;
+    return {
+      concurrency: this.flags.concurrency,
+      restartEpoch: this.flags.restartEpoch,
+      clusterCount: plan.clusters.length,
+      version: plan.statsServerVersion ?? VERSION_NUMBER,
+      unknownFieldCount: warnings.filter((warning) => /unknown field/i.test(warning.reason)).length,
+    };
   }
 
   /** Admin first, then clusters, workers, listeners. @throws Error when something cannot be opened */
