@@ -3,14 +3,10 @@
  * may only shrink: a case that stands here and does not differ any more fails, and so does a name that no case has.
  */
 const NO_XDS = 'discovery services are not supported yet and are refused';
-const ONE_CHAIN = 'several filter chains and filter_chain_match are not supported yet and are refused';
 
 export const knownDifferences: Readonly<Record<string, string>> = {
   'filters and the rest: dynamic resources by a cluster that is missing': NO_XDS,
   'filters and the rest: dynamic resources of version 2': NO_XDS,
-  'listeners: two chains of two matches': ONE_CHAIN,
-  'listeners: a server name with a leading wildcard': ONE_CHAIN,
-  'listeners: a CIDR of IPv4 with a length over 32': ONE_CHAIN,
   'header mutation, further: an escape that Envoy lets end the request line':
     'Envoy decodes the query and then fails on its own path: escapes that may not stand bare are kept on purpose',
   'listeners: two of one name': 'two listeners of one name are refused on purpose: Envoy keeps one of them in silence',
