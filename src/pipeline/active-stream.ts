@@ -90,13 +90,10 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     this.requestBufferLimit = manager.bufferLimit;
     this.responseBufferLimit = manager.bufferLimit;
     this.#filters = new StreamFilters(this);
-    const timers = new StreamTimers(this, dispatcher.timerPool);
+    const timers = new StreamTimers(this, dispatcher);
     this.#timers = timers;
     this.codecStream.setEvents(this);
-    if (config.streamIdleTimeoutMs > 0) {
-      timers.setIdle(config.streamIdleTimeoutMs);
-      timers.touch();
-    }
+    if (config.streamIdleTimeoutMs > 0) timers.setIdle(config.streamIdleTimeoutMs);
     if (config.requestTimeoutMs > 0) timers.startRequest(config.requestTimeoutMs);
     if (config.requestHeadersTimeoutMs > 0) timers.startHeaders(config.requestHeadersTimeoutMs);
     if (config.maxStreamDurationMs > 0) timers.setDuration(config.maxStreamDurationMs);

@@ -68,9 +68,9 @@ export abstract class FilterWalk {
   protected abstract setHeld(stop: WalkStop, held: HeldMessage): void;
   /** Whether the filter asked, inside a hook, to go on in this direction. Asked once: the wish is then fulfilled. */
   protected abstract takeResumed(stop: WalkStop): boolean;
-  protected abstract readonly headersHook: number;
-  protected abstract readonly dataHook: number;
-  protected abstract readonly trailersHook: number;
+  protected abstract get headersHook(): number;
+  protected abstract get dataHook(): number;
+  protected abstract get trailersHook(): number;
   protected abstract callHeaders(stop: WalkStop, end: boolean): Flow;
   protected abstract callData(stop: WalkStop, data: ByteBuffer, end: boolean): Flow;
   protected abstract callTrailers(stop: WalkStop): Flow;

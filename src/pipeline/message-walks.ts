@@ -11,9 +11,18 @@ const REQUEST_HOOKS = Hook.RequestHeaders | Hook.RequestData | Hook.RequestTrail
 /** The request's way: the last stop is the terminal filter, which takes everything. */
 export class RequestWalk extends FilterWalk {
   readonly #stream: ActiveStream;
-  protected override readonly headersHook = Hook.RequestHeaders;
-  protected override readonly dataHook = Hook.RequestData;
-  protected override readonly trailersHook = Hook.RequestTrailers;
+  protected override get headersHook(): number {
+    return Hook.RequestHeaders;
+  }
+
+  protected override get dataHook(): number {
+    return Hook.RequestData;
+  }
+
+  protected override get trailersHook(): number {
+    return Hook.RequestTrailers;
+  }
+
   #terminal: FilterSlot | null = null;
 
   constructor(stream: ActiveStream) {
@@ -95,9 +104,17 @@ export class RequestWalk extends FilterWalk {
 /** The response's way, through the filters in reverse order, to the codec. */
 export class ResponseWalk extends FilterWalk {
   readonly #stream: ActiveStream;
-  protected override readonly headersHook = Hook.ResponseHeaders;
-  protected override readonly dataHook = Hook.ResponseData;
-  protected override readonly trailersHook = Hook.ResponseTrailers;
+  protected override get headersHook(): number {
+    return Hook.ResponseHeaders;
+  }
+
+  protected override get dataHook(): number {
+    return Hook.ResponseData;
+  }
+
+  protected override get trailersHook(): number {
+    return Hook.ResponseTrailers;
+  }
 
   constructor(stream: ActiveStream) {
     super();

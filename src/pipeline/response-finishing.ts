@@ -8,19 +8,21 @@ import { isUpgrade } from './connection-tokens.ts';
 export function finishResponseHeaders(stream: ActiveStream, headers: ResponseHeaders): void {
   const { config } = stream;
   const request = stream.requestHeaders;
-  if (!headers.has('date')) headers.add('date', config.dates.text(stream.dispatcher));
-  if (
-    config.serverHeader === ServerHeader.Overwrite ||
-    (config.serverHeader === ServerHeader.AppendIfAbsent && !headers.has('server'))
-  ) {
+  const facts = dropHopHeaders(headers, request);
+  if ((facts & Fact.Date) === 0) headers.add('date', config.dates.text(stream.dispatcher));
+  if ((facts & Fact.Server) === 0) {
+    if (config.serverHeader !== ServerHeader.PassThrough) headers.add('server', config.serverName);
+  } else if (config.serverHeader === ServerHeader.Overwrite) {
     headers.set('server', config.serverName);
   }
-  const upgrade = mutateResponseHeaders(headers, request, config);
+  const upgrade = (facts & Fact.Upgrade) !== 0;
+  if (upgrade && headers.status >= 200 && (facts & Fact.ContentLength) === 0) headers.add('content-length', '0');
+  setRequestId(headers, request, config);
   if (config.via !== '') headers.append('via', config.via, ', ');
   stream.isTunnel = upgrade || (request !== null && request.method === 'CONNECT' && headers.status === 200);
   if (stream.codecStream.protocol === Protocol.Http10) {
     // HTTP/1.0 knows no chunks: without a length the end of the connection is the end of the body.
-    if (!headers.has('content-length')) stream.closesConnection = true;
+    if ((facts & Fact.ContentLength) === 0) stream.closesConnection = true;
     if (!stream.closesConnection) headers.set('connection', 'keep-alive');
   }
   if (stream.manager.closesBehind(stream) && !stream.isTunnel) headers.set('connection', 'close');
@@ -28,50 +30,65 @@ export function finishResponseHeaders(stream: ActiveStream, headers: ResponseHea
 
 /** As above, for 100 and its like: what belongs to the final response is left to it. */
 export function finishInformationalHeaders(stream: ActiveStream, headers: ResponseHeaders): void {
-  mutateResponseHeaders(headers, stream.requestHeaders, stream.config);
+  dropHopHeaders(headers, stream.requestHeaders);
+  setRequestId(headers, stream.requestHeaders, stream.config);
 }
 
-/** @returns whether these headers accept an upgrade. Source: Envoy, ConnectionManagerUtility::mutateResponseHeaders */
-function mutateResponseHeaders(
-  headers: ResponseHeaders,
-  request: RequestHeaders | null,
-  config: ConnectionManagerConfig,
-): boolean {
-  const upgrade = headers.has('upgrade') && isUpgrade(headers) && request !== null && isUpgrade(request);
-  if (upgrade && headers.status >= 200 && !headers.has('transfer-encoding') && !headers.has('content-length')) {
-    headers.add('content-length', '0');
-  }
-  dropHopHeaders(headers, upgrade);
-  if (request !== null && (config.alwaysSetRequestIdInResponse || request.has('x-envoy-force-trace'))) {
-    const id = request.get('x-request-id');
-    if (id !== null) headers.set('x-request-id', id);
-  }
-  return upgrade;
+function setRequestId(headers: ResponseHeaders, request: RequestHeaders | null, config: ConnectionManagerConfig): void {
+  if (request === null) return;
+  if (!config.alwaysSetRequestIdInResponse && !request.has('x-envoy-force-trace')) return;
+  const id = request.get('x-request-id');
+  if (id !== null) headers.set('x-request-id', id);
 }
 
-function dropHopHeaders(headers: ResponseHeaders, upgrade: boolean): void {
-  const { list } = headers;
+/** What is among the headers that stay. */
+const Fact = { Date: 1, Server: 2, ContentLength: 4, Upgrade: 8 } as const;
+
+/** Drops what belongs to the upstream's connection. @returns bits of Fact. Source: Envoy, mutateResponseHeaders */
+function dropHopHeaders(headers: ResponseHeaders, request: RequestHeaders | null): number {
+  const { list, wireNames } = headers;
+  let facts = 0;
+  let write = 0;
+  let upgrade: boolean | null = null;
   for (let i = 0; i < list.length; i += 2) {
-    if (isHopHeader(list[i]!, upgrade)) {
-      headers.removeWhere((name) => isHopHeader(name, upgrade));
-      return;
+    const name = list[i]!;
+    switch (name.length) {
+      case 4:
+        if (name === 'date') facts |= Fact.Date;
+        break;
+      case 6:
+        if (name === 'server') facts |= Fact.Server;
+        break;
+      case 7:
+      case 10:
+        if (name === 'upgrade' || name === 'connection') {
+          upgrade ??= request !== null && isUpgrade(headers) && isUpgrade(request);
+          if (!upgrade) continue;
+          facts |= Fact.Upgrade;
+        } else if (name === 'keep-alive') {
+          continue;
+        }
+        break;
+      case 14:
+        if (name === 'content-length') facts |= Fact.ContentLength;
+        break;
+      case 16:
+        if (name === 'proxy-connection') continue;
+        break;
+      case 17:
+        if (name === 'transfer-encoding') continue;
+        break;
     }
+    if (write !== i) {
+      list[write] = name;
+      list[write + 1] = list[i + 1]!;
+      if (wireNames !== null) wireNames[write >> 1] = wireNames[i >> 1]!;
+    }
+    write += 2;
   }
-}
-
-function isHopHeader(name: string, upgrade: boolean): boolean {
-  switch (name.charCodeAt(0)) {
-    case 99: // c
-      return name === 'connection' && !upgrade;
-    case 107: // k
-      return name === 'keep-alive';
-    case 112: // p
-      return name === 'proxy-connection';
-    case 116: // t
-      return name === 'transfer-encoding';
-    case 117: // u
-      return name === 'upgrade' && !upgrade;
-    default:
-      return false;
+  if (write < list.length) {
+    list.length = write;
+    if (wireNames !== null) wireNames.length = write >> 1;
   }
+  return facts;
 }

@@ -1,5 +1,6 @@
 import type { Timer, TimerPool, TimerTarget } from '../base/timer-wheel.ts';
 import type { RequestHeaders } from '../http/header-map.ts';
+import type { Dispatcher } from '../net/dispatcher.ts';
 import type { StreamDuration } from '../routing/route-policies.ts';
 import { formatGrpcTimeout, readGrpcTimeout } from './router/timeouts.ts';
 
@@ -15,30 +16,50 @@ export interface StreamTimeouts {
 /** The timers of one stream. Most streams have one. */
 export class StreamTimers implements TimerTarget {
   readonly #owner: StreamTimeouts;
-  readonly #pool: TimerPool;
+  readonly #dispatcher: Dispatcher;
   #idleMs = 0;
   #idle: Timer | null = null;
+  /** When something last moved. The idle timer looks at it only when it fires: moves are many, timeouts few. */
+  #touchedMs = 0;
   #request: Timer | null = null;
   #headers: Timer | null = null;
   #duration: Timer | null = null;
   #periodicLogMs = 0;
   #periodicLog: Timer | null = null;
 
-  constructor(owner: StreamTimeouts, pool: TimerPool) {
+  constructor(owner: StreamTimeouts, dispatcher: Dispatcher) {
     this.#owner = owner;
-    this.#pool = pool;
+    this.#dispatcher = dispatcher;
   }
 
   /** @param ms 0: no limit */
   setIdle(ms: number): void {
+    if (ms <= 0) {
+      this.#idle = this.#drop(this.#idle);
+      return;
+    }
+    const shorter = ms < this.#idleMs;
     this.#idleMs = ms;
-    if (ms > 0) this.#idle ??= this.#pool.take(this);
-    else this.#idle = this.#drop(this.#idle);
+    this.#touchedMs = this.#dispatcher.nowMs;
+    if (this.#idle !== null && !shorter) return;
+    this.#idle ??= this.#pool.take(this);
+    this.#idle.enable(ms);
   }
 
   /** Something moved: the idle time begins anew. */
   touch(): void {
-    if (this.#idle !== null) this.#idle.enable(this.#idleMs);
+    this.#touchedMs = this.#dispatcher.nowMs;
+  }
+
+  get #pool(): TimerPool {
+    return this.#dispatcher.timerPool;
+  }
+
+  #onIdle(timer: Timer): void {
+    const leftMs = this.#idleMs - (this.#dispatcher.nowMs - this.#touchedMs);
+    // The wheel rounds up to whole milliseconds.
+    if (leftMs >= 1) timer.enable(leftMs);
+    else this.#owner.onStreamIdle();
   }
 
   startRequest(ms: number): void {
@@ -75,7 +96,7 @@ export class StreamTimers implements TimerTarget {
   }
 
   onTimer(timer: Timer): void {
-    if (timer === this.#idle) this.#owner.onStreamIdle();
+    if (timer === this.#idle) this.#onIdle(timer);
     else if (timer === this.#request) this.#owner.onRequestTimeout();
     else if (timer === this.#headers) this.#owner.onRequestHeadersTimeout();
     else if (timer === this.#duration) this.#owner.onMaxStreamDuration();
