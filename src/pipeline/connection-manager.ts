@@ -313,7 +313,8 @@ export class HttpConnectionManager
       this.config.stats.downstreamCxDestroyActiveRq.inc();
       this.#resetStreams(flag, details);
     }
-    this.connection.close(type, details, type === CloseType.FlushWriteAndDelay ? this.config.delayedCloseTimeoutMs : 0);
+    // The delayed-close timeout bounds a plain flush too: a client that never reads would hold its connection for ever.
+    this.connection.close(type, details, this.config.delayedCloseTimeoutMs);
   }
 
   #resetStreams(flag: number, details: string): void {

@@ -290,6 +290,32 @@ suite(
   ],
 );
 
+const LARGE = 32 * 1024 * 1024;
+
+suite(
+  'clients that do not read',
+  {
+    config: httpProxy({ listener: { per_connection_buffer_limit_bytes: LARGE } }, [
+      cluster('u1', ['{{upstream:u1}}'], { per_connection_buffer_limit_bytes: LARGE }),
+    ]),
+    upstreams: { u1: httpUpstream(() => reply(200, 'x'.repeat(16 * 1024 * 1024))) },
+    stats: ['http.ingress.downstream_cx_delayed', 'http.ingress.downstream_cx_active'],
+  },
+  [
+    steps(
+      'the flush in front of a close takes no longer than the delayed close timeout without progress',
+      async (exchange) => {
+        const client = await exchange.connect('a');
+        client.pause();
+        client.send(http('GET /', ['connection: close']));
+        await exchange.expectStat('http.ingress.downstream_cx_delayed_close_timeout', 1);
+        await exchange.expectStat('http.ingress.downstream_cx_active', 0);
+      },
+      { clientFate: false, upstreamBytes: false },
+    ),
+  ],
+);
+
 suite(
   'stalled upstream connections',
   {
