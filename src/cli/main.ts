@@ -1,5 +1,5 @@
 #!/usr/bin/env bun
-import { beginStartUp } from '../base/jit-policy.ts';
+import { beginStartUp } from '../main/start-up.ts';
 import { HOT_RESTART_VERSION, VERSION_TEXT } from '../main/version.ts';
 import { FlagError, parseFlags } from './flags.ts';
 

@@ -472,7 +472,7 @@ export class Server implements WorkerObserver {
     this.#admin?.stop();
     await Promise.all(this.workers.map((worker) => worker.request({ kind: 'stop' })));
     for (const worker of this.workers) worker.terminate();
-    this.#logFiles.closeNow();
+    await this.#logFiles.close();
     this.dispatcher.timers.stop();
     this.parts.loggers.get('main').info('exiting');
   }

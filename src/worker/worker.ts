@@ -152,8 +152,7 @@ export class Worker {
         post({ kind: 'hostStats', id: message.id, hosts: this.#hostStatuses() });
         break;
       case 'stop':
-        this.#stop();
-        post({ kind: 'done', id: message.id });
+        this.#stop(message.id);
         break;
     }
   }
@@ -250,14 +249,18 @@ export class Worker {
     return out;
   }
 
-  #stop(): void {
+  #stop(id: number): void {
     for (const listener of this.#listeners.values()) {
       listener.stopListening();
       listener.closeConnections('');
     }
     this.#clusters.close();
-    this.#logFiles.closeNow();
     this.environment.dispatcher.timers.stop();
+    // A write that is under way would be lost with the process.
+    void this.#logFiles.flush().then(() => {
+      this.#logFiles.closeNow();
+      this.#parts.post({ kind: 'done', id });
+    });
   }
 }
 
