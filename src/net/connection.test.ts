@@ -776,6 +776,51 @@ describe('bugs of ours', () => {
   });
 });
 
+describe('bugs of ours outside of reading', () => {
+  const bugs: unknown[] = [];
+  const throws = () => {
+    throw new Error('oops');
+  };
+
+  beforeEach(() => {
+    bugs.length = 0;
+    loop.dispatcher.onBug = (error) => bugs.push(error);
+  });
+
+  test('a watermark observer that throws while the kernel takes bytes ends the connection', () => {
+    connection.setBufferLimit(4);
+    transport.room = 0;
+    loop.turn(() => write('0123456789'));
+    events.onBelowWriteLowWatermark = throws;
+    transport.drain();
+    expect(bugs.length).toBe(1);
+    expect(connection.isClosed).toBe(true);
+    expect(transport.end).toBe('closed');
+  });
+
+  test('and at the end of a turn', () => {
+    connection.setBufferLimit(4);
+    events.onBelowWriteLowWatermark = throws;
+    loop.turn(() => write('0123456789'));
+    expect(bugs.length).toBe(1);
+    expect(connection.isClosed).toBe(true);
+    expect(transport.end).toBe('closed');
+  });
+
+  test('a delayed close ends although counting it throws', () => {
+    transport.room = 0;
+    connection.onDelayedCloseTimeout = throws;
+    loop.turn(() => {
+      write('x');
+      connection.close(CloseType.FlushWriteAndDelay, '', 10);
+    });
+    loop.advance(11);
+    expect(bugs.length).toBe(1);
+    expect(connection.isClosed).toBe(true);
+    expect(transport.end).toBe('closed');
+  });
+});
+
 describe('stats', () => {
   test('buffer gauges return to zero, totals count every byte', () => {
     const seen = { received: 0, sent: 0, read: 0, written: 0 };

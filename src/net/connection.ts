@@ -115,6 +115,8 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
   localCloseReason = '';
   /** `%CONNECTION_TERMINATION_DETAILS%`. */
   terminationDetails = '';
+  /** `%RESPONSE_CODE_DETAILS%` of the listener's access log; set by filters, without meaning here. */
+  responseCodeDetails = '';
   /** Marks that the listener's access log is to show; set by filters, without meaning here. */
   marks = 0;
   /** errno name when the transport ended by an error; empty otherwise. */
@@ -331,7 +333,11 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
 
   onDrain(): void {
     this.#kernelFull = false;
-    this.#flush();
+    try {
+      this.#flush();
+    } catch (error) {
+      this.#bug(error);
+    }
   }
 
   onPeerEnd(): void {
@@ -444,13 +450,17 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
 
   onTurnEnd(): void {
     this.#turnTaskQueued = false;
-    if (this.#readWanted) {
-      this.#readWanted = false;
-      if (this.#readPauses === 0) this.#deliver();
-    }
-    if (this.#flushWanted) {
-      this.#flushWanted = false;
-      this.#flush();
+    try {
+      if (this.#readWanted) {
+        this.#readWanted = false;
+        if (this.#readPauses === 0) this.#deliver();
+      }
+      if (this.#flushWanted) {
+        this.#flushWanted = false;
+        this.#flush();
+      }
+    } catch (error) {
+      this.#bug(error);
     }
   }
 
@@ -557,8 +567,11 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
 
   onTimer(_timer: Timer): void {
     if (this.#state !== State.Flushing && this.#state !== State.Delaying) return;
-    this.onDelayedCloseTimeout?.();
-    this.#closeNow();
+    try {
+      this.onDelayedCloseTimeout?.();
+    } finally {
+      this.#closeNow();
+    }
   }
 
   #closeNow(): void {

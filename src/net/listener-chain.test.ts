@@ -286,4 +286,20 @@ describe('ListenerRuntime', () => {
     expect(new SingleFilterChain('only').findChain(taken[0]!.socket)).toBe('only');
     expect(new SingleFilterChain<string>(null).findChain(taken[0]!.socket)).toBeNull();
   });
+
+  test('a connection whose receiver throws is closed', () => {
+    const bugs: unknown[] = [];
+    loop.dispatcher.onBug = (error) => bugs.push(error);
+    const receiver = {
+      onConnection(): void {
+        throw new Error('oops');
+      },
+    };
+    const config = { filters: [], timeoutMs: 0, continueOnTimeout: false };
+    const runtime = new ListenerRuntime(loop.dispatcher, nowhere, config, UNLIMITED, scope, receiver);
+    transport = new FakeTransport(loop);
+    loop.turn(() => runtime.onAccept(transport));
+    expect(transport.end).toBe('closed');
+    expect(bugs.length).toBe(1);
+  });
 });

@@ -260,7 +260,12 @@ class PendingSocket implements AcceptedSocket, TransportHandler, TimerTarget {
     if (!this.#leave()) return;
     if (this.detectedTransportProtocol === '') this.detectedTransportProtocol = 'raw_buffer';
     if (this.#paused) this.#transport.resume();
-    this.#runtime.receiver.onConnection(this.#transport, this, this.#peeked, this.#peerEnded);
+    try {
+      this.#runtime.receiver.onConnection(this.#transport, this, this.#peeked, this.#peerEnded);
+    } catch (error) {
+      this.#transport.close();
+      this.#runtime.dispatcher.onBug(error);
+    }
   }
 
   drop(reason: DropReason): void {

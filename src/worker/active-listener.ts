@@ -205,7 +205,12 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     this.#workerTotal.inc();
     this.#workerActive.inc();
     this.#connections.add(connection);
-    this.#start(connection, chain);
+    try {
+      this.#start(connection, chain);
+    } catch (error) {
+      connection.close(CloseType.NoFlush, 'bug');
+      throw error;
+    }
     replay(connection, peeked, peerEnded);
   }
 
@@ -224,7 +229,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     connection.addEvents(new ConnectionWatch(this, connection));
     // Envoy closes what no filter would serve.
     if (chain.filters.length === 0) {
-      connection.close(CloseType.NoFlush, 'no_network_filters');
+      connection.close(CloseType.NoFlush, 'no_filters');
       return;
     }
     for (const builder of chain.filters) connection.addFilter(builder.createFilter(this.#context));
@@ -262,6 +267,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     info.bytesSent = connection.bytesSent;
     info.endMs = now;
     info.connectionTerminationDetails = connection.terminationDetails;
+    info.responseCodeDetails = connection.responseCodeDetails;
     return info;
   }
 
