@@ -80,9 +80,8 @@ const listeners: Readonly<Record<string, Fields>> = {
   port: {
     address: '{{listen:port}}',
     filter_chains: [
-      chain('this', { destination_port: '{{port:port}}', ...source('127.0.0.3', 32) }),
       chain('other', { destination_port: 1 }),
-      chain('any', {}),
+      chain('any', source('127.0.0.3', 32)),
     ],
     default_filter_chain: { name: 'fallback', filters: [direct('fallback')] },
   },

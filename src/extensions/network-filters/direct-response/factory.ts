@@ -21,7 +21,8 @@ class DirectResponse extends NetworkFilter {
   override onNewConnection(): FilterStatus {
     const { connection } = this.callbacks;
     if (this.#response.length > 0) connection.write(ByteBuffer.from(this.#response), false);
-    connection.close(CloseType.FlushWrite, 'direct_response');
+    connection.responseCodeDetails = 'direct_response';
+    connection.close(CloseType.FlushWrite);
     return FilterStatus.Stop;
   }
 
