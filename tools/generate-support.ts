@@ -25,9 +25,7 @@ export function supportPage(): string {
     '| kind | name | configuration | also known as |',
     '| --- | --- | --- | --- |',
   ];
-  const factories = [...registry.all()].sort((a, b) =>
-    `${a.kind} ${a.name}` < `${b.kind} ${b.name}` ? -1 : 1,
-  );
+  const factories = [...registry.all()].sort((a, b) => (`${a.kind} ${a.name}` < `${b.kind} ${b.name}` ? -1 : 1));
   for (const factory of factories) {
     const aliases = (factory.aliases ?? []).map((alias) => `\`${alias}\``).join(', ');
     out.push(`| ${factory.kind} | \`${factory.name}\` | \`${factory.configType}\` | ${aliases} |`);

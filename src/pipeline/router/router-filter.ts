@@ -190,7 +190,7 @@ export class RouterFilter
       this.environment.runtime,
       this,
     );
-    this.#buffers = this.#retry !== null && this.#retry.enabled;
+    this.#buffers = this.#retry?.enabled ?? false;
     this.#start(cluster, host, source, end);
     if (end) this.#onRequestEnd();
   }
@@ -694,7 +694,7 @@ export class RouterFilter
   }
 
   shouldSelectAnotherHost(host: Host): boolean {
-    return this.#isRetry && this.#retry !== null && this.#retry.shouldSelectAnotherHost(host);
+    return this.#isRetry && (this.#retry?.shouldSelectAnotherHost(host) ?? false);
   }
 
   get hostSelectionRetryCount(): number {
