@@ -776,6 +776,26 @@ describe('bugs of ours', () => {
   });
 });
 
+describe('a transport that ended while reads were paused', () => {
+  for (const type of [CloseType.FlushWrite, CloseType.FlushWriteAndDelay]) {
+    test(`a close with a flush (${type}) out of the late delivery does not wait for it`, () => {
+      connection.detectEarlyClose(false);
+      connection.pauseReads();
+      transport.receive('late');
+      transport.closes();
+      expect(connection.isClosed).toBe(false);
+      filter.react = () => {
+        write('an answer');
+        connection.close(type, '', type === CloseType.FlushWrite ? 0 : 1000);
+      };
+      loop.turn(() => connection.resumeReads());
+      expect(filter.log).toEqual(['new', 'late', 'closed']);
+      expect(connection.isClosed).toBe(true);
+      expect(events.log).toEqual(['local']);
+    });
+  }
+});
+
 describe('bugs of ours outside of reading', () => {
   const bugs: unknown[] = [];
   const throws = () => {

@@ -143,6 +143,8 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
   #peerEndDelivered = false;
   /** The peer ended, or the transport is gone, while reads were paused: closes once what was read is delivered. */
   #closeAfterReads = false;
+  /** The transport has said its last word: nothing that is flushed can be sent, and no event ends the wait for it. */
+  #transportGone = false;
   #endWritesRequested = false;
   #writesEnded = false;
   #turnTaskQueued = false;
@@ -373,6 +375,7 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
     } else if (this.#hasUndelivered() && (this.#halfCloseEnabled || !this.#detectEarlyClose)) {
       // Both directions ended in order, but a paused reader has not had everything yet.
       this.#closeAfterReads = true;
+      this.#transportGone = true;
       if (this.#readPauses === 0) this.#deliver();
       return;
     }
@@ -532,7 +535,7 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
       this.transport.reset();
       return;
     }
-    if (type === CloseType.NoFlush || this.#state === State.Connecting) {
+    if (type === CloseType.NoFlush || this.#state === State.Connecting || this.#transportGone) {
       // Envoy: not waiting for a flush, but what the kernel takes now is sent.
       if (this.#state !== State.Connecting && !this.#kernelFull) this.#sendOutput();
       this.#closeNow();
