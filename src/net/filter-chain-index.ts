@@ -34,9 +34,35 @@ export const ANY_CONNECTION: ChainCriteria = {
   sourcePorts: [],
 };
 
-type ChainsByPort<Chain> = Map<number, Chain>;
+/** A map that is nearly always of one entry, which it then holds by itself: less memory to walk through. */
+class FewMap<K, V> {
+  #key: K | undefined = undefined;
+  #value: V | undefined = undefined;
+  #more: Map<K, V> | null = null;
+
+  get(key: K): V | undefined {
+    if (this.#more !== null) return this.#more.get(key);
+    return this.#key === key ? this.#value : undefined;
+  }
+
+  set(key: K, value: V): void {
+    if (this.#more !== null) {
+      this.#more.set(key, value);
+    } else if (this.#key === undefined) {
+      this.#key = key;
+      this.#value = value;
+    } else {
+      this.#more = new Map([
+        [this.#key, this.#value!],
+        [key, value],
+      ]);
+    }
+  }
+}
+
+type ChainsByPort<Chain> = FewMap<number, Chain>;
 type BySource<Chain> = PrefixTable<ChainsByPort<Chain>>;
-type ByProtocol<Chain> = Map<string, PrefixTable<SourceTypes<Chain>>>;
+type ByProtocol<Chain> = FewMap<string, PrefixTable<SourceTypes<Chain>>>;
 
 /** One table of sources per {@link SourceType}; null where no chain asks for it. */
 class SourceTypes<Chain> {
@@ -45,7 +71,7 @@ class SourceTypes<Chain> {
 
 class ServerNames<Chain> {
   /** Then by transport protocol. */
-  readonly byName = new Map<string, Map<string, ByProtocol<Chain>>>();
+  readonly byName = new Map<string, FewMap<string, ByProtocol<Chain>>>();
   /** Of a wildcard's suffix. Longer suffixes of a name need no look-up, which bounds the work that a hostile name can cause. */
   longestSuffix = 0;
 }
@@ -95,8 +121,12 @@ export class FilterChainIndex<Chain extends object> implements FilterChainMatche
 function addByServerName<Chain>(names: ServerNames<Chain>, criteria: ChainCriteria, chain: Chain): Chain | null {
   for (const name of orElse(criteria.serverNames, NO_TEXT)) {
     if (name.startsWith('.')) names.longestSuffix = Math.max(names.longestSuffix, name.length);
-    const transports = getOrAdd(names.byName, name, newMap<string, ByProtocol<Chain>>);
-    const protocols = getOrAdd(transports, criteria.transportProtocol, newMap<string, PrefixTable<SourceTypes<Chain>>>);
+    const transports = getOrAdd(names.byName, name, newFewMap<string, ByProtocol<Chain>>);
+    const protocols = getOrAdd(
+      transports,
+      criteria.transportProtocol,
+      newFewMap<string, PrefixTable<SourceTypes<Chain>>>,
+    );
     for (const protocol of orElse(criteria.applicationProtocols, NO_TEXT)) {
       const taken = addBySource(getOrAdd(protocols, protocol, newTable<SourceTypes<Chain>>), criteria, chain);
       if (taken !== null) return taken;
@@ -115,7 +145,7 @@ function addBySource<Chain>(
     const sources = tables[criteria.sourceType] ?? newTable<ChainsByPort<Chain>>();
     tables[criteria.sourceType] = sources;
     for (const range of orElse(criteria.sourceRanges, NO_RANGE)) {
-      const ports = sources.getOrAdd(range, newMap<number, Chain>);
+      const ports = sources.getOrAdd(range, newFewMap<number, Chain>);
       for (const port of orElse(criteria.sourcePorts, NO_PORT)) {
         const taken = ports.get(port);
         if (taken !== undefined) return taken;
@@ -177,7 +207,7 @@ function orElse<T>(list: readonly T[], nothing: readonly (T | null)[]): readonly
   return list.length === 0 ? nothing : list;
 }
 
-function getOrAdd<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+function getOrAdd<K, V>(map: Map<K, V> | FewMap<K, V>, key: K, make: () => V): V {
   let value = map.get(key);
   if (value === undefined) {
     value = make();
@@ -186,8 +216,8 @@ function getOrAdd<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   return value;
 }
 
-function newMap<K, V>(): Map<K, V> {
-  return new Map();
+function newFewMap<K, V>(): FewMap<K, V> {
+  return new FewMap();
 }
 
 function newTable<T>(): PrefixTable<T> {
