@@ -1,4 +1,4 @@
-import { create, type Message } from '@bufbuild/protobuf';
+import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { NetworkFilterBuilder } from '../net/filter.ts';
 import type { AccessLogFilter, AccessLogger } from '../pipeline/access-logger.ts';
@@ -101,8 +101,8 @@ export class ExtensionRegistry {
   }
 
   /**
-   * Finds the factory for `any` (a TypedStruct taken off), and builds. Errors are reported at `field`. Without a
-   * configuration the factory is found by `name` and gets its message's defaults.
+   * Finds the factory for `any` (a TypedStruct taken off), and builds. Errors are reported at `field`. As in Envoy 1.40 the
+   * type decides, never the name.
    */
   build<K extends ExtensionKind>(
     kind: K,
@@ -112,25 +112,25 @@ export class ExtensionRegistry {
     any: Any | undefined,
   ): ExtensionProducts[K] | null {
     if (any === undefined || any.typeUrl === '') {
-      // Envoy finds what comes without a configuration by its present name alone, not by older ones.
       const found = this.findByName(kind, name);
-      const byName = found !== null && found.name === name ? found : null;
-      const desc = byName === null ? undefined : context.shared.api.message(byName.configType);
-      if (byName === null || desc === undefined) {
-        context.refuse(
-          field,
-          `Didn't find a registered implementation for '${name}' with type URL: ''`,
-          found === null ? 'give it a typed_config' : `it is called ${found.name} now`,
-        );
-        return null;
-      }
-      return byName.build(create(desc), context.at(field));
+      context.refuse(
+        field,
+        `Didn't find a registered implementation for '${name}' with type URL: ''`,
+        found === null
+          ? `give it a typed_config; supported: ${this.#namesOf(kind)}`
+          : `give it a typed_config with "@type": type.googleapis.com/${found.configType}`,
+      );
+      return null;
     }
     const config = this.unpack(context, field, any);
     if (config === null) return null;
-    const factory = this.findByType(kind, config.$typeName);
+    const type = config.$typeName;
+    const factory = this.findByType(kind, type);
     if (factory === null) {
-      context.refuse(field, `${kind} ${config.$typeName} is not supported yet`, `supported: ${this.#namesOf(kind)}`);
+      const other = this.#all.find((each) => each.configType === type)?.kind ?? kindOfType(type);
+      const known = `supported: ${this.#namesOf(kind)}`;
+      if (other === '' || other === kind) context.refuse(field, `${kind} ${type} is not supported yet`, known);
+      else context.refuse(field, `${type} is not the configuration of a ${kind} but of a ${other}`, known);
       return null;
     }
     return factory.build(config, context.at(field));
@@ -140,4 +140,22 @@ export class ExtensionRegistry {
     const names = this.#all.filter((factory) => factory.kind === kind).map((factory) => factory.name);
     return names.length === 0 ? 'none' : names.join(', ');
   }
+}
+
+const KIND_OF_PACKAGE: readonly (readonly [string, string])[] = [
+  ['envoy.extensions.filters.http.', 'http-filter'],
+  ['envoy.extensions.filters.network.', 'network-filter'],
+  ['envoy.extensions.filters.listener.', 'listener-filter'],
+  ['envoy.extensions.access_loggers.', 'access-logger'],
+  ['envoy.extensions.transport_sockets.', 'transport-socket'],
+  ['envoy.extensions.load_balancing_policies.', 'load-balancing-policy'],
+  ['envoy.extensions.upstreams.', 'set of protocol options'],
+  ['envoy.config.cluster.', 'cluster'],
+  ['envoy.config.listener.', 'listener'],
+  ['envoy.config.route.', 'route table'],
+];
+
+/** What the package of a type that no factory has says of its kind; empty: nothing. */
+function kindOfType(type: string): string {
+  return KIND_OF_PACKAGE.find(([start]) => type.startsWith(start))?.[1] ?? '';
 }

@@ -50,7 +50,10 @@ export function loadBootstrap(
   supportedFields(extensions).check(context, desc, message);
   const plan = buildBootstrap(context, message, settings);
   const { errors, warnings } = context.shared;
-  const found = [...constraints.errors, ...errors.map((issue) => positions.attach(issue))];
+  const found = withoutRepeats(
+    constraints.errors,
+    errors.map((issue) => positions.attach(issue)),
+  );
   const faults = [...unread, ...(unread.length === 0 ? found : withoutEchoes(found, unread, positions))];
   if (plan === null || faults.length > 0) return err(faults);
   return ok({
@@ -62,4 +65,14 @@ export function loadBootstrap(
       ...warnings.map((issue) => positions.attach({ ...issue, severity: 'warning' })),
     ],
   });
+}
+
+/** One complaint per field; and what stands in an extension that is refused whole is not judged by its own rules. */
+function withoutRepeats(constraints: readonly ConfigError[], built: readonly ConfigError[]): ConfigError[] {
+  const broken = new Set(constraints.map((error) => error.path));
+  const refused = built.filter((error) => error.path.endsWith('typed_config')).map((error) => error.path);
+  return [
+    ...constraints.filter((error) => !refused.some((path) => error.path.startsWith(path))),
+    ...built.filter((error) => !broken.has(error.path) || refused.includes(error.path)),
+  ];
 }

@@ -25,7 +25,7 @@ export function buildSocketAddress(context: BuildContext, field: string, message
     at.refuse(
       'address',
       `malformed IP address: ${message.address}`,
-      'Consider setting resolver_name or setting cluster type to "STRICT_DNS" or "LOGICAL_DNS"',
+      'an IP address is due; endpoints with names want a cluster of type STRICT_DNS or LOGICAL_DNS',
     );
     return null;
   }

@@ -118,7 +118,8 @@ export function buildSubstitutionFormat(
       return buildJsonFormat(context, 'json_format', message.format.value, omit, formatters);
     case 'textFormatSource': {
       const text = readDataSource(context, 'text_format_source', message.format.value);
-      return text === null ? null : buildTextFormat(context, 'text_format_source', text, omit, formatters);
+      const inline = message.format.value.specifier.case === 'inlineString' ? '.inline_string' : '';
+      return text === null ? null : buildTextFormat(context, `text_format_source${inline}`, text, omit, formatters);
     }
     default:
       context.refuse('', 'a format is missing', 'set text_format_source or json_format');

@@ -53,7 +53,12 @@ export const MATCHER_SUPPORT: readonly FieldSupport[] = [
 export function buildRegex(context: BuildContext, field: string, message: RegexMatcher): Regex | null {
   const compiled = Regex.compile(message.regex);
   if (compiled.ok) return compiled.value;
-  context.refuse(`${field}.regex`, `bad regular expression: ${compiled.error}`, 'the syntax is that of RE2');
+  const lookAround = /\(\?<?[=!]/.test(message.regex) ? ', which has no look-around' : '';
+  context.refuse(
+    `${field}.regex`,
+    `bad regular expression: ${compiled.error}`,
+    `the syntax is that of RE2${lookAround}`,
+  );
   return null;
 }
 

@@ -1,5 +1,5 @@
 /** Words for error messages. */
-import { type DescField, ScalarType } from '@bufbuild/protobuf';
+import { type DescField, type DescMessage, ScalarType } from '@bufbuild/protobuf';
 import type { TreeNode } from './tree.ts';
 
 export function durationHint(node: TreeNode): string {
@@ -51,4 +51,15 @@ export function describe(node: TreeNode): string {
 
 export function article(name: string): string {
   return `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`;
+}
+
+/** The field of `desc` whose message has a field called `name`: for what stands a level too high. */
+export function fieldBelow(name: string, desc: DescMessage): string | undefined {
+  for (const field of desc.fields) {
+    const inner = field.message;
+    if (inner === undefined || inner.typeName.startsWith('google.protobuf.')) continue;
+    const found = inner.fields.find((each) => each.name === name || each.jsonName === name);
+    if (found !== undefined) return field.name;
+  }
+  return undefined;
 }

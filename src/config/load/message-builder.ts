@@ -17,7 +17,7 @@ import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import { type ConfigError, configError, type Severity } from '../diagnostics/config-error.ts';
 import { nearest } from '../diagnostics/nearest.ts';
-import { article, describe, durationHint, scalarName, scalarTypeName } from './describe.ts';
+import { article, describe, durationHint, fieldBelow, scalarName, scalarTypeName } from './describe.ts';
 import { emptyItem, mapKey, plainJson, scalarKind, structJson } from './field-values.ts';
 import {
   readBase64,
@@ -88,6 +88,8 @@ class MessageBuilder {
   readonly #unknownFields: 'reject' | 'warn' | 'ignore';
   readonly #textFormat: boolean;
   readonly #path: string[];
+  /** The messages around the place that is read, outermost first. */
+  readonly #around: DescMessage[] = [];
   readonly #shapes = new Map<DescMessage, MessageShape>();
 
   constructor(options: BuildOptions) {
@@ -138,7 +140,10 @@ class MessageBuilder {
   #message(node: TreeNode, desc: DescMessage, message: Message): void {
     if (desc.typeName.startsWith('google.protobuf.') && this.#wellKnown(node, desc, message)) return;
     if (node.kind !== 'mapping') {
-      this.#fail(node, `expected ${article(desc.name)} (a mapping), found ${describe(node)}`);
+      const fields = desc.fields.map((field) => field.name);
+      const hint = fields.length === 0 ? 'write {}' : `its fields: ${fields.slice(0, 6).join(', ')}`;
+      const more = fields.length > 6 ? ', ...' : '';
+      this.#fail(node, `expected ${article(desc.name)} (a mapping), found ${describe(node)}`, hint + more);
       return;
     }
     this.#fields(node, desc, message, false);
@@ -147,6 +152,7 @@ class MessageBuilder {
   /** @param inAny whether `@type` is due among the entries */
   #fields(node: TreeMapping, desc: DescMessage, message: Message, inAny: boolean): void {
     const shape = this.#shape(desc);
+    this.#around.push(desc);
     for (const entry of node.entries) {
       const field = shape.byName.get(entry.key);
       if (field === undefined) {
@@ -164,6 +170,7 @@ class MessageBuilder {
       this.#field(entry, field, message as unknown as Fields);
       this.#path.pop();
     }
+    this.#around.pop();
   }
 
   #unknownHint(entry: TreeEntry, desc: DescMessage): string | undefined {
@@ -173,6 +180,10 @@ class MessageBuilder {
       desc.fields.map((field) => field.name),
     );
     if (close !== undefined) return `did you mean ${close}?`;
+    const nested = fieldBelow(entry.key, desc);
+    if (nested !== undefined) return `it is a field of ${nested}: put it there`;
+    const outer = this.#around.findLast((around) => this.#shape(around).byName.has(entry.key));
+    if (outer !== undefined) return `it is a field of ${outer.name} around it: indent it less`;
     // `{id:a}` is one key in YAML.
     const colon = entry.key.indexOf(':');
     if (colon > 0 && entry.value.kind === 'scalar' && entry.value.form === 'null')
@@ -245,7 +256,9 @@ class MessageBuilder {
     const message = (present as Message | undefined) ?? create(desc);
     const before = this.errors.length;
     this.#message(node, desc, message);
-    return this.errors.length > before && desc.typeName.startsWith('google.protobuf.') ? FAILED : message;
+    if (this.errors.length === before || !desc.typeName.startsWith('google.protobuf.')) return message;
+    // An Any whose type is known holds what could be read of it.
+    return desc.typeName === 'google.protobuf.Any' && (message as Any).typeUrl !== '' ? message : FAILED;
   }
 
   #list(node: TreeNode, field: DescField & { fieldKind: 'list' }, message: Fields): void {
@@ -608,7 +621,7 @@ class MessageBuilder {
         typedStruct = true;
       }
     }
-    if (this.errors.length > before) return;
+    // What could be read is kept beside errors too: later checks report on it, so that all errors come at once.
     any.value = toBinary(desc, message);
     // A TypedStruct of protobuf text is taken off when somebody asks for it.
     if (typedStruct || !TYPED_STRUCTS.has(desc.typeName)) this.#anys.remember(any, kept, typedStruct);

@@ -221,6 +221,11 @@ function yamlHint(code: string): string | undefined {
       return 'indent with spaces';
     case 'BAD_SCALAR_START':
       return 'put the value in quotes';
+    case 'BAD_ALIAS':
+      return 'a * begins an alias: put the value in quotes';
+    case 'BLOCK_AS_IMPLICIT_KEY':
+    case 'BAD_INDENT':
+      return 'is the indentation right? what belongs to a key stands deeper than it';
     default:
       return undefined;
   }
