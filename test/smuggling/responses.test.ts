@@ -48,7 +48,7 @@ describe('answers of upstreams', () => {
         expect(section).not.toContain('smuggled');
       }
       expect(got.split('== another client\n')[1]).toStartWith('HTTP/1.1 200 OK');
-      const reason = knownDifferences[`response: ${name}`];
+      const reason = process.env.DIFFERENTIAL_SELF === undefined ? knownDifferences[`response: ${name}`] : undefined;
       if (reason === undefined && wanted !== got) throw new Error(diffLines(wanted, got));
       if (reason !== undefined && wanted === got) throw new Error('does not differ any more: see known-differences.ts');
     });
