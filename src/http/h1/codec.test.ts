@@ -60,6 +60,15 @@ describe('server', () => {
     expect(peer.requests.length).toBe(2);
   });
 
+  test('a stream that is over cannot pause the connection any more', () => {
+    const peer = new ServerPeer(http1Options());
+    peer.feed(GET);
+    peer.requests[0]!.encoder.stream.pauseReads();
+    expect(peer.transport.pauses).toBe(0);
+    peer.requests[0]!.encoder.stream.resumeReads();
+    expect(peer.transport.pauses).toBe(0);
+  });
+
   test('behind a reset nothing is told and nothing written', () => {
     const peer = new ServerPeer(http1Options());
     peer.answer = false;

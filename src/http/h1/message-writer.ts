@@ -47,6 +47,7 @@ export abstract class MessageWriter implements CodecStream {
   protected ended = false;
   /** Set by `fields`. */
   protected facts = 0;
+  /** -1: the stream is over, the connection is another's. */
   #pauses = 0;
   #above: boolean;
 
@@ -82,19 +83,21 @@ export abstract class MessageWriter implements CodecStream {
   }
 
   pauseReads(): void {
+    if (this.#pauses < 0) return;
     this.#pauses++;
     this.pauseTransport();
   }
 
   resumeReads(): void {
-    if (this.#pauses === 0) return;
+    if (this.#pauses <= 0) return;
     this.#pauses--;
     this.resumeTransport();
   }
 
-  /** Gives back the pauses that a stream still holds when it ends. */
+  /** Gives back the pauses that a stream still holds when it ends; it can make no further ones. */
   releasePauses(): void {
     while (this.#pauses > 0) this.resumeReads();
+    this.#pauses = -1;
   }
 
   onAboveHigh(): void {
