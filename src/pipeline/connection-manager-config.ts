@@ -60,13 +60,6 @@ export interface UpgradeEntry {
 export const ServerHeader = { Overwrite: 0, AppendIfAbsent: 1, PassThrough: 2 } as const;
 export type ServerHeader = (typeof ServerHeader)[keyof typeof ServerHeader];
 
-/** `tracing`: only what changes requests (the trace bit of x-request-id) is known until tracers come. */
-export interface RequestIdOptions {
-  /** Writes the trace reason into the 15th character of a generated id (envoy.request_id.uuid). */
-  readonly packTraceReason: boolean;
-  readonly useForTraceSampling: boolean;
-}
-
 /** `forward_proto_config`: which destination ports mean which scheme, for connections whose destination was restored. */
 export interface ForwardProto {
   readonly httpsPorts: ReadonlySet<number>;
@@ -98,7 +91,6 @@ export interface ConnectionManagerConfig {
   readonly via: string;
   /** Empty: leave the scheme as it was found. */
   readonly schemeOverwrite: '' | 'http' | 'https';
-  readonly schemeMatchUpstream: boolean;
   readonly maxRequestHeadersBytes: number;
   readonly maxRequestHeadersCount: number;
   readonly idleTimeoutMs: number;
@@ -114,19 +106,21 @@ export interface ConnectionManagerConfig {
   readonly requestTimeoutMs: number;
   readonly requestHeadersTimeoutMs: number;
   readonly drainTimeoutMs: number;
+  /** Fraction of it that is added at random, 0..1. */
+  readonly drainTimeoutJitter: number;
   readonly delayedCloseTimeoutMs: number;
   readonly useRemoteAddress: boolean;
   readonly xffNumTrustedHops: number;
   readonly skipXffAppend: boolean;
   readonly appendXForwardedPort: boolean;
-  readonly representIpv4AsMapped: boolean;
   readonly isInternalAddress: (address: Address) => boolean;
   readonly ipDetections: readonly IpDetection[];
   readonly earlyHeaderMutations: readonly EarlyHeaderMutation[];
   readonly generateRequestId: boolean;
   readonly preserveExternalRequestId: boolean;
   readonly alwaysSetRequestIdInResponse: boolean;
-  readonly requestId: RequestIdOptions;
+  /** Ids kept from outside say that nothing is traced (envoy.request_id.uuid). */
+  readonly packTraceReason: boolean;
   readonly addUserAgent: boolean;
   /** Null: as the connection is, TLS or not. */
   readonly forwardProto: ForwardProto | null;

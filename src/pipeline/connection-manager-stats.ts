@@ -24,7 +24,6 @@ const COUNTERS = [
   'downstreamCxMaxDurationReached',
   'downstreamCxMaxRequestsReached',
   'downstreamCxOverloadDisableKeepalive',
-  'downstreamCxHttp1SoftDrain',
   'downstreamCxUpgradesTotal',
   'downstreamFlowControlPausedReadingTotal',
   'downstreamFlowControlResumedReadingTotal',
@@ -58,6 +57,7 @@ const COUNTERS = [
 
 const GAUGES = [
   'downstreamCxActive',
+  'downstreamCxHttp1SoftDrain',
   'downstreamCxHttp1Active',
   'downstreamCxHttp2Active',
   'downstreamCxHttp3Active',

@@ -334,7 +334,9 @@ export class HttpConnectionManager
     this.#drain = Drain.Draining;
     this.#codec?.shutdownNotice();
     this.#drainTimer = this.connection.dispatcher.createTimer(this);
-    this.#drainTimer.enable(this.config.drainTimeoutMs);
+    const { drainTimeoutMs, drainTimeoutJitter } = this.config;
+    const jitter = drainTimeoutJitter === 0 ? 0 : drainTimeoutJitter * this.connection.dispatcher.random.float();
+    this.#drainTimer.enable(drainTimeoutMs * (1 + jitter));
   }
 
   onTimer(timer: Timer): void {
@@ -382,6 +384,7 @@ export class HttpConnectionManager
       );
     }
     stats.downstreamCxActive.dec();
+    if (this.#softDrain) stats.downstreamCxHttp1SoftDrain.dec();
     if (this.connection.security !== null) stats.downstreamCxSslActive.dec();
     if (this.#codec !== null) {
       if (this.#codec.protocol >= Protocol.Http2) stats.downstreamCxHttp2Active.dec();

@@ -65,6 +65,8 @@ export function sanitizeRequest(stream: ActiveStream, headers: RequestHeaders): 
     const refused = normalizePathOf(stream, headers);
     if (refused !== null) return refused;
   }
+  // What a query asks is its content: without a type it means nothing (draft-ietf-httpbis-safe-method-w-body).
+  if (headers.method === 'QUERY' && !headers.has('content-type')) return refuse(400, 'query_missing_content_type');
   stripHost(stream, headers);
   for (let i = 0; i < config.earlyHeaderMutations.length; i++) {
     config.earlyHeaderMutations[i]!.mutate(headers, stream.info);
@@ -170,7 +172,7 @@ function mutateRequestHeaders(
   if (config.via !== '') headers.append('via', config.via, ', ');
   if (edge && remote.kind === 'ip') headers.set('x-envoy-external-address', remote.ip);
   if (config.generateRequestId) {
-    info.requestId = setRequestId(headers, edge, config.preserveExternalRequestId, config.requestId.packTraceReason);
+    info.requestId = setRequestId(headers, edge, config.preserveExternalRequestId, config.packTraceReason);
   } else {
     info.requestId = headers.get('x-request-id') ?? '';
   }
@@ -257,12 +259,17 @@ function hasTrailersToken(value: string): boolean {
   return false;
 }
 
-/** Envoy drops a Referer that is no absolute URL with a host. */
+const ABSOLUTE_REFERER =
+  /^[A-Za-z][A-Za-z0-9+.-]*:\/\/@?(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]+))?(?:[/?][!"$-~]*)?$/;
+const RELATIVE_REFERER = /^[\w\-.~!$&'()*+,;=:@%/?]*$/;
+
+/** What Envoy takes for a URL: no fragment, no user, a plain host and port; or something relative. Others are dropped. */
 function isReferer(value: string): boolean {
-  const scheme = value.indexOf('://');
-  if (scheme <= 0) return false;
-  const start = value.slice(0, scheme).toLowerCase();
-  return (start === 'http' || start === 'https') && value.length > scheme + 3;
+  const colon = value.indexOf(':');
+  const slash = value.indexOf('/');
+  if (colon < 0 || (slash >= 0 && slash < colon)) return RELATIVE_REFERER.test(value);
+  const parts = ABSOLUTE_REFERER.exec(value);
+  return parts !== null && (parts[1] === undefined || Number(parts[1]) < 65536);
 }
 
 function schemeOf(forwardedProto: string, secure: boolean): string {
@@ -308,7 +315,5 @@ function detectAddress(
 function appendXff(stream: ActiveStream, headers: RequestHeaders, config: ConnectionManagerConfig): void {
   const remote = stream.connection.remoteAddress;
   if (remote.kind !== 'ip') return;
-  let text = isLoopback(remote.ip) ? config.environment.local.address : remote.ip;
-  if (config.representIpv4AsMapped && !text.includes(':')) text = `::ffff:${text}`;
-  headers.append('x-forwarded-for', text);
+  headers.append('x-forwarded-for', isLoopback(remote.ip) ? config.environment.local.address : remote.ip);
 }

@@ -3,6 +3,7 @@ import type {
   HttpConnectionManager_UpgradeConfig,
   HttpFilter,
 } from '../../api/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.d.ts';
+import type { UuidRequestIdConfig } from '../../api/gen/envoy/extensions/request_id/uuid/v3/uuid_pb.d.ts';
 import type { Http1CodecStats } from '../../http/h1/http1-options.ts';
 import { Http1ServerCodec } from '../../http/h1/server-codec.ts';
 import type { Address } from '../../net/address.ts';
@@ -40,11 +41,15 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
       delayed_close_timeout access_log access_log_flush_interval flush_access_log_on_new_request access_log_options
       use_remote_address xff_num_trusted_hops internal_address_config skip_xff_append via generate_request_id
       preserve_external_request_id always_set_request_id_in_response forward_client_cert_details proxy_100_continue
-      represent_ipv4_remote_address_as_ipv4_mapped_ipv6 upgrade_configs normalize_path merge_slashes
+      upgrade_configs normalize_path merge_slashes
       path_with_escaped_slashes_action local_reply_config strip_matching_host_port strip_any_host_port
       stream_error_on_invalid_http_message strip_trailing_host_dot append_x_forwarded_port
       original_ip_detection_extensions early_header_mutation_extensions request_id_extension
-      http1_safe_max_connection_duration append_local_overload`,
+      http1_safe_max_connection_duration forward_proto_config drain_timeout_jitter`,
+    // Of HTTP/2 alone; of TLS and PROXY, which are refused where they are asked for; of the overload manager likewise.
+    // Envoy 1.40 itself reads the last one nowhere.
+    inert: `stream_flush_timeout set_current_client_cert_details add_proxy_protocol_connection_state
+      append_local_overload represent_ipv4_remote_address_as_ipv4_mapped_ipv6`,
   },
   { message: `${HCM}.HttpConnectionManager.HcmAccessLogOptions`, fields: '*' },
   { message: `${HCM}.HttpConnectionManager.InternalAddressConfig`, fields: '*' },
@@ -55,7 +60,21 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
     fields: `idle_timeout max_connection_duration max_connection_duration_jitter max_headers_count max_stream_duration
       headers_with_underscores_action max_requests_per_connection max_response_headers_kb`,
   },
-  { message: 'envoy.config.core.v3.SchemeHeaderTransformation', fields: 'scheme_to_overwrite match_upstream' },
+  { message: 'envoy.config.core.v3.SchemeHeaderTransformation', fields: 'scheme_to_overwrite' },
+  { message: `${HCM}.ForwardProtoConfig`, fields: '*' },
+  { message: `${HCM}.RequestIDExtension`, fields: '*' },
+  // As above: without effect as long as there is no TLS.
+  {
+    message: `${HCM}.HttpConnectionManager.SetCurrentClientCertDetails`,
+    fields: '',
+    inert: 'subject cert chain dns uri',
+  },
+  {
+    message: 'envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig',
+    fields: 'pack_trace_reason',
+    // Nothing is traced yet.
+    inert: 'use_request_id_for_trace_sampling',
+  },
 ];
 
 const FORWARD_CERT = ['sanitize', 'forward-only', 'append-forward', 'sanitize-set', 'always-forward-only'] as const;
@@ -163,12 +182,7 @@ export function buildConnectionManager(
       'Cannot enable both `strip_matching_host_port` and `strip_any_host_port`.',
     );
   }
-  if (message.requestIdExtension?.typedConfig !== undefined) {
-    const type = message.requestIdExtension.typedConfig.typeUrl;
-    if (!type.endsWith('envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig')) {
-      context.refuse('request_id_extension.typed_config', `request id extension ${type} is not supported yet`);
-    }
-  }
+  const packTraceReason = packsTraceReason(context, message);
   const { runtime } = context.shared;
   if (context.errorCount > before || filters === null || table === null) return null;
 
@@ -222,7 +236,6 @@ export function buildConnectionManager(
       serverHeader: message.serverHeaderTransformation as ServerHeader,
       via: message.via,
       schemeOverwrite: overwrite?.case === 'schemeToOverwrite' ? (overwrite.value as 'http' | 'https') : '',
-      schemeMatchUpstream: message.schemeHeaderTransformation?.matchUpstream ?? false,
       maxRequestHeadersBytes: http1.maxHeadersBytes,
       maxRequestHeadersCount: http1.maxHeadersCount,
       idleTimeoutMs: durationMsOr(common?.idleTimeout, 3_600_000),
@@ -235,19 +248,19 @@ export function buildConnectionManager(
       requestTimeoutMs: durationMsOr(message.requestTimeout, 0),
       requestHeadersTimeoutMs: durationMsOr(message.requestHeadersTimeout, 0),
       drainTimeoutMs: durationMsOr(message.drainTimeout, 5_000),
+      drainTimeoutJitter: (message.drainTimeoutJitter?.value ?? 0) / 100,
       delayedCloseTimeoutMs: durationMsOr(message.delayedCloseTimeout, 1_000),
       useRemoteAddress: message.useRemoteAddress ?? false,
       xffNumTrustedHops: message.xffNumTrustedHops,
       skipXffAppend: message.skipXffAppend,
       appendXForwardedPort: message.appendXForwardedPort,
-      representIpv4AsMapped: message.representIpv4RemoteAddressAsIpv4MappedIpv6,
       isInternalAddress,
       ipDetections: ipDetections.filter((detection) => detection !== null),
       earlyHeaderMutations: earlyMutations.filter((mutation) => mutation !== null),
       generateRequestId: message.generateRequestId ?? true,
       preserveExternalRequestId: message.preserveExternalRequestId,
       alwaysSetRequestIdInResponse: message.alwaysSetRequestIdInResponse,
-      requestId: { packTraceReason: true, useForTraceSampling: true },
+      packTraceReason,
       addUserAgent: message.addUserAgent ?? false,
       forwardProto:
         message.forwardProtoConfig === undefined
@@ -273,6 +286,20 @@ export function buildConnectionManager(
       hooksByClass: new Map(),
     };
   });
+}
+
+/** Whether ids say that nothing is traced. Source: envoy UuidRequestIdConfig. */
+function packsTraceReason(context: BuildContext, message: HttpConnectionManager): boolean {
+  const field = 'request_id_extension.typed_config';
+  const packed = message.requestIdExtension?.typedConfig;
+  if (packed === undefined) return true;
+  const config = context.unpack(field, packed);
+  if (config === null) return true;
+  if (config.$typeName !== 'envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig') {
+    context.refuse(field, `request id extension ${config.$typeName} is not supported yet`);
+    return true;
+  }
+  return (config as UuidRequestIdConfig).packTraceReason ?? true;
 }
 
 function internalAddresses(context: BuildContext, message: HttpConnectionManager): (address: Address) => boolean {
