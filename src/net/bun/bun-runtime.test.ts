@@ -1,5 +1,9 @@
 import { describe, expect, test } from 'bun:test';
 import { join } from 'node:path';
+import { SystemClock } from '../../base/clock.ts';
+import { SystemRandom } from '../../base/random.ts';
+import { type IpAddress, ipAddress } from '../address.ts';
+import { Dispatcher } from '../dispatcher.ts';
 import { transportContract } from '../transport.contract.ts';
 import { BunRuntime } from './bun-runtime.ts';
 
@@ -9,6 +13,47 @@ describe('BunRuntime', () => {
 
 describe('BunRuntime without the system calls', () => {
   transportContract(test, (dispatcher) => new BunRuntime(dispatcher, true), { bindErrorNotLocal: true });
+});
+
+describe('connections that were reset before they are accepted', () => {
+  for (const portable of [false, true]) {
+    test(`are nobody's, ${portable ? 'without' : 'with'} the system calls`, async () => {
+      const dispatcher = new Dispatcher(new SystemClock(), new SystemRandom());
+      const bugs: unknown[] = [];
+      dispatcher.onBug = (error) => bugs.push(error);
+      const { promise, resolve } = Promise.withResolvers<string>();
+      const spec = { reusePort: false, backlog: 0, ipv6Only: false, transparent: false, freebind: false };
+      const listening = new BunRuntime(dispatcher, portable).listen(
+        { ...spec, address: ipAddress('127.0.0.1', 0), socketOptions: [] },
+        {
+          onAccept(transport) {
+            const ignore = () => {};
+            const onBytes = (bytes: Buffer) => {
+              if (bytes.latin1Slice() === 'last') resolve('last');
+            };
+            transport.setHandler({ onBytes, onOpen: ignore, onDrain: ignore, onPeerEnd: ignore, onClosed: ignore });
+          },
+        },
+      );
+      const { port } = listening.address as IpAddress;
+      // While this thread waits for the child, nobody accepts.
+      const script = `
+        const net = require('node:net');
+        for (let i = 0; i < 5; i++) {
+          const socket = net.connect(${port}, '127.0.0.1', () => socket.write('x', () => socket.resetAndDestroy()));
+        }`;
+      Bun.spawnSync([process.execPath, '-e', script]);
+      const last = await Bun.connect({
+        hostname: '127.0.0.1',
+        port,
+        socket: { open: (self) => void self.write('last'), data() {} },
+      });
+      expect(await promise).toBe('last');
+      expect(bugs).toEqual([]);
+      last.end();
+      listening.close();
+    });
+  }
 });
 
 /** Connects; resolves with whether the server keeps the connection: it answers an echo, or closes. */

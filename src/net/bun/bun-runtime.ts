@@ -229,6 +229,11 @@ function socketHandlers(dispatcher: Dispatcher, watch: PausedWatch | null, facts
       accepting.acceptor.onOutOfDescriptors?.();
       return;
     }
+    if (!accepting.isPipe && (socket.remoteAddress as string | undefined) === undefined) {
+      // Reset before we came to it: there is nobody to talk to.
+      socket.terminate();
+      return;
+    }
     const remote = accepting.isPipe ? NO_PEER_NAME : ipAddress(plainIp(socket.remoteAddress), socket.remotePort);
     const transport = new BunTransport(dispatcher, watch, accepting.fixedLocal ?? localOf(socket), remote, true);
     transport.socket = socket;
@@ -263,7 +268,8 @@ function socketHandlers(dispatcher: Dispatcher, watch: PausedWatch | null, facts
       }
     },
     data(socket: BunSocket, bytes: Buffer): void {
-      const transport = socket.data;
+      const transport = socket.data as BunTransport | undefined;
+      if (transport === undefined) return;
       dispatcher.enter();
       try {
         if (connected(transport, socket) && !transport.closeRequested) transport.handler?.onBytes(bytes);
