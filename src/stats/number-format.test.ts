@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test';
-import { formatCompact, formatGeneral, formatShortest } from './number-format.ts';
+import { formatCompact, formatGeneral, formatShortest, gaugeText } from './number-format.ts';
 
 test('%g with 6 digits, as printf prints it', () => {
   const cases: [number, string][] = [
@@ -43,4 +43,8 @@ test('the shorter form, fixed when equal', () => {
     [-300000, '-3e+05'],
   ];
   for (const [value, text] of cases) expect(formatCompact(value)).toBe(text);
+});
+
+test('gauges have 64 bits and no sign', () => {
+  expect([0, 7, -1, -2].map(gaugeText)).toEqual(['0', '7', '18446744073709551615', '18446744073709551614']);
 });

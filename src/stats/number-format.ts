@@ -43,3 +43,8 @@ export function formatCompact(value: number): string {
   const exponential = layOut(value, undefined, Number.NEGATIVE_INFINITY);
   return fixed !== null && fixed.length <= exponential.length ? fixed : exponential;
 }
+
+/** A gauge as Envoy prints it: 64 bits without a sign, so that -1 is 2^64 - 1. */
+export function gaugeText(value: number): string {
+  return value < 0 ? BigInt.asUintN(64, BigInt(value)).toString() : String(value);
+}

@@ -1,6 +1,6 @@
 import { type DetailedBucket, SUPPORTED_QUANTILES } from './histogram-statistics.ts';
 import type { MergedHistogram, MergedStore } from './merged-store.ts';
-import { formatCompact, formatGeneral } from './number-format.ts';
+import { formatCompact, formatGeneral, gaugeText } from './number-format.ts';
 import type { StatsQuery } from './stats-query.ts';
 import { selectStats } from './stats-selection.ts';
 
@@ -70,7 +70,8 @@ export function renderJson(store: MergedStore, query: StatsQuery): string {
   for (const readout of selection.textReadouts) {
     out.push(`{"name":${JSON.stringify(readout.name)},"value":${JSON.stringify(readout.value)}}`);
   }
-  for (const stat of selection.numbers) out.push(`{"name":${JSON.stringify(stat.name)},"value":${stat.value}}`);
+  for (const stat of selection.numbers)
+    out.push(`{"name":${JSON.stringify(stat.name)},"value":${gaugeText(stat.value)}}`);
   if (selection.histograms.length > 0) out.push(renderHistograms(selection.histograms, query.histogramBuckets));
   return `{"stats":[${out.join(',')}]}`;
 }

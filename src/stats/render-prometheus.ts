@@ -1,6 +1,6 @@
 import { type HistogramStatistics, SUPPORTED_QUANTILES } from './histogram-statistics.ts';
 import type { MergedHistogram, MergedStat, MergedStore } from './merged-store.ts';
-import { formatGeneral } from './number-format.ts';
+import { formatGeneral, gaugeText } from './number-format.ts';
 import { compareTokenwise } from './stat-names.ts';
 import type { StatsQuery } from './stats-query.ts';
 import { selectVisible, visibleGauges } from './stats-selection.ts';
@@ -86,7 +86,12 @@ export function renderPrometheus(store: MergedStore, query: StatsQuery): string 
     'counter',
     (stat, metric, text) => `${metric}{${text}} ${stat.value}\n`,
   );
-  appendGroups(out, visibleGauges(store, query), 'gauge', (stat, metric, text) => `${metric}{${text}} ${stat.value}\n`);
+  appendGroups(
+    out,
+    visibleGauges(store, query),
+    'gauge',
+    (stat, metric, text) => `${metric}{${text}} ${gaugeText(stat.value)}\n`,
+  );
   if (query.textReadouts) {
     appendGroups(out, selectVisible(store.textReadouts.values(), query), 'gauge', (stat, metric) => {
       return `${metric}{${labels([...stat.tags, { name: 'text_value', value: stat.value }])}} 1\n`;

@@ -63,7 +63,6 @@ export class Resource {
   readonly #cells: Int32Array | null;
   readonly #cell: number;
   #own = 0;
-  #isOpen = false;
   /** As last read from the runtime: looked up when a decision is due, not at every count. */
   #max: number;
 
@@ -84,7 +83,7 @@ export class Resource {
     this.#cells = cells;
     this.#cell = cell;
     this.#max = runtime.integer(runtimeKey, limit);
-    this.#publish();
+    this.#publishRemaining(this.count);
   }
 
   get count(): number {
@@ -112,15 +111,19 @@ export class Resource {
     this.#publish();
   }
 
+  /** As in Envoy the gauges count as used from the first use of the resource on. */
   #publish(): void {
     const count = this.count;
+    this.#open.set(count >= this.#max ? 1 : 0);
+    this.#publishRemaining(count);
+  }
+
+  #publishRemaining(count: number): void {
+    if (this.#remaining === null) return;
     const max = this.#max;
-    const open = count >= max;
-    if (open !== this.#isOpen) {
-      this.#isOpen = open;
-      this.#open.set(open ? 1 : 0);
-    }
-    if (this.#remaining !== null) this.#remaining.set(max > count ? max - count : 0);
+    // Envoy's "unlimited" is 2^64 - 1, which is -1 in a gauge (see `gaugeText`).
+    if (max === UNLIMITED) this.#remaining.set(-1 - count);
+    else this.#remaining.set(max > count ? max - count : 0);
   }
 }
 
