@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { openApiRegistry } from '../api/api-registry.ts';
 import { endStartUp } from '../base/jit-policy.ts';
 import { LoggerRegistry } from '../base/log.ts';
@@ -137,14 +138,16 @@ export async function serve(flags: ServerFlags, format: ErrorFormat): Promise<nu
   const server = new Server(flags, { ...prepared.parts, createSockets: await sockets }, prepared.bootstrap);
   const { loggers } = prepared.parts;
   const main = loggers.get('main');
-  server.logWarnings(errorLine);
+  logWarnings(server);
+  writeBaseId(flags, server);
   handleSignals(server);
   const onError = (error: unknown): void =>
     server.onBug(error instanceof Error ? (error.stack ?? error.message) : String(error));
   process.on('uncaughtException', onError);
   process.on('unhandledRejection', onError);
   try {
-    await server.start();
+    // A signal need not wait for names that nobody resolves.
+    await Promise.race([server.start(), server.finished]);
   } catch (error) {
     const { message } = error as Error;
     main.critical(`error \`${message}\` initializing config '${flags.configPath}'`);
@@ -160,7 +163,25 @@ export async function serve(flags: ServerFlags, format: ErrorFormat): Promise<nu
   await server.finished;
   main.info('main dispatch loop exited');
   await server.stop();
-  return 0;
+  return server.failed ? 1 : 0;
+}
+
+function logWarnings({ parts, bootstrap, flags }: Server): void {
+  const logger = parts.loggers.get('misc');
+  for (const warning of bootstrap.warnings) {
+    if (flags.skipDeprecatedLogs && /deprecated/i.test(warning.reason)) continue;
+    logger.warning(errorLine(warning));
+  }
+}
+
+/** Hot restart is not offered, so the base id is what was given. */
+function writeBaseId(flags: ServerFlags, server: Server): void {
+  if (flags.baseIdPath === '') return;
+  try {
+    writeFileSync(flags.baseIdPath, String(flags.baseId));
+  } catch {
+    server.parts.loggers.get('main').critical(`cannot open base id output file ${flags.baseIdPath} for writing.`);
+  }
 }
 
 /** Envoy's signals: TERM and INT end, USR1 reopens logs, HUP is ignored. */

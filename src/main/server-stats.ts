@@ -129,3 +129,12 @@ export function announceFixedStats(
     manager[name].set(0);
   }
 }
+
+/** Downstream connections of all workers, for `server.total_connections`. */
+export function connectionCount(gauges: Iterable<{ readonly name: string; readonly value: number }>): number {
+  let count = 0;
+  for (const gauge of gauges) {
+    if (/^listener\..*\.worker_\d+\.downstream_cx_active$/.test(gauge.name)) count += gauge.value;
+  }
+  return count;
+}

@@ -4,7 +4,6 @@ import { type Clock, SystemClock } from '../base/clock.ts';
 import type { LoggerRegistry, LogLevel } from '../base/log.ts';
 import { SystemRandom } from '../base/random.ts';
 import { SharedTable } from '../base/shared-table.ts';
-import type { ConfigError } from '../config/diagnostics/config-error.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
 import type { Address } from '../net/address.ts';
 import { Dispatcher } from '../net/dispatcher.ts';
@@ -28,6 +27,7 @@ import { RuntimeLayers } from './runtime/runtime-layers.ts';
 import type { ServerFlags } from './server-flags.ts';
 import {
   announceFixedStats,
+  connectionCount,
   type FixedFacts,
   isProcessWide,
   LISTENER_MANAGER_STATS,
@@ -72,8 +72,10 @@ export class Server implements WorkerObserver {
   /** Wall-clock ms of the start. */
   readonly startedAtMs = Date.now();
   adminAddress: Address | null = null;
-  /** Resolves once, when somebody asked for the end (signal, `/quitquitquit`). */
+  /** Resolves once, when somebody asked for the end (signal, `/quitquitquit`), or a worker has ended by itself. */
   readonly finished: Promise<void>;
+  /** A worker has ended by itself: the process exits with 1. */
+  failed = false;
   readonly #finish: () => void;
   readonly #store = new StatsStore();
   readonly #serverStats;
@@ -194,8 +196,11 @@ export class Server implements WorkerObserver {
     config.info('loading 0 static secret(s)');
     config.info(`loading ${plan.clusters.length} cluster(s)`);
     await this.#startWorkers();
+    this.#goOn();
     await this.#sendClusters();
+    this.#goOn();
     await this.#resolveNames();
+    this.#goOn();
     this.parts.loggers.get('upstream').info('cm init: all clusters initialized');
     config.info(`loading ${plan.listeners.length} listener(s)`);
     config.info('loading stats configuration');
@@ -204,14 +209,25 @@ export class Server implements WorkerObserver {
     main.info('all clusters initialized. initializing init manager');
     if (this.flags.mode === 'init_only') return;
     await this.#openListeners();
+    this.#goOn();
     config.info('all dependencies initialized. starting workers');
     this.#setState(ServerState.Live);
     this.#listenerStats.workers_started.set(1);
     this.#serverStats.initialization_time_ms.recordValue(Math.round(performance.now() - this.#startMs));
     if (!plan.statsFlushOnAdmin) {
-      this.#flushTimer = setInterval(() => void this.flushStats(), plan.statsFlushIntervalMs);
+      const onError = (error: unknown): void => this.#noteFlushError(error);
+      this.#flushTimer = setInterval(() => void this.flushStats().catch(onError), plan.statsFlushIntervalMs);
     }
     main.info('starting main dispatch loop');
+  }
+
+  /** Between two steps of the start: the end may have been asked for. */
+  #goOn(): void {
+    if (this.#stopping !== null) throw new Error('stopped while starting');
+  }
+
+  #noteFlushError(error: unknown): void {
+    if (this.#stopping === null) this.#countBug(String(error));
   }
 
   #setState(state: ServerState): void {
@@ -312,6 +328,7 @@ export class Server implements WorkerObserver {
     }
     stats.total_listeners_warming.set(0);
     for (const worker of this.workers) {
+      this.#goOn();
       const reply = await worker.request({ kind: 'listeners', changed, removed: [], ports });
       if (reply.kind !== 'listening') continue;
       for (const outcome of reply.outcomes) {
@@ -360,15 +377,7 @@ export class Server implements WorkerObserver {
     server.memory_physical_size.set(memory.rss);
     server.state.set(this.state);
     server.live.set(this.state === ServerState.Live ? 1 : 0);
-    server.total_connections.set(this.#connectionCount());
-  }
-
-  #connectionCount(): number {
-    let count = 0;
-    for (const gauge of this.stats.gauges.values()) {
-      if (/^listener\..*\.worker_\d+\.downstream_cx_active$/.test(gauge.name)) count += gauge.value;
-    }
-    return count;
+    server.total_connections.set(connectionCount(this.stats.gauges.values()));
   }
 
   async resetCounters(): Promise<void> {
@@ -446,6 +455,14 @@ export class Server implements WorkerObserver {
     this.parts.loggers.get('envoy_bug').error(message);
   }
 
+  /** Envoy dies as a whole too: whatever supervises the process starts a sound one. */
+  onWorkerGone(index: number): void {
+    if (this.#stopping !== null) return;
+    this.parts.loggers.get('main').critical(`worker ${index} has ended unexpectedly: the server shuts down`);
+    this.failed = true;
+    this.#finish();
+  }
+
   onWorkerLog(message: { readonly level: LogLevel; readonly logger: string; readonly message: string }): void {
     this.parts.logOutput.write(message.level, message.logger, message.message);
   }
@@ -470,19 +487,11 @@ export class Server implements WorkerObserver {
     this.runtime.stop();
     this.#discoveries?.stop();
     this.#admin?.stop();
-    await Promise.all(this.workers.map((worker) => worker.request({ kind: 'stop' })));
+    // A worker that has ended has nothing left to close.
+    await Promise.allSettled(this.workers.map((worker) => worker.request({ kind: 'stop' })));
     for (const worker of this.workers) worker.terminate();
     await this.#logFiles.close();
     this.dispatcher.timers.stop();
     this.parts.loggers.get('main').info('exiting');
-  }
-
-  /** Warnings of the configuration, for the log. */
-  logWarnings(render: (warning: ConfigError) => string): void {
-    const logger = this.parts.loggers.get('misc');
-    for (const warning of this.bootstrap.warnings) {
-      if (this.flags.skipDeprecatedLogs && /deprecated/i.test(warning.reason)) continue;
-      logger.warning(render(warning));
-    }
   }
 }

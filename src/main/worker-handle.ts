@@ -1,6 +1,6 @@
 import type { FromWorker, ToWorker, WorkerOptions } from '../worker/messages.ts';
 import { Worker as ProxyWorker, type WorkerParts } from '../worker/worker.ts';
-import { deferred } from './deferred.ts';
+import { type Deferred, deferred } from './deferred.ts';
 
 type Reply = Extract<FromWorker, { readonly id: number }>;
 type Order = ToWorker extends infer T ? (T extends { readonly id: number } ? Omit<T, 'id'> : never) : never;
@@ -11,7 +11,7 @@ export interface WorkerHandle {
   /** Resolves when the worker takes orders. */
   readonly ready: Promise<void>;
   send(message: ToWorker): void;
-  /** Sends an order and resolves with its answer. */
+  /** Sends an order and resolves with its answer. Rejects when the worker fails at it, or has ended. */
   request(order: Order): Promise<Reply>;
   terminate(): void;
 }
@@ -20,25 +20,34 @@ export interface WorkerHandle {
 export interface WorkerObserver {
   onWorkerBug(index: number, message: string): void;
   onWorkerLog(message: Extract<FromWorker, { kind: 'log' }>): void;
+  /** The worker's thread has ended without being asked to. */
+  onWorkerGone(index: number): void;
 }
 
 class Requests {
-  readonly #waiting = new Map<number, (reply: Reply) => void>();
+  readonly #waiting = new Map<number, Deferred<Reply>>();
   #next = 1;
 
   begin(): { id: number; reply: Promise<Reply> } {
     const id = this.#next++;
-    const { promise, resolve } = deferred<Reply>();
-    this.#waiting.set(id, resolve);
-    return { id, reply: promise };
+    const waiting = deferred<Reply>();
+    this.#waiting.set(id, waiting);
+    return { id, reply: waiting.promise };
   }
 
   settle(message: FromWorker): boolean {
     if (!('id' in message)) return false;
-    const resolve = this.#waiting.get(message.id);
+    const waiting = this.#waiting.get(message.id);
     this.#waiting.delete(message.id);
-    resolve?.(message);
+    if (message.kind === 'failed') waiting?.reject(new Error(message.message));
+    else waiting?.resolve(message);
     return true;
+  }
+
+  /** Nothing will be answered any more. */
+  abandon(error: Error): void {
+    for (const waiting of this.#waiting.values()) waiting.reject(error);
+    this.#waiting.clear();
   }
 }
 
@@ -54,10 +63,12 @@ export class ThreadWorker implements WorkerHandle {
   readonly ready: Promise<void>;
   readonly #thread: globalThis.Worker;
   readonly #requests = new Requests();
+  #ended = false;
 
-  constructor(options: WorkerOptions, observer: WorkerObserver) {
+  /** @param entry URL of the thread's code */
+  constructor(options: WorkerOptions, observer: WorkerObserver, entry = threadEntry()) {
     this.index = options.index;
-    this.#thread = new globalThis.Worker(threadEntry());
+    this.#thread = new globalThis.Worker(entry);
     const { promise, resolve, reject } = deferred<void>();
     this.ready = promise;
     this.#thread.onerror = (event) => {
@@ -65,11 +76,23 @@ export class ThreadWorker implements WorkerHandle {
       reject(new Error(event.message));
     };
     this.#thread.onmessage = ({ data }: { data: FromWorker }) => {
+      if (data.kind === 'failed' && data.id === 0) {
+        reject(new Error(data.message));
+        return;
+      }
       if (this.#requests.settle(data)) return;
       if (data.kind === 'ready') resolve();
       else if (data.kind === 'bug') observer.onWorkerBug(this.index, data.message);
       else if (data.kind === 'log') observer.onWorkerLog(data);
     };
+    this.#thread.addEventListener('close', () => {
+      if (this.#ended) return;
+      this.#ended = true;
+      const error = new Error(`worker ${this.index} has ended`);
+      reject(error);
+      this.#requests.abandon(error);
+      observer.onWorkerGone(this.index);
+    });
     this.#thread.postMessage({ kind: 'start', options });
   }
 
@@ -78,12 +101,16 @@ export class ThreadWorker implements WorkerHandle {
   }
 
   request(order: Order): Promise<Reply> {
+    if (this.#ended) return Promise.reject(new Error(`worker ${this.index} has ended`));
     const { id, reply } = this.#requests.begin();
     this.send({ ...order, id } as ToWorker);
     return reply;
   }
 
   terminate(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#requests.abandon(new Error(`worker ${this.index} was ended`));
     this.#thread.terminate();
   }
 }
@@ -113,7 +140,11 @@ export class InlineWorker implements WorkerHandle {
 
   request(order: Order): Promise<Reply> {
     const { id, reply } = this.#requests.begin();
-    this.send({ ...order, id } as ToWorker);
+    try {
+      this.send({ ...order, id } as ToWorker);
+    } catch (error) {
+      this.#requests.settle({ kind: 'failed', id, message: (error as Error).message });
+    }
     return reply;
   }
 

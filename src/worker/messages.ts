@@ -105,6 +105,8 @@ export type HostCount = (typeof HOST_COUNTERS)[number] | (typeof HOST_GAUGES)[nu
 export type FromWorker =
   | { readonly kind: 'ready' }
   | { readonly kind: 'done'; readonly id: number }
+  /** An order that could not be carried out: a bug. */
+  | { readonly kind: 'failed'; readonly id: number; readonly message: string }
   | { readonly kind: 'listening'; readonly id: number; readonly outcomes: readonly ListenOutcome[] }
   | { readonly kind: 'stats'; readonly id: number; readonly delta: StatsDelta }
   | { readonly kind: 'hostStats'; readonly id: number; readonly hosts: readonly HostStatus[] }

@@ -16,17 +16,37 @@ declare const self: {
 let worker: ProxyWorker | null = null;
 beginStartUp();
 
+// Unhandled, either would end the thread, and with it all its connections.
+function onStray(error: unknown): void {
+  self.postMessage({ kind: 'bug', message: describe(error) });
+}
+process.on('uncaughtException', onStray);
+process.on('unhandledRejection', onStray);
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
 /** Entry of a worker thread: the first message starts it, all others are its orders. */
 self.onmessage = ({ data }) => {
-  if (data.kind !== 'start') {
-    worker?.handle(data);
-    if (data.kind === 'listeners') endStartUp();
-    return;
+  try {
+    if (data.kind === 'start') start(data.options);
+    else if (worker === null) throw new Error('the worker has not started');
+    else worker.handle(data);
+  } catch (error) {
+    // Somebody waits for an answer, whatever it is.
+    if (data.kind === 'start') self.postMessage({ kind: 'failed', id: 0, message: describe(error) });
+    else if ('id' in data) self.postMessage({ kind: 'failed', id: data.id, message: describe(error) });
+    else onStray(error);
   }
-  worker = new ProxyWorker(data.options, {
+  if (data.kind === 'listeners') endStartUp();
+};
+
+function start(options: WorkerOptions): void {
+  worker = new ProxyWorker(options, {
     api: openApiRegistry(),
     extensions: new ExtensionRegistry(
-      EXTENSIONS.filter((factory) => !data.options.disabledExtensions.includes(factory.name)),
+      EXTENSIONS.filter((factory) => !options.disabledExtensions.includes(factory.name)),
     ),
     clock: new SystemClock(),
     random: new SystemRandom(),
@@ -37,4 +57,4 @@ self.onmessage = ({ data }) => {
     post: (message) => self.postMessage(message),
   });
   self.postMessage({ kind: 'ready' });
-};
+}
