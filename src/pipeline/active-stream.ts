@@ -14,7 +14,7 @@ import type { Route } from '../routing/route.ts';
 import { ActionKind } from '../routing/route-action.ts';
 import { AccessLogType, type LogContext } from './access-logger.ts';
 import type { HttpConnectionManager } from './connection-manager.ts';
-import type { ConnectionManagerConfig, FilterEntry } from './connection-manager-config.ts';
+import type { ConnectionManagerConfig } from './connection-manager-config.ts';
 import { asksForClose, isGrpcContentType, upgradeType } from './connection-tokens.ts';
 import type { FilterSlot } from './filter-slot.ts';
 import type { LocalReply, ResponseWatermarks } from './http-filter.ts';
@@ -22,7 +22,7 @@ import { formatLocalReply } from './local-reply-message.ts';
 import { sanitizeRequest } from './request-sanitizing.ts';
 import { finishInformationalHeaders, finishResponseHeaders } from './response-finishing.ts';
 import { ResponseFlag } from './response-flag.ts';
-import { StreamFilters } from './stream-filters.ts';
+import { StreamFilters, upgradeFilters } from './stream-filters.ts';
 import { StreamInfo, UpstreamInfo } from './stream-info.ts';
 import { type StreamTimeouts, StreamTimers, streamDuration } from './stream-timers.ts';
 
@@ -218,26 +218,13 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
   #createChain(): boolean {
     this.#chainCreated = true;
     const upgrade = upgradeType(this.requestHeaders!);
-    const chosen = upgrade === null ? null : this.#upgradeFilters(upgrade);
+    const chosen = upgrade === null ? null : upgradeFilters(this.config, this.#route, upgrade);
     this.#filters.create(chosen ?? this.config.filters, this.#route);
     if (chosen === null) return upgrade === null;
     this.config.stats.downstreamCxUpgradesTotal.inc();
     this.config.stats.downstreamCxUpgradesActive.inc();
     this.#upgradeCounted = true;
     return true;
-  }
-
-  /** Null: this upgrade is not allowed here. */
-  #upgradeFilters(type: string): readonly FilterEntry[] | null {
-    const route = this.#route;
-    const ofRoute = route !== null && route.action.kind === ActionKind.Forward ? route.action.upgrade(type) : null;
-    if (ofRoute !== null && !ofRoute.enabled) return null;
-    for (const entry of this.config.upgrades) {
-      if (entry.type !== type) continue;
-      if (!entry.enabled && ofRoute === null) return null;
-      return entry.filters ?? this.config.filters;
-    }
-    return ofRoute === null ? null : this.config.filters;
   }
 
   continueRequest(slot: FilterSlot): void {

@@ -2,8 +2,9 @@ import { assert } from '../base/assert.ts';
 import type { ByteBuffer } from '../base/byte-buffer.ts';
 import type { ResponseHeaders } from '../http/header-map.ts';
 import type { Route } from '../routing/route.ts';
+import { ActionKind } from '../routing/route-action.ts';
 import type { ActiveStream } from './active-stream.ts';
-import type { FilterEntry } from './connection-manager-config.ts';
+import type { ConnectionManagerConfig, FilterEntry } from './connection-manager-config.ts';
 import { FilterSlot, hooksOf } from './filter-slot.ts';
 import { RequestWalk, ResponseWalk } from './message-walks.ts';
 
@@ -187,4 +188,20 @@ export class StreamFilters {
     this.#requestWalk.dropHeld();
     this.#responseWalk.dropHeld();
   }
+}
+
+/** The filters of an upgrade: of the connection manager's entry for it or the usual ones. Null: it is not allowed here. */
+export function upgradeFilters(
+  config: ConnectionManagerConfig,
+  route: Route | null,
+  type: string,
+): readonly FilterEntry[] | null {
+  const ofRoute = route !== null && route.action.kind === ActionKind.Forward ? route.action.upgrade(type) : null;
+  if (ofRoute !== null && !ofRoute.enabled) return null;
+  for (const entry of config.upgrades) {
+    if (entry.type !== type) continue;
+    if (!entry.enabled && ofRoute === null) return null;
+    return entry.filters ?? config.filters;
+  }
+  return ofRoute === null ? null : config.filters;
 }
