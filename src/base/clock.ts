@@ -4,6 +4,8 @@ export interface Clock {
   monotonicMs(): number;
   /** Milliseconds with fraction since the Unix epoch. */
   wallMs(): number;
+  /** What the wall clock showed at a recent reading of `monotonicMs`. */
+  wallAt(monotonicMs: number): number;
 }
 
 /** How often the wall clock is read from the system; in between it runs with the monotonic one, which has sub-ms digits. */
@@ -18,9 +20,12 @@ export class SystemClock implements Clock {
   }
 
   wallMs(): number {
-    const now = performance.now();
+    return this.wallAt(performance.now());
+  }
+
+  wallAt(now: number): number {
     if (now - this.#syncedAt > WALL_SYNC_MS) {
-      const offset = Date.now() - now;
+      const offset = Date.now() - performance.now();
       // Within a millisecond it is Date.now()'s rounding, not a step of the system clock.
       if (Math.abs(offset - this.#offset) > 1) this.#offset = offset;
       this.#syncedAt = now;
@@ -44,6 +49,10 @@ export class ManualClock implements Clock {
 
   wallMs(): number {
     return this.#epoch + this.#now;
+  }
+
+  wallAt(monotonicMs: number): number {
+    return this.#epoch + monotonicMs;
   }
 
   advance(ms: number): void {

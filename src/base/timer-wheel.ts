@@ -69,6 +69,8 @@ export class TimerWheel {
   #running = false;
   #thrown: unknown;
   #hasThrown = false;
+  /** The clock's reading at the beginning of the owner's turn, from which delays count; -1 outside a turn: the clock is read. */
+  turnMs = -1;
   /** Nothing is scheduled with the runtime: the owner calls `advance`, or the wheel was stopped. */
   #manual: boolean;
   readonly #onNative: () => void;
@@ -107,7 +109,7 @@ export class TimerWheel {
 
   schedule(timer: Timer, delayMs: number): void {
     assert(!Number.isNaN(delayMs), 'timer delay is not a number');
-    const now = this.#clock.monotonicMs() - this.#origin;
+    const now = (this.turnMs >= 0 ? this.turnMs : this.#clock.monotonicMs()) - this.#origin;
     const deadline = now + Math.max(delayMs, 0);
     timer.deadline = deadline;
     if (deadline === Number.POSITIVE_INFINITY) return;

@@ -55,9 +55,9 @@ export class Dispatcher {
     };
   }
 
-  /** Wall-clock milliseconds since the epoch, now. */
+  /** Wall-clock milliseconds since the epoch, at the beginning of this turn; outside a turn, now. */
   get wallMs(): number {
-    return this.clock.wallMs();
+    return this.#depth > 0 ? this.clock.wallAt(this.nowMs) : this.clock.wallMs();
   }
 
   /** A buffer of at least `bytes` for use within one call; its content is anybody's afterwards. */
@@ -76,14 +76,16 @@ export class Dispatcher {
   }
 
   enter(): void {
-    if (this.#depth++ === 0) this.nowMs = this.clock.monotonicMs();
+    if (this.#depth++ > 0) return;
+    this.nowMs = this.clock.monotonicMs();
+    this.timers.turnMs = this.nowMs;
   }
 
   leave(): void {
     try {
       if (this.#depth === 1 && this.#tasks.length > 0) this.#runTasks();
     } finally {
-      this.#depth--;
+      if (--this.#depth === 0) this.timers.turnMs = -1;
     }
   }
 

@@ -1,7 +1,8 @@
 import { expect, test } from 'bun:test';
 import { Protocol } from '../http/codec.ts';
 import { RequestHeaders } from '../http/header-map.ts';
-import { asksForClose, hasToken, isGrpcContentType, upgradeType } from './connection-tokens.ts';
+import { hasToken } from '../http/token-list.ts';
+import { asksForClose, isGrpcContentType, upgradeType } from './connection-tokens.ts';
 import { setRequestId } from './request-id.ts';
 
 function headers(...fields: string[]): RequestHeaders {

@@ -1,13 +1,6 @@
 import { Protocol } from '../http/codec.ts';
 import type { HeaderMap, RequestHeaders } from '../http/header-map.ts';
-
-/** Whether a comma-separated list holds `token`, whatever the case. `token` is lower case. */
-export function hasToken(list: string, token: string): boolean {
-  if (list.length === token.length) return list === token || list.toLowerCase() === token;
-  if (list.length < token.length) return false;
-  for (const part of list.split(',')) if (part.trim().toLowerCase() === token) return true;
-  return false;
-}
+import { hasToken } from '../http/token-list.ts';
 
 /**
  * Whether a request asks that its connection be closed. HTTP/1.0 closes unless it says keep-alive; `Proxy-Connection` is no

@@ -12,6 +12,7 @@ import {
   type StreamEvents,
 } from '../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
+import { hasToken } from '../http/token-list.ts';
 import { FilterStatus, NetworkFilter } from '../net/filter.ts';
 import { ConnectionPool, PendingAttach } from './connection-pool.ts';
 import {
@@ -197,14 +198,6 @@ function closesConnection(protocol: Protocol, headers: ResponseHeaders): boolean
     }
   }
   return protocol === Protocol.Http10 && !keepAlive;
-}
-
-function hasToken(value: string, token: string): boolean {
-  if (value === token) return true;
-  for (const part of value.split(',')) {
-    if (part.trim().toLowerCase() === token) return true;
-  }
-  return false;
 }
 
 /** Feeds a connection's bytes to its codec. */

@@ -10,11 +10,12 @@ import {
   type ResponseDecoder,
 } from '../codec.ts';
 import { HeaderMap, type RequestHeaders, ResponseHeaders } from '../header-map.ts';
+import { hasToken } from '../token-list.ts';
 import { equalsIgnoreCase } from './field-text.ts';
 import { type Http1CodecStats, type Http1Options, UnderscoreAction } from './http1-options.ts';
 import { SINGLE_IN_RESPONSE } from './known-names.ts';
 import { MessageParser, ParserState } from './message-parser.ts';
-import { FieldFacts, hasToken, isUpgrade, MessageWriter } from './message-writer.ts';
+import { FieldFacts, isUpgrade, MessageWriter } from './message-writer.ts';
 import { splitFirstLine, versionIsValid } from './request-target.ts';
 
 /** One request with its response, seen from the client: encoder and stream are the same object. */

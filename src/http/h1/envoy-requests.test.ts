@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'bun:test';
 import { ByteBuffer } from '../../base/byte-buffer.ts';
+import { hasToken } from '../token-list.ts';
 import { Http1ClientCodec } from './client-codec.ts';
 import table from './envoy-requests.json' with { type: 'json' };
 import { type Http1Options, http1Options, NO_HTTP1_STATS, UnderscoreAction } from './http1-options.ts';
-import { hasToken, isUpgrade } from './message-writer.ts';
+import { isUpgrade } from './message-writer.ts';
 import { bytesOf, type RecordedRequest, ServerPeer, TestTransport } from './test-peers.ts';
 
 /** The listeners of the recording. */

@@ -8,6 +8,7 @@ import {
   type StreamEvents,
 } from '../codec.ts';
 import type { HeaderMap } from '../header-map.ts';
+import { hasToken } from '../token-list.ts';
 import type { HeaderCaseFormatter } from './http1-options.ts';
 
 /** `upgrade` among the tokens of Connection, beside an Upgrade header (RFC 9110 section 7.8). */
@@ -15,15 +16,6 @@ export function isUpgrade(headers: HeaderMap): boolean {
   if (!headers.has('upgrade')) return false;
   const connection = headers.getJoined('connection');
   return connection !== null && hasToken(connection, 'upgrade');
-}
-
-/** A token of a comma-separated list, in any case. */
-export function hasToken(list: string, token: string): boolean {
-  if (list.length < token.length) return false;
-  for (const item of list.split(',')) {
-    if (item.trim().toLowerCase() === token) return true;
-  }
-  return false;
 }
 
 /** What `formatFields` learned on its way. */

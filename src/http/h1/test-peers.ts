@@ -1,9 +1,9 @@
 import { ByteBuffer } from '../../base/byte-buffer.ts';
 import type { CodecTransport, ProtocolError, RequestDecoder, ResponseEncoder } from '../codec.ts';
 import { type HeaderMap, type RequestHeaders, ResponseHeaders } from '../header-map.ts';
+import { hasToken } from '../token-list.ts';
 import { Http1ClientCodec } from './client-codec.ts';
 import { type Http1Options, NO_HTTP1_STATS } from './http1-options.ts';
-import { hasToken } from './message-writer.ts';
 import { Http1ServerCodec } from './server-codec.ts';
 
 /** A connection's write side in memory, which counts pauses. For tests. */

@@ -177,7 +177,7 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
   }
 
   #markSent(): void {
-    this.info.lastByteSentMs = this.#router.stream.dispatcher.clock.monotonicMs();
+    this.info.lastByteSentMs = this.#router.stream.dispatcher.nowMs;
   }
 
   /** The whole request has come from the client. */
