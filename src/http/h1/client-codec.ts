@@ -368,7 +368,7 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
         headers.remove('content-length');
       }
     }
-    if (status < 200 && status !== 101) {
+    if (status >= 100 && status < 200 && status !== 101) {
       this.nextMessage();
       stream.decoder?.on1xxHeaders(headers);
       return null;

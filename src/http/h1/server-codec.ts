@@ -346,6 +346,7 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
   }
 
   protected firstLine(line: string): ProtocolError | null {
+    if (line.includes('\0')) return this.fail('http1.invalid_characters', 400, 'INVALID_HEADER_CHARACTER');
     const [method, target, version] = splitFirstLine(line);
     if (!methodIsValid(method, this.options.allowCustomMethods)) {
       return this.fail('http1.codec_error', 400, 'HPE_INVALID_METHOD');
