@@ -36,8 +36,9 @@ export const BOOTSTRAP_SUPPORT: readonly FieldSupport[] = [
   { message: `${BOOTSTRAP}.ClusterManager`, fields: '', inert: 'enable_deferred_cluster_creation' },
   {
     message: `${BOOTSTRAP}.Admin`,
-    fields: 'address access_log_path access_log socket_options ignore_global_conn_limit allow_paths',
-    inert: 'profile_path',
+    fields: 'address access_log_path access_log socket_options allow_paths',
+    // Admin is served by the main thread, whose connections never count against the workers' limit.
+    inert: 'profile_path ignore_global_conn_limit',
   },
   { message: 'envoy.config.core.v3.Node', fields: '*' },
   { message: 'envoy.config.core.v3.Locality', fields: '*' },

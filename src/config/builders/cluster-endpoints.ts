@@ -29,8 +29,9 @@ export const ENDPOINT_SUPPORT: readonly FieldSupport[] = [
   // endpoint_stale_after speaks of what EDS delivered; it has no meaning in a cluster's own assignment.
   {
     message: 'envoy.config.endpoint.v3.ClusterLoadAssignment',
-    fields: 'cluster_name endpoints policy',
-    inert: 'named_endpoints',
+    fields: 'endpoints policy',
+    // Within a cluster its own name counts.
+    inert: 'cluster_name named_endpoints',
   },
   {
     message: 'envoy.config.endpoint.v3.ClusterLoadAssignment.Policy',

@@ -14,8 +14,8 @@ export const FILTER_CHAIN_SUPPORT: readonly FieldSupport[] = [
   {
     message: 'envoy.config.listener.v3.FilterChain',
     // The timeout is for handshakes: a raw connection is up at once, and Envoy's timer never runs for it.
-    fields: 'filters name filter_chain_match transport_socket transport_socket_connect_timeout',
-    inert: 'metadata',
+    fields: 'filters name filter_chain_match transport_socket',
+    inert: 'metadata transport_socket_connect_timeout',
   },
   {
     message: 'envoy.config.listener.v3.FilterChainMatch',

@@ -18,10 +18,11 @@ export const LISTENER_SUPPORT: readonly FieldSupport[] = [
   {
     message: 'envoy.config.listener.v3.Listener',
     fields: `name address additional_addresses stat_prefix filter_chains default_filter_chain
-      per_connection_buffer_limit_bytes drain_type traffic_direction enable_reuse_port reuse_port access_log
+      per_connection_buffer_limit_bytes drain_type traffic_direction enable_reuse_port access_log
       tcp_backlog_size bind_to_port socket_options transparent freebind ignore_global_conn_limit tcp_keepalive
       listener_filters_timeout continue_on_listener_filters_timeout deprecated_v1`,
-    inert: 'metadata max_connections_to_accept_per_socket_event bypass_overload_manager',
+    // The deprecated reuse_port asks for what is the default.
+    inert: 'reuse_port metadata max_connections_to_accept_per_socket_event bypass_overload_manager',
   },
   { message: 'envoy.config.listener.v3.Listener.DeprecatedV1', fields: '*' },
   { message: 'envoy.config.listener.v3.AdditionalAddress', fields: 'address' },

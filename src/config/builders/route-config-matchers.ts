@@ -30,7 +30,7 @@ export const MATCHER_SUPPORT: readonly FieldSupport[] = [
   { message: 'envoy.type.v3.Int64Range', fields: '*' },
   { message: 'envoy.type.v3.DoubleRange', fields: '*' },
   { message: 'envoy.type.matcher.v3.StringMatcher', fields: 'exact prefix suffix safe_regex contains ignore_case' },
-  { message: 'envoy.type.matcher.v3.RegexMatcher', fields: 'regex google_re2' },
+  { message: 'envoy.type.matcher.v3.RegexMatcher', fields: 'regex', inert: 'google_re2' },
   // The program size is Envoy's own measure; time is linear in any case.
   { message: 'envoy.type.matcher.v3.RegexMatcher.GoogleRE2', fields: '', inert: 'max_program_size' },
   { message: 'envoy.type.matcher.v3.RegexMatchAndSubstitute', fields: '*' },

@@ -72,7 +72,9 @@ export const ROUTE_POLICY_SUPPORT: readonly FieldSupport[] = [
   { message: 'envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig', fields: '' },
   {
     message: 'envoy.config.route.v3.RateLimit',
-    fields: 'stage disable_key actions limit hits_addend apply_on_stream_done',
+    fields: 'stage disable_key actions hits_addend apply_on_stream_done',
+    // It speaks to a rate limit service: local limits do not ask for it.
+    inert: 'limit',
   },
   {
     message: 'envoy.config.route.v3.RateLimit.Action',

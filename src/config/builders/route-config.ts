@@ -61,7 +61,9 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
     message: 'envoy.config.route.v3.RouteConfiguration',
     fields: `name virtual_hosts internal_only_headers ${MUTATION_FIELDS} most_specific_header_mutations_wins
       validate_clusters max_direct_response_body_size_bytes ignore_port_in_host_matching vhost_header
-      ignore_path_parameters_in_path_matching typed_per_filter_config metadata`,
+      ignore_path_parameters_in_path_matching typed_per_filter_config`,
+    // Only extensions that are not supported look at it.
+    inert: 'metadata',
   },
   {
     message: 'envoy.config.route.v3.VirtualHost',
