@@ -1,6 +1,6 @@
-/** `npm run build`: one executable, `dist/nuncio`, and the library for Node, `dist/index.js`. */
-import { existsSync } from 'node:fs';
+/** `npm run build`: one executable, `dist/nuncio`, and the library for Node and Bun, `dist/lib` and `dist/types`. */
 import { join } from 'node:path';
+import { buildLibrary } from './build-library.ts';
 import { generate, root, run } from './stages.ts';
 
 const bun = join(root, 'node_modules', '.bin', 'bun');
@@ -13,7 +13,7 @@ async function must(command: readonly string[]): Promise<void> {
 
 if (!(await generate())) process.exit(1);
 // The worker's entry is named beside the main one so that it is inside the executable too.
-const entries = ['src/cli/main.ts', 'src/worker/thread.ts'].filter((entry) => existsSync(join(root, entry)));
+const entries = ['src/cli/main.ts', 'src/worker/thread.ts'];
 await must([
   bun,
   'build',
@@ -33,7 +33,5 @@ await must([
   '--outfile',
   'dist/nuncio',
 ]);
-if (existsSync(join(root, 'src/index.ts'))) {
-  await must([bun, 'build', 'src/index.ts', '--target=node', '--splitting', '--outdir', 'dist']);
-}
+await buildLibrary(join(root, 'dist'));
 console.log('dist/nuncio');

@@ -48,8 +48,13 @@ export class EmbeddedServer {
   #started: Promise<void> | null = null;
 
   /** Made by {@link createServer}. */
-  constructor(server: Server) {
+  private constructor(server: Server) {
     this.#server = server;
+  }
+
+  /** @internal Keeps the server itself out of the published declarations. */
+  static around(server: Server): EmbeddedServer {
+    return new EmbeddedServer(server);
   }
 
   /** Opens admin and listeners. @throws Error when an address cannot be bound: everything opened is closed again */
@@ -127,7 +132,7 @@ export async function createServer(settings: ServerSettings): Promise<EmbeddedSe
   const loaded = loadBootstrap(inputs, api, extensions, flags.allowUnknownStaticFields ? 'warn' : 'reject');
   if (!loaded.ok) throw new ConfigRefused(loaded.error);
   const createSockets = await loadSockets();
-  return new EmbeddedServer(
+  return EmbeddedServer.around(
     new Server(flags, { api, extensions, loggers, logOutput, componentLevels: [], createSockets }, loaded.value),
   );
 }

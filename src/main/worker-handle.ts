@@ -51,10 +51,11 @@ class Requests {
   }
 }
 
-/** Where a thread begins. The executable holds it as a file of its own, see tools/build.ts. */
+/** Where a thread begins. The executable and the library hold it as a file of its own, see tools/build.ts. */
 function threadEntry(): string {
   const own = import.meta.url;
-  return own.includes('$bunfs') ? '/$bunfs/root/worker/thread.js' : new URL('../worker/thread.ts', own).href;
+  if (own.includes('$bunfs')) return '/$bunfs/root/worker/thread.js';
+  return new URL(own.endsWith('.ts') ? '../worker/thread.ts' : './worker/thread.js', own).href;
 }
 
 /** A worker in a thread of its own. */
