@@ -433,6 +433,21 @@ export function transportContract(
     assert.equal(client.error?.code, 'ECONNRESET');
   });
 
+  for (const first of ['pause', 'write']) {
+    check(`a paused reader learns by writing that its peer is gone, ${first} first`, async (bench) => {
+      const { client, server } = await bench.pair();
+      if (first === 'pause') server.transport.pause();
+      client.transport.close();
+      await client.hears('closed');
+      // The first bytes are answered by RST.
+      const bytes = Buffer.alloc(1024);
+      for (let i = 0; i < 100 && server.transport.write(bytes, 0, 1024) === 1024; i++);
+      server.transport.pause();
+      if (gaps.resetUnseenWhilePaused === true) server.transport.resume();
+      await server.hears('closed');
+    });
+  }
+
   check('a refused connect', async (bench) => {
     const listener = bench.listen(ipAddress('127.0.0.1', 0));
     listener.close();

@@ -42,6 +42,7 @@ export class BunTransport implements Transport, TurnTask {
   #paused = false;
   /** A write came up short: the next `drain` is meant for the handler. Bun sends others besides. */
   #drainWanted = false;
+  #writeFailed = false;
   #endedWrites = false;
   #peerEnded = false;
   /** Inside a call of ours: Bun then calls `close` back before it returns, the handler is to hear of it later. */
@@ -79,13 +80,30 @@ export class BunTransport implements Transport, TurnTask {
     const taken = this.socket.write(bytes, start, end - start);
     this.isCalling = false;
     if (taken < end - start) this.#drainWanted = true;
+    if (taken < 0) {
+      this.#writeFailed = true;
+      if (this.#paused) this.#fail();
+    }
     return this.#closed ? -1 : taken;
+  }
+
+  /** The peer is gone, which a failed write has told; while reads are paused Bun has no event for it. */
+  #fail(): void {
+    if (this.#closed || this.#closeRequested) return;
+    this.isCalling = true;
+    this.onSocketClosed({ code: 'EPIPE', message: '' });
+    this.socket?.terminate();
+    this.isCalling = false;
   }
 
   pause(): void {
     if (this.#paused) return;
     this.#paused = true;
     if (this.#closed || this.#closeRequested) return;
+    if (this.#writeFailed) {
+      this.#fail();
+      return;
+    }
     this.#watch?.add(this);
     this.socket?.pause();
   }
