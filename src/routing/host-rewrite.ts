@@ -2,7 +2,7 @@ import type { RequestHeaders } from '../http/header-map.ts';
 import { pathWithoutQuery } from './path.ts';
 import { rewritePath } from './path-rewrite.ts';
 import type { Route } from './route.ts';
-import { ActionKind, type HostRewrite } from './route-action.ts';
+import { ActionKind, type ForwardAction, type HostRewrite } from './route-action.ts';
 import type { FormatContext } from './stream-view.ts';
 
 /** The Host that a rewrite gives; null: it stays (`auto` too: the router sets it when the upstream host is known). */
@@ -50,6 +50,17 @@ function appendForwarded(headers: RequestHeaders, host: string): void {
   const present = headers.get('x-forwarded-host');
   if (present === null || present === '') headers.set('x-forwarded-host', host);
   else if (present !== host && !present.endsWith(`,${host}`)) headers.append('x-forwarded-host', host);
+}
+
+/** Whether `finalizeRequest` could find anything to do: most routes leave their requests as they are. */
+export function changesRequest(route: Route, action: ForwardAction): boolean {
+  return !(
+    action.hostRewrite.kind === 'none' &&
+    action.pathRewrite === null &&
+    route.requestMutations.isEmpty &&
+    route.weightedRequestMutations.isEmpty &&
+    route.weightedHostRewrite === ''
+  );
 }
 
 /**

@@ -84,6 +84,14 @@ export class RedirectTarget {
     return `${scheme}://${host}${port}${this.#location(headers.path ?? '', matcher, context)}`;
   }
 
+  /** What `prefix_rewrite` or `regex_rewrite` makes of the request's path, query included; null: neither is set. */
+  rewrittenPath(path: string, matcher: PathMatcher): string | null {
+    const end = pathEnd(path);
+    if (this.regexRewrite !== null) return this.regexRewrite.apply(path.slice(0, end)) + path.slice(end);
+    if (this.prefixRewrite === '') return null;
+    return this.prefixRewrite + path.slice(matcher.matchedPart(path.slice(0, end)).length);
+  }
+
   #location(path: string, matcher: PathMatcher, context: FormatContext): string {
     const replacement =
       this.pathFormat === null ? this.path : (this.pathFormat.constant ?? this.pathFormat.format(context));
@@ -93,12 +101,7 @@ export class RedirectTarget {
       const query = path.indexOf('?');
       return query < 0 || this.stripQuery ? replacement : replacement + path.slice(query);
     }
-    const end = pathEnd(path);
-    let location = path;
-    if (this.regexRewrite !== null) location = this.regexRewrite.apply(path.slice(0, end)) + path.slice(end);
-    else if (this.prefixRewrite !== '') {
-      location = this.prefixRewrite + path.slice(matcher.matchedPart(path.slice(0, end)).length);
-    }
+    const location = this.rewrittenPath(path, matcher) ?? path;
     if (!this.stripQuery) return location;
     const query = location.indexOf('?');
     return query < 0 ? location : location.slice(0, query);

@@ -18,6 +18,9 @@ const routes: readonly Fields[] = [
   to('refused', '/refused'),
   to('missing', '/missing'),
   { match: { prefix: '/direct' }, direct_response: { status: 403, body: { inline_string: 'go away' } } },
+  { match: { path: '/created' }, direct_response: { status: 201, body: { inline_string: 'made' } } },
+  { match: { path: '/moved' }, direct_response: { status: 302 } },
+  { match: { path: '/unchanged' }, direct_response: { status: 304 } },
   { match: { prefix: '/redirect' }, redirect: { host_redirect: 'x' } },
   { match: { path: '/reset' }, route: { cluster: 'u1' } },
   { match: { path: '/503' }, route: { cluster: 'u1' } },
@@ -27,9 +30,18 @@ const routes: readonly Fields[] = [
 const clusters = [cluster('u1'), cluster('refused', ['{{refused}}'])];
 
 const cases: readonly Case[] = [
-  ...['/refused', '/direct', '/redirect', '/reset', '/503', '/upstream', '/no-route'].map((path) =>
-    request(`GET ${path}`, http(`GET ${path}`)),
-  ),
+  ...[
+    '/refused',
+    '/direct',
+    '/created?a=b',
+    '/moved',
+    '/unchanged',
+    '/redirect',
+    '/reset',
+    '/503',
+    '/upstream',
+    '/no-route',
+  ].map((path) => request(`GET ${path}`, http(`GET ${path}`))),
   request('HEAD /refused', http('HEAD /refused')),
   request('HEAD /no-route', http('HEAD /no-route')),
   request('gRPC to a refused host', http('POST /refused', ['content-type: application/grpc', 'content-length: 0'])),

@@ -3,6 +3,7 @@ import type { Timer } from '../../base/timer-wheel.ts';
 import { RESET_REASON_TEXT, ResetReason } from '../../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
 import type { Connection } from '../../net/connection.ts';
+import { changesRequest, finalizeRequest, updateAuthority } from '../../routing/host-rewrite.ts';
 import { hashRequest } from '../../routing/request-hash.ts';
 import type { Route } from '../../routing/route.ts';
 import { ActionKind, type ForwardAction, type RoutingPriority } from '../../routing/route-action.ts';
@@ -16,7 +17,7 @@ import { Flow, HttpFilter, type ResponseWatermarks } from '../http-filter.ts';
 import { ResponseFlag } from '../response-flag.ts';
 import { UpstreamInfo } from '../stream-info.ts';
 import { EnvoyHeader, isValidEnvoyHeader, presentEnvoyHeaders } from './envoy-headers.ts';
-import { finalizeRequest, RouterFormatContext, replaceAuthority } from './request-finalizing.ts';
+import { fillScheme, RouterFormatContext } from './request-finalizing.ts';
 import { flagOfReset } from './reset-flags.ts';
 import type { ChargedRequest, RequestGroup } from './response-charging.ts';
 import { createRetryState, type RetryOwner, type RetryState, RetryVerdict } from './retry-state.ts';
@@ -113,7 +114,7 @@ export class RouterFilter
         redirectClient(this, route, route.action, headers);
         break;
       case ActionKind.DirectResponse:
-        respondDirectly(this, route, route.action);
+        respondDirectly(this, route, route.action, headers);
         break;
       case ActionKind.NonForwarding:
         // Envoy takes it for a route to a cluster without a name.
@@ -179,7 +180,10 @@ export class RouterFilter
       headers.remove('x-envoy-upstream-rq-timeout-alt-response');
     }
     if (virtualHost.includeRequestAttemptCount) headers.set('x-envoy-attempt-count', '1');
-    finalizeRequest(this, route, action, headers);
+    if (changesRequest(route, action)) {
+      finalizeRequest(route, headers, this.formatContext(null), !config.suppressEnvoyHeaders);
+    }
+    fillScheme(headers, stream.connection.security !== null);
     this.#retry = createRetryState(
       action.retryPolicy,
       headers,
@@ -362,7 +366,7 @@ export class RouterFilter
     this.routeGroup?.stats.upstream_rq_total.inc();
     const action = this.#action!;
     if (action.hostRewrite.kind === 'auto' && host.hostname !== '') {
-      replaceAuthority(this.#headers!, host.hostname, action.appendXForwardedHost, !this.config.suppressEnvoyHeaders);
+      updateAuthority(this.#headers!, host.hostname, action.appendXForwardedHost, !this.config.suppressEnvoyHeaders);
     }
   }
 
