@@ -6,7 +6,9 @@ import { request, steps, suite } from './harness.ts';
 const LOG =
   '%REQ(:METHOD)% %REQ(:AUTHORITY)% %REQ(:PATH)% %PROTOCOL% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT%';
 
-const echo = httpUpstream((seen) => reply(200, `${seen.method} ${seen.path} [${seen.body}]`));
+const echo = httpUpstream((seen) =>
+  seen.path === '/hold' ? undefined : reply(200, `${seen.method} ${seen.path} [${seen.body}]`),
+);
 
 const stats = ['http.ingress.downstream_', 'cluster.u1.upstream_rq', 'cluster.u1.upstream_cx_destroy'];
 
@@ -38,7 +40,15 @@ suite(
         close: true,
       },
     ),
-    request('half-close after a request', http('GET /half'), { halfClose: true, logLines: 1 }),
+    steps('half-close after a request', async (exchange) => {
+      const client = await exchange.connect();
+      client.send(http('GET /hold'));
+      // The FIN may otherwise come before the upstream connection is up, or after.
+      await exchange.expectStat('cluster.u1.upstream_rq_active', 1);
+      client.end();
+      await exchange.expectClose(client);
+      exchange.expectLog('access.log', 1);
+    }),
     request('half-close in the middle of a head', 'GET / HTTP/1.1\r\nho', {
       halfClose: true,
       responses: 0,
