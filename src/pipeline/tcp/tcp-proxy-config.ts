@@ -4,7 +4,9 @@ import type { AccessLogger } from '../access-logger.ts';
 /** `tcp.<stat_prefix>.*`. Source: Envoy's TCP proxy statistics and the list of a running 1.40. */
 export const TCP_PROXY_STATS = defineStats({
   counters: [
+    'downstream_cx_drain_close',
     'downstream_cx_no_route',
+    'downstream_cx_overload_close',
     'downstream_cx_rx_bytes_total',
     'downstream_cx_total',
     'downstream_cx_tx_bytes_total',
@@ -13,6 +15,7 @@ export const TCP_PROXY_STATS = defineStats({
     'early_data_received_count_total',
     'idle_timeout',
     'max_downstream_connection_duration',
+    'route_delayed_total',
     'upstream_flush_total',
   ],
   gauges: ['downstream_cx_rx_bytes_buffered', 'downstream_cx_tx_bytes_buffered', 'upstream_flush_active'],
