@@ -111,6 +111,13 @@ export class Resource {
     this.#publish();
   }
 
+  /** Other workers may have moved a shared count since this one last did. */
+  refresh(): void {
+    if (this.#cells === null) return;
+    if (this.#open.used) this.#publish();
+    else this.#publishRemaining(this.count);
+  }
+
   /** As in Envoy the gauges count as used from the first use of the resource on. */
   #publish(): void {
     const count = this.count;
@@ -177,6 +184,10 @@ export class RetryResource {
 
   dec(): void {
     this.#plain.dec();
+  }
+
+  refresh(): void {
+    this.#plain.refresh();
   }
 }
 
@@ -251,5 +262,14 @@ export class ResourceManager {
       runtimePrefix,
     );
     this.maxConnectionsPerHost = limits.maxConnectionsPerHost;
+  }
+
+  /** Brings the gauges up to date with the counts that all workers share, before they are reported. */
+  refreshGauges(): void {
+    this.connections.refresh();
+    this.pendingRequests.refresh();
+    this.requests.refresh();
+    this.retries.refresh();
+    this.connectionPools.refresh();
   }
 }

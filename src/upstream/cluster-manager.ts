@@ -78,6 +78,11 @@ export class ClusterManager {
     return true;
   }
 
+  /** Before stats are reported: gauges of counts that all workers share may be out of date here. */
+  refreshGauges(): void {
+    for (const cluster of this.#clusters.values()) for (const each of cluster.resources) each.refreshGauges();
+  }
+
   /** Closes every upstream connection (the worker ends). */
   close(): void {
     for (const cluster of this.#clusters.values()) cluster.close();

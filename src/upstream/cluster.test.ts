@@ -115,6 +115,25 @@ describe('Cluster', () => {
     two![0].connections.dec();
     expect(one![0].connections.canCreate()).toBe(true);
   });
+
+  test('gauges of shared counts are brought up to date before they are reported', () => {
+    const cells = new Int32Array(new SharedArrayBuffer(4 * CELLS_PER_CLUSTER));
+    const thresholds = { ...DEFAULT_THRESHOLDS, maxConnections: 2, trackRemaining: true };
+    const spec = clusterSpec('up', roundRobin(), { thresholds: [thresholds, thresholds] });
+    const workers = [0, 1].map(() => {
+      const fake = new FakeUpstream();
+      const cluster = new Cluster(spec, { ...fake.environment, sharedCells: () => cells });
+      const value = (name: string) => fake.store.valueOf(`cluster.up.circuit_breakers.default.${name}`);
+      return { resources: cluster.resources[0], gauges: () => [value('cx_open'), value('remaining_cx')] };
+    });
+    const [one, two] = workers;
+    one!.resources.connections.inc();
+    two!.resources.connections.inc();
+    expect(two!.gauges()).toEqual([1, 0]);
+    expect(one!.gauges()).toEqual([0, 1]);
+    one!.resources.refreshGauges();
+    expect(one!.gauges()).toEqual([1, 0]);
+  });
 });
 
 describe('ClusterManager', () => {

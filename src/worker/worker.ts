@@ -127,6 +127,7 @@ export class Worker {
         this.#clusters.applyHosts(message.update);
         break;
       case 'stats':
+        this.#clusters.refreshGauges();
         post({ kind: 'stats', id: message.id, delta: this.store.takeDelta() });
         break;
       case 'runtime':
