@@ -222,7 +222,8 @@ export class TcpProxy
     upstream.attemptCount = this.#attempts;
     upstream.poolStartMs = this.#downstream.dispatcher.nowMs;
     const pending = pool.newConnection(this);
-    if (this.#state === State.Connecting) this.#pending = pending;
+    // Null: answered already; if by a failure, the next attempt has begun within the call and left its own.
+    if (pending !== null) this.#pending = pending;
   }
 
   #fail(reason: InitFailure): void {
