@@ -5,7 +5,10 @@ import { join } from 'node:path';
 
 const ROOT = join(import.meta.dir, '..');
 const TOOL = join(import.meta.dir, 'generate-filter.ts');
-const MESSAGE = 'envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit';
+// The example of the page is what is tested.
+const PAGE = readFileSync(join(ROOT, 'docs/how-to/write-an-http-filter.md'), 'utf8');
+const [, NAME, MESSAGE] = /^npm run generate:filter -- (\S+) (\S+)$/m.exec(PAGE) as unknown as [string, string, string];
+const FACTORY = `${NAME.replace(/-([a-z])/g, (_all, letter: string) => letter.toUpperCase())}Filter`;
 let tree = '';
 
 beforeAll(() => {
@@ -30,17 +33,17 @@ function run(...args: readonly string[]): { code: number; text: string } {
 }
 
 test('a generated filter type-checks, passes its test and stands in the list', () => {
-  const made = run(TOOL, 'made-up-limit', MESSAGE, tree);
-  expect(made).toEqual({ code: 0, text: expect.stringContaining('made-up-limit') as unknown as string });
+  const made = run(TOOL, NAME, MESSAGE, tree);
+  expect(made).toEqual({ code: 0, text: expect.stringContaining(NAME) as unknown as string });
   const index = readFileSync(join(tree, 'src/extensions/index.ts'), 'utf8');
-  expect(index).toContain("import { madeUpLimitFilter } from './http-filters/made-up-limit/factory.ts';");
-  expect(index).toContain('  madeUpLimitFilter,\n');
-  const tested = run('test', './src/extensions/http-filters/made-up-limit');
+  expect(index).toContain(`import { ${FACTORY} } from './http-filters/${NAME}/factory.ts';`);
+  expect(index).toContain(`  ${FACTORY},\n`);
+  const tested = run('test', `./src/extensions/http-filters/${NAME}`);
   expect(tested.text).toContain('1 pass');
   expect(tested.code).toBe(0);
   const checked = Bun.spawnSync([join(ROOT, 'node_modules/.bin/tsc'), '--noEmit', '-p', tree]);
   const errors = checked.stdout.toString().split('\n');
-  expect(errors.filter((line) => line.includes('made-up-limit') || line.includes('extensions/index.ts'))).toEqual([]);
+  expect(errors.filter((line) => line.includes(NAME) || line.includes('extensions/index.ts'))).toEqual([]);
 }, 120_000);
 
 test('what is wrong is said, and nothing is written', () => {

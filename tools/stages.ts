@@ -18,6 +18,8 @@ export const gates: readonly Gate[] = [
   { name: 'house rules', command: [join(bin, 'bun'), 'tools/house-rules.ts'] },
   { name: 'lint and format', command: [join(bin, 'biome'), 'check', '.'] },
   { name: 'import rule', command: [join(bin, 'depcruise'), 'src', '--config', '.dependency-cruiser.cjs'] },
+  { name: 'list of what is supported', command: [join(bin, 'bun'), 'tools/generate-support.ts', '--check'] },
+  { name: 'reference pages', command: [join(bin, 'bun'), 'tools/generate-reference.ts', '--check'] },
   { name: 'types', command: [join(bin, 'tsc'), '--noEmit', '-p', '.'] },
 ];
 

@@ -1,7 +1,12 @@
-import { describe, expect, test } from 'bun:test';
-import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+/**
+ * The documentation is tried out: files in ```yaml blocks with `file=` are validated, commands in ```sh blocks with `run=FILE`
+ * are run beside a Nuncio on that file (on free ports) and must print what stands behind them as a comment, links lead somewhere.
+ */
+import { afterAll, describe, expect, test } from 'bun:test';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { nuncioCommand } from '../support/nuncio-command.ts';
 
 const root = join(import.meta.dir, '../..');
@@ -13,21 +18,70 @@ interface Example {
   readonly text: string;
 }
 
+const pages = [
+  'README.md',
+  'CONTRIBUTING.md',
+  ...readdirSync(join(root, 'docs'), { recursive: true })
+    .map(String)
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => join('docs', name)),
+];
+const read = (path: string): string => readFileSync(join(root, path), 'utf8');
+
 /** Every ```yaml block with `file=` in the documentation. */
 function examples(): Example[] {
   const out: Example[] = [];
-  const pages = readdirSync(join(root, 'docs'), { recursive: true })
-    .map(String)
-    .filter((name) => name.endsWith('.md'))
-    .map((name) => join('docs', name));
-  for (const page of ['README.md', ...pages]) {
-    const text = readFileSync(join(root, page), 'utf8');
-    for (const [, info, body] of text.matchAll(/^```yaml (file=.*)\n([\s\S]*?)^```$/gm)) {
+  for (const page of pages) {
+    for (const [, info, body] of read(page).matchAll(/^```yaml (file=.*)\n([\s\S]*?)^```$/gm)) {
       const file = /file=(\S+)/.exec(info!)![1]!;
       out.push({ page, file, refused: info!.includes('expect=refused'), text: body! });
     }
   }
   return out;
+}
+
+interface Walk {
+  readonly page: string;
+  readonly file: string;
+  /** Commands with what their output must contain. */
+  readonly steps: (readonly [command: string, output: string])[];
+}
+
+/** The ```sh blocks with `run=`: those of one page and file are one walk. */
+function walks(): Walk[] {
+  const out: Walk[] = [];
+  for (const page of pages) {
+    for (const [, file, body] of read(page).matchAll(/^ *```sh run=(\S+)\n([\s\S]*?)^ *```$/gm)) {
+      let walk = out.find((each) => each.page === page && each.file === file);
+      if (walk === undefined) {
+        walk = { page, file: file!, steps: [] };
+        out.push(walk);
+      }
+      for (const line of body!.trim().split('\n')) {
+        const [command, output] = line.trim().split(/\s+# /);
+        walk.steps.push([command!, output ?? '']);
+      }
+    }
+  }
+  return out;
+}
+
+/** Ports of the page, and free ones in their place. */
+function freePorts(config: string): Map<string, string> {
+  const used = new Set([...config.matchAll(/port_value: (\d+)/g)].map((found) => found[1]!));
+  const sockets = [...used].map(() => Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } }));
+  const ports = new Map([...used].map((port, index) => [port, String(sockets[index]!.port)]));
+  for (const socket of sockets) socket.stop(true);
+  return ports;
+}
+
+const withPorts = (text: string, ports: ReadonlyMap<string, string>): string =>
+  text.replace(/(?<=port_value: |localhost:)\d+/g, (port) => ports.get(port) ?? port);
+
+async function shell(command: string, cwd: string): Promise<string> {
+  const child = Bun.spawn(['bash', '-c', command], { cwd, stdout: 'pipe', stderr: 'pipe' });
+  const [output, errors] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  return output + errors;
 }
 
 async function validate(path: string): Promise<{ code: number; output: string }> {
@@ -42,6 +96,7 @@ async function validate(path: string): Promise<{ code: number; output: string }>
 
 describe('examples in the documentation', () => {
   const scratch = mkdtempSync(join(tmpdir(), 'nuncio-docs-'));
+  afterAll(() => rmSync(scratch, { recursive: true, force: true }));
   const found = examples();
 
   test('there are some', () => {
@@ -63,4 +118,76 @@ describe('examples in the documentation', () => {
       expect({ code, output }).toMatchObject({ code: 0 });
     });
   }
+
+  for (const { page, file, steps } of walks()) {
+    test(`${page}: the commands beside ${file} print what the page says`, async () => {
+      const text = found.find((each) => each.page === page && each.file === file)?.text ?? read(file);
+      const ports = freePorts(text);
+      const folder = mkdtempSync(join(scratch, 'walk-'));
+      writeFileSync(join(folder, 'envoy.yaml'), withPorts(text, ports));
+      const flags = ['-c', 'envoy.yaml', '-l', 'warning', '--concurrency', '1', '--file-flush-interval-msec', '10'];
+      const server = Bun.spawn([...nuncioCommand(), ...flags], {
+        cwd: folder,
+        stdio: ['ignore', Bun.file(join(folder, 'out')), Bun.file(join(folder, 'errors'))],
+      });
+      try {
+        const ready = `curl -s --retry 50 --retry-delay 0 --retry-connrefused --retry-max-time 20 localhost:9901/ready`;
+        expect(await shell(withPorts(ready, ports), folder)).toBe('LIVE\n');
+        for (const [command, output] of steps) {
+          expect({ command, output: await shell(withPorts(command, ports), folder) }).toEqual({
+            command,
+            output: expect.stringContaining(output) as unknown as string,
+          });
+        }
+      } finally {
+        server.kill('SIGTERM');
+        await server.exited;
+      }
+      expect(server.exitCode).toBe(0);
+    });
+  }
+
+  test('there are commands to try', () => {
+    expect(walks().map(({ page }) => page)).toContain('docs/tutorials/first-proxy.md');
+    expect(walks().flatMap(({ steps }) => steps).length).toBeGreaterThan(15);
+  });
+
+  for (const page of pages) {
+    for (const [, file, from, to, body] of read(page).matchAll(
+      /^```text error=(\S+) replace=(\S+)>(\S+)\n([\s\S]*?)^```$/gm,
+    )) {
+      test(`${page}: the mistake in ${file} is told as the page says`, async () => {
+        const path = join(mkdtempSync(join(scratch, 'mistake-')), file!);
+        const text = found.find((each) => each.page === page && each.file === file)!.text;
+        writeFileSync(path, text.replace(from!, to!));
+        const { code, output } = await validate(path);
+        expect(code).toBe(1);
+        for (const line of body!.trim().split('\n')) expect(output).toContain(line);
+      });
+    }
+
+    test(`${page}: links lead somewhere`, () => {
+      const targets = [...read(page).matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)].map((link) => link[1]!);
+      const files = targets.filter((target) => !/^[a-z]+:/.test(target));
+      expect(files.filter((target) => !existsSync(join(root, dirname(page), target)))).toEqual([]);
+    });
+  }
+});
+
+test('the table of folders in docs/architecture.md is the import rule', () => {
+  const { forbidden } = createRequire(import.meta.url)(join(root, '.dependency-cruiser.cjs')) as {
+    forbidden: { comment?: string }[];
+  };
+  const rows = new Map<string, string[]>();
+  for (const { comment } of forbidden) {
+    const [, folder, may] = /^src\/(\S+) may import: (.*)$/.exec(comment ?? '') ?? [];
+    if (folder !== undefined && existsSync(join(root, 'src', folder))) rows.set(folder, may!.split(', '));
+  }
+  const told: Record<string, string[]> = {};
+  for (const [, path, may] of read('docs/architecture.md').matchAll(/^\| `(?!src)([a-z-]+)\/[^|]*\|[^|]*\| (.*) \|$/gm)) {
+    const rest = may!.replace(', never a sibling', '');
+    told[path!] = rest === 'all above' ? Object.keys(told) : rest === '-' ? [] : rest.split(' ');
+  }
+  const enforced = [...rows].map(([folder, may]) => [folder, may.filter((each) => rows.has(each))]);
+  expect(told).toEqual(Object.fromEntries(enforced) as Record<string, string[]>);
 });
