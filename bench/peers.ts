@@ -108,3 +108,12 @@ export async function wrk(port: number, connections: number, seconds: number, pa
   const errors = bad + (socket === null ? 0 : socket.slice(1).reduce((sum, each) => sum + Number(each), 0));
   return { requests, errors };
 }
+
+/** Requests behind which a young process has compiled what it will compile; a slow machine needs more time for them. */
+const WARM_REQUESTS = 100_000;
+
+/** Load until connections, caches and compilers of a young process have settled: the same number of requests for every peer. */
+export async function warmUp(port: number, connections = 64): Promise<void> {
+  let served = 0;
+  for (let i = 0; i < 10 && served < WARM_REQUESTS; i++) served += (await wrk(port, connections, 3)).requests;
+}

@@ -12,6 +12,7 @@ import {
   startNginx,
   startNuncio,
   waitForPort,
+  warmUp,
   wrk,
 } from './peers.ts';
 import { cpuMs, median, rssKb } from './process-meter.ts';
@@ -51,7 +52,7 @@ for (const name of ['nuncio', 'envoy', 'nginx']) {
   await waitForPort(listen);
 }
 const results: Record<string, number[]> = { nuncio: [], envoy: [], nginx: [] };
-for (const peer of peers) await wrk(ports[peer.name === 'proxy' ? 'nginx' : peer.name]!, 64, 1);
+for (const peer of peers) await warmUp(ports[peer.name === 'proxy' ? 'nginx' : peer.name]!);
 for (let round = 0; round < rounds; round++) {
   for (const peer of peers) {
     const name = peer.name === 'proxy' ? 'nginx' : peer.name;

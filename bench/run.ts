@@ -20,6 +20,7 @@ import {
   startNginx,
   startNuncio,
   waitForPort,
+  warmUp,
   wrk,
 } from './peers.ts';
 import { cpuMs, median, rssKb } from './process-meter.ts';
@@ -92,8 +93,7 @@ async function launch(
 /** CPU µs per request of each peer, interleaved. */
 async function cpuPerRequest(peers: readonly Running[], connections = 64): Promise<Map<Running, number>> {
   const samples = new Map<Running, number[]>(peers.map((each) => [each, []]));
-  // Warm up: connections, caches, and the compilers of a young process.
-  for (const each of peers) await wrk(each.port, connections, 3);
+  for (const each of peers) await warmUp(each.port, connections);
   for (let round = 0; round < rounds; round++) {
     for (const each of peers) {
       const before = cpuMs(each.peer.pid);
@@ -329,7 +329,7 @@ async function benchLatency(upstream: number): Promise<void> {
   // The rate that both can bear: 60 % of what the slower of the two reaches when it is pushed.
   let slowest = Number.POSITIVE_INFINITY;
   for (const each of peers) {
-    await wrk(each.port, 64, 3);
+    await warmUp(each.port);
     slowest = Math.min(slowest, (await wrk(each.port, 64, 3)).requests / 3);
   }
   const rate = Math.floor(slowest * 0.6);
