@@ -1,6 +1,7 @@
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { NetworkFilterBuilder } from '../net/filter.ts';
+import type { ListenerFilterBuilder } from '../net/listener-chain.ts';
 import type { AccessLogFilter, AccessLogger } from '../pipeline/access-logger.ts';
 import type { EarlyHeaderMutation, IpDetection } from '../pipeline/connection-manager-config.ts';
 import type { ConnectionContext, WorkerEnvironment } from '../pipeline/environment.ts';
@@ -11,6 +12,8 @@ import type { BuildContext } from './build-context.ts';
 
 /** What each kind of extension builds from its configuration. Envoy's category names are in `ENVOY_CATEGORIES`. */
 export interface ExtensionProducts {
+  /** Builders live per worker: limits are counted there. */
+  'listener-filter': (environment: WorkerEnvironment) => ListenerFilterBuilder;
   'network-filter': NetworkFilterBuilder<ConnectionContext>;
   'http-filter': HttpFilterBuilder;
   /** Loggers live per worker: files are opened through the environment. */

@@ -12,6 +12,11 @@ import { headerMutationFilter } from './http-filters/header-mutation/factory.ts'
 import { healthCheckFilter } from './http-filters/health-check/factory.ts';
 import { httpLocalRateLimitFilter } from './http-filters/local-ratelimit/factory.ts';
 import { routerFilter } from './http-filters/router/factory.ts';
+import { httpInspectorFilter } from './listener-filters/http-inspector/factory.ts';
+import { listenerLocalRateLimitFilter } from './listener-filters/local-ratelimit/factory.ts';
+import { originalDstFilter } from './listener-filters/original-dst/factory.ts';
+import { proxyProtocolFilter } from './listener-filters/proxy-protocol/factory.ts';
+import { tlsInspectorFilter } from './listener-filters/tls-inspector/factory.ts';
 import { leastRequestPolicy } from './load-balancing-policies/least-request/factory.ts';
 import { maglevPolicy } from './load-balancing-policies/maglev/factory.ts';
 import { randomPolicy } from './load-balancing-policies/random/factory.ts';
@@ -63,4 +68,9 @@ export const EXTENSIONS = [
   directResponseFilter,
   connectionLimitFilter,
   localRateLimitFilter,
+  proxyProtocolFilter,
+  tlsInspectorFilter,
+  httpInspectorFilter,
+  listenerLocalRateLimitFilter,
+  originalDstFilter,
 ] as readonly ExtensionFactory[];

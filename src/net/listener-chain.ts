@@ -10,8 +10,11 @@ import type { Acceptor, SocketRuntime, Transport, TransportError, TransportHandl
 
 /** Envoy's default of `listener_filters_timeout`. */
 export const DEFAULT_LISTENER_FILTERS_TIMEOUT_MS = 15_000;
-/** A peer that sends on while a filter ponders is held back above this. */
-const PENDING_READ_LIMIT = 64 * 1024;
+/**
+ * A peer that sends on while a filter ponders is held back above this: more than any filter waits for (a PROXY header with
+ * its extensions is of up to 65,551 bytes).
+ */
+const PENDING_READ_LIMIT = 65 * 1024;
 
 /** Makes one listener filter per connection. Built once per configuration. */
 export interface ListenerFilterBuilder {

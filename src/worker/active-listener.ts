@@ -92,7 +92,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
       environment.dispatcher,
       sockets,
       {
-        filters: spec.listenerFilters,
+        filters: spec.listenerFilters.map((make) => make(environment)),
         timeoutMs: spec.listenerFiltersTimeoutMs,
         continueOnTimeout: spec.continueOnListenerFiltersTimeout,
       },

@@ -1,7 +1,6 @@
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import type { Address } from '../../net/address.ts';
 import type { FilterChainMatcher } from '../../net/filter-chain-matcher.ts';
-import type { ListenerFilterBuilder } from '../../net/listener-chain.ts';
 import type { SocketOption } from '../../net/transport.ts';
 import type { AccessLogger } from '../../pipeline/access-logger.ts';
 import type { WorkerEnvironment } from '../../pipeline/environment.ts';
@@ -12,12 +11,13 @@ import { buildAccessLogs } from './access-log.ts';
 import { buildAddress } from './addresses.ts';
 import { durationMsOr } from './durations.ts';
 import { buildFilterChains, FILTER_CHAIN_SUPPORT, type FilterChainSpec } from './filter-chains.ts';
+import { buildListenerFilters, LISTENER_FILTER_SUPPORT, type ListenerFilterMaker } from './listener-filters.ts';
 import { buildSocketOptions } from './socket-options.ts';
 
 export const LISTENER_SUPPORT: readonly FieldSupport[] = [
   {
     message: 'envoy.config.listener.v3.Listener',
-    fields: `name address additional_addresses stat_prefix filter_chains default_filter_chain
+    fields: `name address additional_addresses stat_prefix listener_filters filter_chains default_filter_chain
       per_connection_buffer_limit_bytes drain_type traffic_direction enable_reuse_port access_log
       tcp_backlog_size bind_to_port socket_options transparent freebind ignore_global_conn_limit tcp_keepalive
       listener_filters_timeout continue_on_listener_filters_timeout deprecated_v1`,
@@ -33,6 +33,7 @@ export const LISTENER_SUPPORT: readonly FieldSupport[] = [
   },
   { message: 'envoy.config.core.v3.TcpKeepalive', fields: '*' },
   ...FILTER_CHAIN_SUPPORT,
+  ...LISTENER_FILTER_SUPPORT,
 ];
 
 export interface KeepaliveSpec {
@@ -62,7 +63,7 @@ export interface ListenerSpec {
   readonly ignoreGlobalConnLimit: boolean;
   readonly listenerFiltersTimeoutMs: number;
   readonly continueOnListenerFiltersTimeout: boolean;
-  readonly listenerFilters: readonly ListenerFilterBuilder[];
+  readonly listenerFilters: readonly ListenerFilterMaker[];
   readonly chains: FilterChainMatcher<FilterChainSpec>;
   readonly accessLoggers: readonly ((environment: WorkerEnvironment) => AccessLogger)[];
   readonly scope: Scope;
@@ -86,6 +87,7 @@ export function buildListener(context: BuildContext, message: Listener): Listene
   });
   const scope = context.shared.stats.createScope(`listener.${address === null ? '' : statNameOf(message, address)}.`);
   const chains = buildFilterChains(context.withStats(scope), message);
+  const listenerFilters = buildListenerFilters(context, 'listener_filters', message.listenerFilters);
   const accessLoggers = buildAccessLogs(context, 'access_log', message.accessLog);
   const socketOptions = buildSocketOptions(context, 'socket_options', message.socketOptions);
   const socketAddress = message.address?.address.case === 'socketAddress' ? message.address.address.value : null;
@@ -116,8 +118,7 @@ export function buildListener(context: BuildContext, message: Listener): Listene
     ignoreGlobalConnLimit: message.ignoreGlobalConnLimit,
     listenerFiltersTimeoutMs: durationMsOr(message.listenerFiltersTimeout, 15_000),
     continueOnListenerFiltersTimeout: message.continueOnListenerFiltersTimeout,
-    // Listener filters come with the wire work: until then the field is refused.
-    listenerFilters: [],
+    listenerFilters,
     chains,
     accessLoggers,
     scope,
