@@ -197,11 +197,12 @@ export class ResponseStats {
 
   /** `upstream_rq_<code>` alone (Envoy: chargeBasicResponseStat, for retried answers). */
   chargeCode(status: number): void {
-    let counter = this.#codes[status];
+    // One slot for all that is no status: the peer chooses the number, and may choose many.
+    const code = status >= 100 && status < 600 ? status : 0;
+    let counter = this.#codes[code];
     if (counter === undefined) {
-      const name = status >= 100 && status < 600 ? status : 'unknown';
-      counter = this.#scope.counter(`${this.#prefix}upstream_rq_${name}`);
-      this.#codes[status] = counter;
+      counter = this.#scope.counter(`${this.#prefix}upstream_rq_${code === 0 ? 'unknown' : code}`);
+      this.#codes[code] = counter;
     }
     counter.value++;
   }
