@@ -53,7 +53,8 @@ export class ProxyProcess {
       ...program.command,
       ...['-c', configPath, '--admin-address-path', addressPath, '--use-dynamic-base-id'],
       ...(flags.includes('--concurrency') ? [] : ['--concurrency', '1']),
-      ...['-l', 'warning', '--file-flush-interval-msec', '10', ...flags],
+      ...(flags.includes('--file-flush-interval-msec') ? [] : ['--file-flush-interval-msec', '10']),
+      ...['-l', 'warning', ...flags],
     ];
     const child = Bun.spawn(command, {
       stdio: ['ignore', Bun.file(join(own, 'stdout')), Bun.file(errors)],
