@@ -403,7 +403,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
       this.resetByFilter(ResetReason.LocalReset, '');
       return;
     }
-    this.#filters.haltRequest();
+    this.#filters.haltForLocalReply();
     this.#localReplySent = true;
     if (!this.#chainCreated && this.requestHeaders !== null) this.#createChain();
     // A response on its way through the filters is given up: its filters do not see a second one.

@@ -128,6 +128,9 @@ export abstract class HttpFilter {
     return Flow.Continue;
   }
 
+  /** The stream is answered from here, by whichever filter or timeout: give up what would have led to an answer. */
+  onLocalReply(): void {}
+
   /** The stream is complete, before the access log is written. */
   onStreamComplete(): void {}
 

@@ -76,10 +76,6 @@ export class StreamFilters {
     return this.#responseWalk.halted;
   }
 
-  haltRequest(): void {
-    this.#requestWalk.halted = true;
-  }
-
   haltResponse(): void {
     this.#responseWalk.halted = true;
   }
@@ -124,6 +120,12 @@ export class StreamFilters {
     this.#enter();
     this.#responseWalk.trailersFrom(0);
     this.#leave();
+  }
+
+  /** No filter sees more of the request, and none is to bring an answer. */
+  haltForLocalReply(): void {
+    this.#requestWalk.halted = true;
+    for (let i = 0; i < this.#slots.length; i++) this.#slots[i]!.filter.onLocalReply();
   }
 
   /** A message made here: headers, and a body unless it is null. */

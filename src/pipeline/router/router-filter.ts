@@ -656,7 +656,16 @@ export class RouterFilter
     this.#timeoutTimer = null;
   }
 
+  /** The upstream may not add its answer to one that is on its way, and held up by a filter perhaps. */
+  override onLocalReply(): void {
+    this.#giveUp();
+  }
+
   override onDestroy(): void {
+    this.#giveUp();
+  }
+
+  #giveUp(): void {
     const request = this.#request;
     this.#request = null;
     request?.abandon();

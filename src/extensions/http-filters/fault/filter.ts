@@ -173,6 +173,11 @@ export class FaultFilter extends HttpFilter implements TimerTarget {
     this.stream.info.setDynamicMetadata(METADATA_NAMESPACE, this.#settings.filterMetadata);
   }
 
+  /** Another has answered while the request was delayed: it is not to be aborted as well. */
+  override onLocalReply(): void {
+    this.#delayTimer = this.#drop(this.#delayTimer);
+  }
+
   override onDestroy(): void {
     this.#delayTimer = this.#drop(this.#delayTimer);
     this.#rateTimer = this.#drop(this.#rateTimer);

@@ -1,0 +1,205 @@
+/** Things that happen at a bad moment: local replies in the middle of messages, retries in the middle of bodies, ends on either side. */
+import { httpUpstream, rawUpstream, reply } from '../support/scripted-upstream.ts';
+import { type Fields, http, httpFilter, httpProxy, inside, to, trusting } from './configs.ts';
+import { request, steps, suite } from './harness.ts';
+import type { Rewrite } from './normalise.ts';
+
+const rewrite: readonly Rewrite[] = [[/(expected-rq-timeout-ms: )\d+/g, '$1<ms>']];
+
+const LOG =
+  '%REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT%';
+const stats = ['http.ingress.downstream_rq', 'http.ingress.rq_', 'cluster.u1.upstream_rq', 'cluster.u1.retry_or'];
+const quick: Fields = { num_retries: 2, retry_back_off: { base_interval: '0.001s' } };
+
+const fault = httpFilter('fault', 'HTTPFault', {
+  abort: { header_abort: {}, percentage: { numerator: 100 } },
+  delay: { header_delay: {}, percentage: { numerator: 100 } },
+  response_rate_limit: { header_limit: {}, percentage: { numerator: 100 } },
+});
+
+suite(
+  'local replies before the request has come',
+  {
+    config: httpProxy({
+      log: LOG,
+      filters: [fault],
+      hcm: trusting,
+      routes: [
+        { match: { prefix: '/direct' }, direct_response: { status: 200, body: { inline_string: 'said' } } },
+        to('u1'),
+      ],
+    }),
+    upstreams: { u1: httpUpstream((seen) => reply(200, `[${seen.body.length}]`)) },
+    stats,
+    log: 'access.log',
+  },
+  [
+    request('a direct response in the middle of a body', http('POST /direct', ['content-length: 10'], 'abc'), {
+      close: true,
+    }),
+    request('a direct response, then the rest', [http('POST /direct', ['content-length: 10'], 'abc'), '4567890'], {
+      close: true,
+      clientFate: false,
+    }),
+    request(
+      'a direct response to a whole body, and another request that is not heard',
+      http('POST /direct', ['content-length: 3'], 'abc') + http('GET /direct/2'),
+      { close: true },
+    ),
+    request(
+      'a direct response to a chunked body without its end',
+      http('POST /direct', ['transfer-encoding: chunked'], '3\r\nabc\r\n'),
+      { close: true },
+    ),
+    request(
+      'a direct response to a chunked body with trailers',
+      http('POST /direct', ['transfer-encoding: chunked'], '3\r\nabc\r\n0\r\nx: y\r\n\r\n'),
+      { close: true },
+    ),
+    request(
+      'a direct response to one who waits for 100',
+      http('POST /direct', ['expect: 100-continue', 'content-length: 2']),
+      {
+        close: true,
+      },
+    ),
+    request('HEAD of a direct response', http('HEAD /direct')),
+    request(
+      'an abort in the middle of a body',
+      inside('POST /', ['x-envoy-fault-abort-request: 503', 'content-length: 10'], 'abc'),
+      {
+        close: true,
+      },
+    ),
+    request(
+      'a delayed abort of a whole body, and another request',
+      inside(
+        'POST /',
+        ['x-envoy-fault-abort-request: 503', 'x-envoy-fault-delay-request: 30', 'content-length: 3'],
+        'abc',
+      ) + http('GET /2'),
+      { responses: 2 },
+    ),
+    request('a delay behind which the body comes', [
+      inside('POST /', ['x-envoy-fault-delay-request: 30', 'content-length: 6'], 'abc'),
+      'def',
+    ]),
+    request(
+      'a delayed request, and rubbish behind it',
+      `${inside('GET /', ['x-envoy-fault-delay-request: 30'])}rubbish\r\n\r\n`,
+      { responses: 2, close: true },
+    ),
+    request(
+      'a delayed body, broken in the middle',
+      inside('POST /', ['x-envoy-fault-delay-request: 50', 'transfer-encoding: chunked'], '3\r\nabc\r\nzz\r\n'),
+      { close: true },
+    ),
+    steps('a client that half-closes while it is delayed', async (exchange) => {
+      const client = await exchange.connect();
+      client.send(inside('GET /', ['x-envoy-fault-delay-request: 100']));
+      await exchange.expectStat('http.ingress.fault.active_faults', 1);
+      client.end();
+      await exchange.expectClose(client);
+      exchange.expectLog('access.log', 1);
+    }),
+  ],
+);
+
+suite(
+  'a held local reply and the answer that comes all the same',
+  {
+    config: httpProxy({
+      log: LOG,
+      filters: [fault],
+      hcm: {
+        ...trusting,
+        local_reply_config: { body_format: { text_format_source: { inline_string: 'L'.repeat(400) } } },
+      },
+      routes: [to('u1', '/', { idle_timeout: '0.1s', timeout: '0s' })],
+    }),
+    upstreams: {
+      u1: rawUpstream(async (connection) => {
+        await connection.receive('\r\n\r\n');
+        await new Promise((resolve) => setTimeout(resolve, 250));
+        connection.send(reply(200, 'late'));
+      }),
+    },
+    stats: ['http.ingress.downstream_rq', 'http.ingress.rq_'],
+    log: 'access.log',
+    fresh: true,
+  },
+  [
+    steps('slowed to 1 KiB a second', async (exchange) => {
+      const client = await exchange.connect();
+      client.send(inside('GET /', ['x-envoy-fault-throughput-response: 1']));
+      await client.receive('\r\n\r\n');
+      await exchange.admin('/stats?filter=cluster.u1.upstream_(rq_active|rq_tx_reset|cx_active)');
+      await exchange.expectResponse(client);
+      exchange.expectLog('access.log', 1);
+    }),
+  ],
+);
+
+suite(
+  'retries and bodies',
+  {
+    config: httpProxy({
+      log: LOG,
+      listener: { per_connection_buffer_limit_bytes: 1024 },
+      routes: [
+        to('u1', '/timed', { timeout: '0.3s', retry_policy: { ...quick, retry_on: '5xx', per_try_timeout: '0.05s' } }),
+        to('u1', '/', { retry_policy: { ...quick, retry_on: '5xx,reset' } }),
+      ],
+    }),
+    upstreams: {
+      u1: rawUpstream(async (connection) => {
+        const head = await connection.receive('\r\n\r\n');
+        if (head.includes('/timed')) return;
+        if (head.includes('/early')) {
+          // An answer before the body: to be tried again, with all that has come.
+          connection.send('HTTP/1.1 103 Early\r\nlink: x\r\n\r\n');
+          connection.send(reply(503, 'no'));
+          return;
+        }
+        if (head.includes('/head')) {
+          connection.send('HTTP/1.1 503 No\r\ncontent-length: 7\r\n\r\n');
+          await connection.receive('\r\n\r\n');
+          connection.send('HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n');
+          return;
+        }
+        if (head.includes('/half')) {
+          connection.send(
+            connection.number % 2 === 1 ? reply(503, 'no') : 'HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nyes!',
+          );
+          return;
+        }
+        connection.reset();
+      }),
+    },
+    stats,
+    log: 'access.log',
+    fresh: true,
+    rewrite,
+  },
+  [
+    request('1xx ends the retries', http('GET /early')),
+    request('HEAD is tried again', http('HEAD /head')),
+    steps('a body more of which comes after a retry', async (exchange) => {
+      const client = await exchange.connect();
+      client.send(http('POST /half', ['content-length: 6'], 'abc'));
+      await exchange.expectStat('cluster.u1.upstream_rq_retry', 1);
+      client.send('def');
+      await exchange.expectResponse(client);
+      await exchange.expectClose(client);
+    }),
+    request('an upstream that always resets', http('POST /reset', ['content-length: 6'], 'abcdef')),
+    request(
+      'a body over the limit is not tried again',
+      http('POST /reset', ['content-length: 3000'], 'x'.repeat(3000)),
+      {
+        clientFate: false,
+      },
+    ),
+    request('tries that take too long', http('POST /timed', ['content-length: 3'], 'abc')),
+  ],
+);
