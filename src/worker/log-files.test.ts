@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'bun:test';
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ManualClock } from '../base/clock.ts';
@@ -165,11 +165,23 @@ describe('BufferedLogFiles', () => {
     expect(readFileSync(path, 'utf8')).toBe('kept\n');
   });
 
-  test('closeNow writes what is left', () => {
+  test('a reader that has stopped does not hold up the end', async () => {
+    const { folder, files } = setUp({ flushWaitMs: 50 });
+    const path = join(folder, 'pipe');
+    expect(Bun.spawnSync(['mkfifo', path]).exitCode).toBe(0);
+    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    files.open(path).write(`${'x'.repeat(1024 * 1024)}\n`);
+    await files.close();
+    closeSync(reader);
+  });
+
+  test('closeNow writes what is left', async () => {
     const { folder, files } = setUp();
     const path = join(folder, 'a.log');
+    files.open(path).write('first\n');
+    await files.flush();
     files.open(path).write('last\n');
     files.closeNow();
-    expect(readFileSync(path, 'utf8')).toBe('last\n');
+    expect(readFileSync(path, 'utf8')).toBe('first\nlast\n');
   });
 });

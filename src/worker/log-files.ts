@@ -26,12 +26,15 @@ export interface LogFileSettings {
   readonly flushBytes: number;
   /** Lines wait for a slow disk up to this many bytes per file; further ones are dropped and counted. */
   readonly maxBufferedBytes: number;
+  /** `flush` and `close` wait no longer than this for a reader or a disk that has stopped: a process must be able to end. */
+  readonly flushWaitMs: number;
 }
 
 export const DEFAULT_LOG_FILE_SETTINGS: LogFileSettings = {
   flushIntervalMs: 10_000,
   flushBytes: 64 * 1024,
   maxBufferedBytes: 16 * 1024 * 1024,
+  flushWaitMs: 5000,
 };
 
 /** Standard streams keep their descriptor: reopening `/dev/stdout` fails where it is a socket, and rotation has no meaning. */
@@ -82,9 +85,13 @@ export class BufferedLogFiles implements LogFiles {
     for (const file of this.#files.values()) file.reopen();
   }
 
-  /** Hands all buffered lines to the kernel. @returns when that is done (or has failed) */
+  /** Hands all buffered lines to the kernel. @returns when that is done (or has failed, or takes too long) */
   async flush(): Promise<void> {
-    await Promise.all([...this.#files.values()].map((file) => file.flushed()));
+    const all = Promise.all([...this.#files.values()].map((file) => file.flushed()));
+    const { promise: enough, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, this.#settings.flushWaitMs);
+    await Promise.race([all, enough]);
+    clearTimeout(timer);
   }
 
   /** Flushes and closes. Nothing may be written afterwards. */
@@ -191,8 +198,29 @@ class BufferedLogFile implements LogFile, TimerTarget {
   close(): void {
     this.#closed = true;
     this.#timer.destroy();
+    // A write under way keeps its descriptor: the number could be another file's before the thread pool comes to it.
+    if (this.#writing === null) this.#closeFd();
+  }
+
+  #closeFd(): void {
     if (this.#fd > 2) close(this.#fd, () => {});
     this.#fd = -1;
+  }
+
+  /** The file was closed during a write, which is not gone on with. */
+  #onLastWritten(): void {
+    const bytes = this.#writing!;
+    this.#writing = null;
+    (this.#written === bytes.length ? this.#stats.completed : this.#stats.failed).inc();
+    this.#stats.totalBuffered.sub(bytes.length);
+    this.#closeFd();
+    this.#wake();
+  }
+
+  #wake(): void {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const resolve of waiters) resolve();
   }
 
   #drop(): void {
@@ -255,15 +283,20 @@ class BufferedLogFile implements LogFile, TimerTarget {
     const bytes = this.#writing!;
     if (error !== null && (error.code === 'EAGAIN' || error.code === 'EINTR')) {
       // A non-blocking pipe whose reader is slow: the rest is tried again soon.
-      setTimeout(() => this.#writeOn(), 10);
+      setTimeout(() => {
+        if (this.#closed) this.#onLastWritten();
+        else this.#writeOn();
+      }, 10);
       return;
     }
-    if (error === null) {
-      this.#written += count;
-      if (this.#written < bytes.length && count > 0) {
-        this.#writeOn();
-        return;
-      }
+    if (error === null) this.#written += count;
+    if (this.#closed) {
+      this.#onLastWritten();
+      return;
+    }
+    if (error === null && this.#written < bytes.length && count > 0) {
+      this.#writeOn();
+      return;
     }
     if (this.#written === bytes.length) {
       this.#stats.completed.inc();
@@ -281,11 +314,7 @@ class BufferedLogFile implements LogFile, TimerTarget {
     } else if (this.#pending !== '' && !this.#timer.enabled) {
       this.#timer.enable(this.#settings.flushIntervalMs);
     }
-    if (this.#writing === null) {
-      const waiters = this.#waiters;
-      this.#waiters = [];
-      for (const resolve of waiters) resolve();
-    }
+    if (this.#writing === null) this.#wake();
   }
 
   #failed(error: NodeJS.ErrnoException | null): void {
