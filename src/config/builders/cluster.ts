@@ -264,6 +264,18 @@ export function buildCluster(context: BuildContext, message: Cluster, addedViaAp
   if (message.edsClusterConfig !== undefined && discovery !== null) {
     context.refuse('eds_cluster_config', 'eds_cluster_config set in a non-EDS cluster');
   }
+  if (
+    message.commonLbConfig?.consistentHashingLbConfig?.useHostnameForHashing === true &&
+    discovery !== null &&
+    discovery.type !== DiscoveryType.StrictDns
+  ) {
+    const type = discovery.type === DiscoveryType.Static ? 'envoy.cluster.static' : 'envoy.cluster.logical_dns';
+    context.refuse(
+      'common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing',
+      `Cannot use hostname for consistent hashing loadbalancing for cluster of type: '${type}'`,
+      'a cluster of type STRICT_DNS can',
+    );
+  }
   checkTransportSocket(context, message);
   const policy = buildBalancerPolicy(context, message);
   const thresholds = buildThresholds(context, message);

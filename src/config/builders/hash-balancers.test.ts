@@ -34,11 +34,11 @@ class Key implements LoadBalancerContext {
   overrideHost = () => null;
 }
 
-function clusterOf(yaml: string): Cluster {
+function clusterOf(yaml: string, hosts = HOSTS): Cluster {
   const on = new TestBuild();
   const spec = buildCluster(
     on.context,
-    on.message<ClusterMessage>('envoy.config.cluster.v3.Cluster', `name: c\n${yaml}${HOSTS}`),
+    on.message<ClusterMessage>('envoy.config.cluster.v3.Cluster', `name: c\n${yaml}${hosts}`),
   );
   expect(on.errors).toEqual([]);
   return new Cluster(spec!, new FakeUpstream().environment);
@@ -98,6 +98,12 @@ describe('consistent hashing', () => {
       expect(moved).toBeLessThanOrEqual(yaml.includes('MAGLEV') ? 12 : 8);
     });
 
+    test(`the order of the endpoints does not matter: ${yaml.replace(/\n/g, ', ')}`, () => {
+      const lines = HOSTS.trimEnd().split('\n');
+      const reversed = [...lines.slice(0, 5), ...lines.slice(5).reverse()].join('\n');
+      expect(picks(clusterOf(`${yaml}\n`, reversed))).toBe(expected);
+    });
+
     test(`a retry goes elsewhere: ${yaml.replace(/\n/g, ', ')}`, () => {
       const context = new Key();
       context.avoid = 2;
@@ -119,6 +125,7 @@ describe('consistent hashing', () => {
       'lb_policy: RING_HASH\nring_hash_lb_config: { minimum_ring_size: 100, maximum_ring_size: 10 }',
       'lb_policy: RING_HASH\nring_hash_lb_config: { hash_function: MURMUR_HASH_2 }',
       'lb_policy: MAGLEV\nmaglev_lb_config: { table_size: 100 }',
+      'lb_policy: MAGLEV\ncommon_lb_config: { consistent_hashing_lb_config: { use_hostname_for_hashing: true } }',
     ]) {
       expect(
         buildCluster(on.context, on.message<ClusterMessage>('envoy.config.cluster.v3.Cluster', `name: c\n${yaml}`)),
@@ -128,6 +135,7 @@ describe('consistent hashing', () => {
       'ring_hash_lb_config.minimum_ring_size: ring hash: minimum_ring_size (100) > maximum_ring_size (10)',
       'ring_hash_lb_config.hash_function: MURMUR_HASH_2 is not supported yet',
       'maglev_lb_config.table_size: The table size of maglev must be prime number',
+      "common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing: Cannot use hostname for consistent hashing loadbalancing for cluster of type: 'envoy.cluster.static'",
     ]);
   });
 });

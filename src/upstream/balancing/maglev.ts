@@ -23,8 +23,11 @@ class MaglevTable implements HashTable {
   minPerHost = Number.POSITIVE_INFINITY;
   maxPerHost = 0;
 
-  constructor(shares: readonly HostShare[], settings: MaglevSettings) {
+  constructor(unsorted: readonly HostShare[], settings: MaglevSettings) {
     const size = settings.tableSize;
+    // The table is filled in order: sorted by key, as in Envoy, it does not depend on the order of the endpoints.
+    const keyOf = (each: HostShare): string => hashKeyOf(each.host, settings.useHostname);
+    const shares = unsorted.toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : keyOf(a) > keyOf(b) ? 1 : 0));
     this.#hosts = shares.map(({ host }) => host);
     this.#table = new Uint32Array(size).fill(FREE);
     const count = shares.length;
