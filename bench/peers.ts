@@ -70,10 +70,12 @@ export function startNginx(name: string, body: string, core: string, kind: 'http
   const prefix = join(scratch, name);
   mkdirSync(prefix, { recursive: true });
   const module = '/usr/lib/nginx/modules/ngx_stream_module.so';
+  // Started by root, its workers are `nobody` and cannot read the scratch folder.
+  const user = process.getuid?.() === 0 ? 'user root; ' : '';
   const load = kind === 'stream' && existsSync(module) ? `load_module ${module};\n` : '';
   writeFileSync(
     join(prefix, 'nginx.conf'),
-    `${load}daemon off; worker_processes 1; pid ${prefix}/pid; error_log ${prefix}/error.log;
+    `${load}${user}daemon off; worker_processes 1; pid ${prefix}/pid; error_log ${prefix}/error.log;
 events { worker_connections 20000; }
 ${kind} { ${kind === 'http' ? `access_log off; keepalive_requests 100000000; client_body_temp_path ${prefix}/b; proxy_temp_path ${prefix}/p; fastcgi_temp_path ${prefix}/f; uwsgi_temp_path ${prefix}/u; scgi_temp_path ${prefix}/s;` : ''} ${body} }
 `,

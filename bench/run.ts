@@ -215,6 +215,7 @@ async function benchRelay(): Promise<void> {
       const before = cpuMs(each.peer.pid);
       let bytes = 0;
       for (let i = 0; i < 4; i++) bytes += await download(each.port);
+      if (bytes < 4 * megabytes * 1024 * 1024) throw new Error(`${each.name}: ${bytes} bytes`);
       samples.get(each)!.push((cpuMs(each.peer.pid) - before) / 1000 / (bytes / 1e9));
     }
   }
