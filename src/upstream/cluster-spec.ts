@@ -68,9 +68,6 @@ export interface ClusterSpec {
   readonly perUpstreamPreconnectRatio: number;
   readonly trackTimeoutBudgets: boolean;
   readonly trackRequestResponseSizes: boolean;
-  readonly trackPerEndpointStats: boolean;
-  readonly poolPerDownstreamConnection: boolean;
-  readonly closeConnectionsOnHostHealthFailure: boolean;
   /** Added by xDS rather than by the bootstrap; for `/clusters`. */
   readonly addedViaApi: boolean;
   /** What main has to resolve; null unless the type is a DNS one. */
@@ -105,9 +102,6 @@ export function clusterSpec(name: string, policy: BalancerPolicy, fields: Partia
     perUpstreamPreconnectRatio: 1,
     trackTimeoutBudgets: false,
     trackRequestResponseSizes: false,
-    trackPerEndpointStats: false,
-    poolPerDownstreamConnection: false,
-    closeConnectionsOnHostHealthFailure: false,
     addedViaApi: false,
     dns: null,
     waitForWarmOnInit: true,

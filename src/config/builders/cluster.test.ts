@@ -6,7 +6,7 @@ import { type ClusterSpec, DiscoveryType } from '../../upstream/cluster-spec.ts'
 import { DnsFamily } from '../../upstream/dns-spec.ts';
 import type { ExtensionFactory } from '../extension-registry.ts';
 import { FieldSupportTable } from '../field-support.ts';
-import { buildCluster, buildClusters, CLUSTER_SUPPORT } from './cluster.ts';
+import { buildCluster, CLUSTER_SUPPORT } from './cluster.ts';
 
 /** Stands for the policies, which are extensions. */
 const stub: ExtensionFactory<'load-balancing-policy'> = {
@@ -274,18 +274,4 @@ upstream_connection_options: { tcp_keepalive: { keepalive_time: 60 } }
       if (!error.includes('not supported yet')) expect(spec).toBe(null);
     });
   }
-
-  test('all errors at once, duplicates among them', () => {
-    const on = new TestBuild(POLICIES);
-    const messages = ['{ name: a, type: EDS }', '{ name: a }', '{ name: b, type: LOGICAL_DNS }', '{ name: c }'].map(
-      (yaml) => on.message<Cluster>(TYPE, yaml),
-    );
-    const specs = buildClusters(on.context, 'static_resources.clusters', messages);
-    expect(specs.map((spec) => spec.name)).toEqual(['c']);
-    expect(on.errors).toEqual([
-      'static_resources.clusters[0].type: cannot create an EDS cluster without an EDS config',
-      "static_resources.clusters[1].name: duplicate cluster 'a'",
-      'static_resources.clusters[2].load_assignment: LOGICAL_DNS clusters must have a single host',
-    ]);
-  });
 });

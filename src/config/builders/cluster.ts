@@ -322,30 +322,9 @@ export function buildCluster(context: BuildContext, message: Cluster, addedViaAp
     perUpstreamPreconnectRatio: message.preconnectPolicy?.perUpstreamPreconnectRatio ?? 1,
     trackTimeoutBudgets: message.trackTimeoutBudgets || (message.trackClusterStats?.timeoutBudgets ?? false),
     trackRequestResponseSizes: message.trackClusterStats?.requestResponseSizes ?? false,
-    trackPerEndpointStats: false,
-    poolPerDownstreamConnection: false,
-    closeConnectionsOnHostHealthFailure: message.closeConnectionsOnHostHealthFailure,
     addedViaApi,
     dns,
     waitForWarmOnInit: message.waitForWarmOnInit ?? true,
     initialHosts,
   };
-}
-
-/** The clusters of a list, such as `static_resources.clusters`. Those with errors are left out. */
-export function buildClusters(context: BuildContext, field: string, messages: readonly Cluster[]): ClusterSpec[] {
-  const specs: ClusterSpec[] = [];
-  const firstByName = new Map<string, number>();
-  messages.forEach((message, index) => {
-    const at = context.at(`${field}[${index}]`);
-    const first = firstByName.get(message.name);
-    if (first !== undefined) {
-      at.refuse('name', `duplicate cluster '${message.name}'`, `${field}[${first}] has this name already`);
-    } else {
-      firstByName.set(message.name, index);
-    }
-    const spec = buildCluster(at, message);
-    if (spec !== null && first === undefined) specs.push(spec);
-  });
-  return specs;
 }
