@@ -15,9 +15,17 @@ export async function buildLibrary(folder: string): Promise<void> {
     target: 'node',
     splitting: true,
     outdir: join(folder, 'lib'),
+    define: { NUNCIO_COMMIT: JSON.stringify(commit()) },
   });
   if (!built.success) throw new AggregateError(built.logs, 'the library could not be bundled');
   await writeDeclarations(join(folder, 'types'));
+}
+
+/** The hash of the commit that is built; zeros outside a clone. */
+export function commit(): string {
+  const found = Bun.spawnSync(['git', 'rev-parse', 'HEAD'], { cwd: root, stderr: 'ignore' });
+  const hash = found.stdout.toString().trim();
+  return /^[0-9a-f]{40}$/.test(hash) ? hash : '0'.repeat(40);
 }
 
 /** Of `src/index.ts` and what its declarations name, no more. */

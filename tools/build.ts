@@ -1,6 +1,6 @@
 /** `npm run build`: one executable, `dist/nuncio`, and the library for Node and Bun, `dist/lib` and `dist/types`. */
 import { join } from 'node:path';
-import { buildLibrary } from './build-library.ts';
+import { buildLibrary, commit } from './build-library.ts';
 import { generate, root, run } from './stages.ts';
 
 const bun = join(root, 'node_modules', '.bin', 'bun');
@@ -29,6 +29,8 @@ await must([
   '--no-compile-autoload-dotenv',
   '--no-compile-autoload-bunfig',
   '--sourcemap',
+  '--define',
+  `NUNCIO_COMMIT=${JSON.stringify(commit())}`,
   ...entries,
   '--outfile',
   'dist/nuncio',

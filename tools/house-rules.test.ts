@@ -28,6 +28,12 @@ describe('house rules', () => {
     expect(rulesBroken('src/net/node/a.ts', "import { connect } from 'node:net';")).toEqual([]);
   });
 
+  test('what Node 20 lacks is found in the library', () => {
+    expect(rulesBroken('src/worker/a.ts', 'const a = Promise.withResolvers();')).toEqual(['1 Node 20, where t']);
+    expect(rulesBroken('src/worker/a.ts', 'for (const a of map.values().filter(Boolean)) b(a);')).toHaveLength(1);
+    expect(rulesBroken('test/a.ts', 'const a = Promise.withResolvers();')).toEqual([]);
+  });
+
   test('vague and camel-case names are found', () => {
     expect(rulesBroken('src/http/common/a.ts', '')).toEqual(['1 no folder or fil']);
     expect(rulesBroken('src/http/header-utils.ts', '')).toEqual(['1 no folder or fil']);

@@ -1,9 +1,9 @@
+import { deferred } from '../base/deferred.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { Scope } from '../stats/store.ts';
 import type { ClusterSpec } from '../upstream/cluster-spec.ts';
 import type { DnsFamily } from '../upstream/dns-spec.ts';
 import type { HostUpdate } from '../upstream/host-update.ts';
-import { deferred } from './deferred.ts';
 import { DnsDiscovery } from './dns/dns-discovery.ts';
 import type { DnsAnswer, DnsResolver } from './dns/dns-resolver.ts';
 import { NodeDnsResolver } from './dns/node-dns-resolver.ts';

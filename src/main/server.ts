@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import type { ApiRegistry } from '../api/api-registry.ts';
 import { type Clock, SystemClock } from '../base/clock.ts';
+import { deferred } from '../base/deferred.ts';
 import type { LoggerRegistry, LogLevel } from '../base/log.ts';
 import { SystemRandom } from '../base/random.ts';
 import { SharedTable } from '../base/shared-table.ts';
@@ -17,7 +18,6 @@ import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from '../worker/log-files
 import type { DrainAction, HostStatus, WorkerOptions } from '../worker/messages.ts';
 import { AdminServer } from './admin/admin-server.ts';
 import { createAdminRouter } from './admin/create-admin-router.ts';
-import { deferred } from './deferred.ts';
 import { DnsDiscoveries } from './dns-discoveries.ts';
 import { drainTimeMs } from './drain-time.ts';
 import type { LoadedBootstrap } from './load-bootstrap.ts';

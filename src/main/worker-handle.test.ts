@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'bun:test';
+import { deferred } from '../base/deferred.ts';
 import type { WorkerOptions } from '../worker/messages.ts';
-import { deferred } from './deferred.ts';
 import { ThreadWorker, type WorkerObserver } from './worker-handle.ts';
 
 const OPTIONS: WorkerOptions = {

@@ -1,6 +1,6 @@
+import { type Deferred, deferred } from '../base/deferred.ts';
 import type { FromWorker, ToWorker, WorkerOptions } from '../worker/messages.ts';
 import { Worker as ProxyWorker, type WorkerParts } from '../worker/worker.ts';
-import { type Deferred, deferred } from './deferred.ts';
 
 type Reply = Extract<FromWorker, { readonly id: number }>;
 type Order = ToWorker extends infer T ? (T extends { readonly id: number } ? Omit<T, 'id'> : never) : never;

@@ -1,4 +1,5 @@
 import { close, closeSync, openSync, write, writeSync } from 'node:fs';
+import { deferred } from '../base/deferred.ts';
 import type { Logger } from '../base/log.ts';
 import type { Timer, TimerTarget } from '../base/timer-wheel.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
@@ -88,7 +89,7 @@ export class BufferedLogFiles implements LogFiles {
   /** Hands all buffered lines to the kernel. @returns when that is done (or has failed, or takes too long) */
   async flush(): Promise<void> {
     const all = Promise.all([...this.#files.values()].map((file) => file.flushed()));
-    const { promise: enough, resolve } = Promise.withResolvers<void>();
+    const { promise: enough, resolve } = deferred<void>();
     const timer = setTimeout(resolve, this.#settings.flushWaitMs);
     await Promise.race([all, enough]);
     clearTimeout(timer);

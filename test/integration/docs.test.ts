@@ -184,7 +184,9 @@ test('the table of folders in docs/architecture.md is the import rule', () => {
     if (folder !== undefined && existsSync(join(root, 'src', folder))) rows.set(folder, may!.split(', '));
   }
   const told: Record<string, string[]> = {};
-  for (const [, path, may] of read('docs/architecture.md').matchAll(/^\| `(?!src)([a-z-]+)\/[^|]*\|[^|]*\| (.*) \|$/gm)) {
+  for (const [, path, may] of read('docs/architecture.md').matchAll(
+    /^\| `(?!src)([a-z-]+)\/[^|]*\|[^|]*\| (.*) \|$/gm,
+  )) {
     const rest = may!.replace(', never a sibling', '');
     told[path!] = rest === 'all above' ? Object.keys(told) : rest === '-' ? [] : rest.split(' ');
   }
