@@ -45,10 +45,10 @@ export class UpstreamInfo {
     this.clusterMetadata = spec.metadata;
   }
 
-  /** In the order of the attempts. */
+  /** In the order of the attempts; as in Envoy, only hosts that gave a stream count. */
   get hostsAttempted(): readonly Host[] {
     const { host, earlierHosts } = this;
-    if (host === null) return earlierHosts ?? [];
+    if (host === null || this.connection === null) return earlierHosts ?? [];
     return earlierHosts === null ? [host] : [...earlierHosts, host];
   }
 
