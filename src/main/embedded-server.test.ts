@@ -110,4 +110,19 @@ describe('createServer', () => {
     expect((await stats()).every((count) => count > 0)).toBe(true);
     expect(await server.stats({ filter: '^listener_manager.listener_create_success$' })).toContain(': 2');
   });
+
+  for (const concurrency of [1, 2]) {
+    test(`a stop while it starts ends the start and leaves nothing open, ${concurrency} worker(s)`, async () => {
+      const config = { admin, static_resources: { listeners: [directResponse('x')] } };
+      const server = await createServer({ config, logLevel: 'off', concurrency });
+      const started = server.start().then(
+        () => 'started',
+        (error: Error) => error.message,
+      );
+      await server.stop();
+      expect(await started).toBe('stopped while starting');
+      expect(server.addresses.get('a')).toBeUndefined();
+      expect(fetch(`http://${server.adminAddress}/`, { keepalive: false })).rejects.toThrow();
+    });
+  }
 });

@@ -192,6 +192,7 @@ export class Server implements WorkerObserver {
     const config = this.parts.loggers.get('config');
     this.#updateServerStats();
     await this.#startAdmin();
+    this.#goOn();
     config.info('loading tracing configuration');
     config.info('loading 0 static secret(s)');
     config.info(`loading ${plan.clusters.length} cluster(s)`);
