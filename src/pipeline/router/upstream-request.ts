@@ -46,6 +46,8 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
   #waitingEnd = false;
   #waitingTrailers: HeaderMap | null = null;
   #over = false;
+  /** 1xx headers have gone on. */
+  #informed = false;
   /** Final response headers have not come yet. */
   awaitingHeaders = true;
   /** A gRPC answer whose success is known with its trailers. */
@@ -303,7 +305,9 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
   on1xxHeaders(headers: ResponseHeaders): void {
     // Others than these are dropped (Envoy: HeaderUtility::isSpecial1xx).
     const { status } = headers;
-    if (this.#over || status < 100 || status > 104 || status === 101) return;
+    if (this.#over || this.#informed || status < 100 || status > 104 || status === 101) return;
+    // One for each attempt, as Envoy's filter chain takes no more (UpstreamCodecFilter::CodecBridge).
+    this.#informed = true;
     this.#measureHeaders(headers);
     this.#router.onUpstream1xx(this, headers);
     this.#applySinkPauses();
