@@ -7,6 +7,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { EXTENSIONS } from '../../src/extensions/index.ts';
 import { nuncioCommand } from '../support/nuncio-command.ts';
 
 const root = join(import.meta.dir, '../..');
@@ -192,4 +193,16 @@ test('the table of folders in docs/architecture.md is the import rule', () => {
   }
   const enforced = [...rows].map(([folder, may]) => [folder, may.filter((each) => rows.has(each))]);
   expect(told).toEqual(Object.fromEntries(enforced) as Record<string, string[]>);
+});
+
+test('the README names the filters that there are', () => {
+  for (const kind of ['listener', 'network', 'http'] as const) {
+    const title = kind === 'http' ? 'HTTP' : `${kind[0]!.toUpperCase()}${kind.slice(1)}`;
+    const row = new RegExp(`^\\| ${title} filters \\|(.*)\\|$`, 'm').exec(read('README.md'))![1]!;
+    const prefix = `envoy.filters.${kind}.`;
+    const own = EXTENSIONS.map(({ name }) => name).filter((name) => name.startsWith(prefix));
+    expect([...row.matchAll(/`(\w+)`/g)].map((name) => name[1]!).sort()).toEqual(
+      own.map((name) => name.slice(prefix.length)).sort(),
+    );
+  }
 });
