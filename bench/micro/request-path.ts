@@ -1,10 +1,9 @@
 /**
- * `bun bench/micro/request-path.ts [observed]`: the whole way of a request, from bytes to bytes, over sockets in memory: what of an
+ * `bun bench/micro/request-path.ts [observed] [routes]`: the whole way of a request, from bytes to bytes, over sockets in memory: what of an
  * HTTP/1 request is ours and not the kernel's. CPU time, so that a busy machine disturbs it little.
  */
 import { openApiRegistry } from '../../src/api/api-registry.ts';
 import { SystemClock } from '../../src/base/clock.ts';
-import { LoggerRegistry } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { ExtensionRegistry } from '../../src/config/extension-registry.ts';
 import { EXTENSIONS } from '../../src/extensions/index.ts';
@@ -77,10 +76,11 @@ class MemorySockets implements SocketRuntime {
 }
 
 const CONNECTIONS = 64;
-const observed = process.argv[2] === 'observed' ? '/dev/null' : null;
+const observed = process.argv.includes('observed') ? '/dev/null' : null;
+const routes = process.argv.includes('routes') ? 1999 : 0;
 const api = openApiRegistry();
 const extensions = new ExtensionRegistry(EXTENSIONS);
-const content = httpConfig({ listen: 10000, upstream: 9999, observed, routes: 0 });
+const content = httpConfig({ listen: 10000, upstream: 9999, observed, routes });
 const loaded = loadBootstrap([{ name: 'bench', format: 'yaml', content }], api, extensions, 'reject', {
   statsTags: [],
 });
@@ -117,7 +117,6 @@ const worker = new Worker(
     },
   },
 );
-void LoggerRegistry;
 worker.handle({
   kind: 'clusters',
   id: 1,
