@@ -79,10 +79,7 @@ const listeners: Readonly<Record<string, Fields>> = {
   },
   port: {
     address: '{{listen:port}}',
-    filter_chains: [
-      chain('other', { destination_port: 1 }),
-      chain('any', source('127.0.0.3', 32)),
-    ],
+    filter_chains: [chain('other', { destination_port: 1 }), chain('any', source('127.0.0.3', 32))],
     default_filter_chain: { name: 'fallback', filters: [direct('fallback')] },
   },
   direct: {
