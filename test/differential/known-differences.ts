@@ -9,8 +9,6 @@ const NO_HTTP2 = 'HTTP/2 is not supported yet: its preface is read as a bad HTTP
 export const knownDifferences: Readonly<Record<string, string>> = {
   'filters and the rest: dynamic resources by a cluster that is missing': NO_XDS,
   'filters and the rest: dynamic resources of version 2': NO_XDS,
-  'ends and resets: a client that resets in the middle of a response':
-    'Envoy has taken the whole answer into its buffers by then; Nuncio holds the upstream back earlier and says DC',
   'header mutation, further: an escape that Envoy lets end the request line':
     'Envoy decodes the query and then fails on its own path: escapes that may not stand bare are kept on purpose',
   'listeners: two of one name': 'two listeners of one name are refused on purpose: Envoy keeps one of them in silence',
