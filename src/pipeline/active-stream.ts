@@ -413,7 +413,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     this.responseHeaders = headers;
     this.#timers.touch();
     this.#timers.stopRequest();
-    const body = text === '' || this.isHeadRequest ? null : ByteBuffer.from(Buffer.from(text, 'utf8'));
+    const body = text === '' || this.isHeadRequest ? null : ByteBuffer.from(Buffer.from(text, 'latin1'));
     if (!bypass) {
       this.#filters.localResponse(body);
       return;

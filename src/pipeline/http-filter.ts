@@ -28,6 +28,7 @@ export type Flow = (typeof Flow)[keyof typeof Flow];
 /** A local reply: an answer of ours instead of the upstream's. */
 export interface LocalReply {
   readonly status: number;
+  /** Latin1 string of the body's bytes (see wireText). */
   readonly body: string;
   /** Envoy's response code details. */
   readonly details: string;

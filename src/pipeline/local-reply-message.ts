@@ -7,7 +7,7 @@ import type { LocalReply } from './http-filter.ts';
 
 export interface LocalReplyMessage {
   readonly headers: ResponseHeaders;
-  /** UTF-8 when sent; empty: none. */
+  /** Latin1 string of its bytes; empty: none. */
   readonly body: string;
 }
 
@@ -38,7 +38,7 @@ export function formatLocalReply(stream: ActiveStream, reply: LocalReply): Local
   }
   stream.info.responseCode = headers.status;
   if (body !== '') {
-    headers.set('content-length', String(Buffer.byteLength(body, 'utf8')));
+    headers.set('content-length', String(body.length));
     // A content type that was set on purpose stays, unless the body is another now.
     const ownType = headers.get('content-type') !== typeBefore;
     if (!headers.has('content-type') || (body !== reply.body && !ownType)) headers.set('content-type', contentType);
@@ -62,7 +62,7 @@ function replyContext(stream: ActiveStream, responseHeaders: ResponseHeaders): L
 /** Percent-encodes what may not stand in grpc-message (gRPC over HTTP/2, "Status-Message"). */
 function grpcMessage(text: string): string {
   let out = '';
-  for (const byte of Buffer.from(text, 'utf8')) {
+  for (const byte of Buffer.from(text, 'latin1')) {
     out +=
       byte >= 0x20 && byte <= 0x7e && byte !== 0x25
         ? String.fromCharCode(byte)

@@ -1,13 +1,12 @@
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
 import type { HeaderMutations } from '../routing/header-mutation.ts';
 import type { ValueFormatter } from '../routing/stream-view.ts';
-import { wireText } from '../routing/wire-text.ts';
 import { type AccessLogFilter, AccessLogType, type LogContext } from './access-logger.ts';
 import type { StreamInfo } from './stream-info.ts';
 
 /** What a local reply is written as. */
 export interface RewrittenReply {
-  /** Text; UTF-8 when sent. */
+  /** Latin1 string of the body's bytes. */
   readonly body: string;
   readonly contentType: string;
 }
@@ -73,7 +72,7 @@ export class LocalReplyConfig {
     stream.localReplyBody = body;
     const text = format.formatter.format(reply);
     stream.localReplyBody = '';
-    return { body: unicodeText(text), contentType: format.contentType };
+    return { body: text, contentType: format.contentType };
   }
 }
 
@@ -91,9 +90,4 @@ class ReplyContext implements LogContext {
     this.responseTrailers = null;
     this.logType = AccessLogType.NotSet;
   }
-}
-
-/** Byte text as the Unicode text that it encodes. */
-function unicodeText(text: string): string {
-  return wireText(text) === text ? text : Buffer.from(text, 'latin1').toString('utf8');
 }

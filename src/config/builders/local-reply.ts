@@ -5,6 +5,7 @@ import type {
 } from '../../api/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb';
 import { type BodyFormat, LocalReplyConfig, type LocalReplyMapper } from '../../pipeline/local-reply.ts';
 import { HeaderMutations } from '../../routing/header-mutation.ts';
+import { wireText } from '../../routing/wire-text.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { buildAccessLogFilter } from './access-log.ts';
@@ -41,9 +42,10 @@ function buildMapper(context: BuildContext, message: ResponseMapper): LocalReply
   const additions = message.headersToAdd
     .map((header, index) => buildHeaderMutation(context, `headers_to_add[${index}]`, header))
     .filter((mutation) => mutation !== null);
-  const body = message.body === undefined ? null : readDataSource(context, 'body', message.body);
+  const text = message.body === undefined ? null : readDataSource(context, 'body', message.body);
   const format = buildBodyFormat(context.at('body_format_override'), message.bodyFormatOverride);
   if (filter === null) return null;
+  const body = text === null ? null : wireText(text);
   return { filter, status: message.statusCode ?? 0, body, headers: new HeaderMutations([], additions), format };
 }
 

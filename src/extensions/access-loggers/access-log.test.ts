@@ -9,6 +9,7 @@ import { AccessLogType, type LogContext } from '../../pipeline/access-logger.ts'
 import type { WorkerEnvironment } from '../../pipeline/environment.ts';
 import { ResponseFlag } from '../../pipeline/response-flag.ts';
 import { StreamInfo } from '../../pipeline/stream-info.ts';
+import { wireText } from '../../routing/wire-text.ts';
 import { metadataFormatter } from '../formatters/metadata/factory.ts';
 import { reqWithoutQueryFormatter } from '../formatters/req-without-query/factory.ts';
 import { fileAccessLogger, fileAccessLoggerV2 } from './file/factory.ts';
@@ -299,8 +300,8 @@ body_format: { text_format_source: { inline_string: "F(%LOCAL_REPLY_BODY%)%RESPO
       status: 503,
       headers: [],
     });
-    expect(rewritten(504, 'ü€')).toEqual({
-      body: '<b>éü€:200</b>',
+    expect(rewritten(504, wireText('ü€'))).toEqual({
+      body: wireText('<b>éü€:200</b>'),
       contentType: 'text/html; charset=UTF-8',
       status: 200,
       headers: [],

@@ -284,7 +284,7 @@ export const HEADER_OPERATORS: OperatorTable = {
     () => new ContextNumberSegment((context) => context.responseTrailers?.byteSize() ?? 0),
   ),
   ACCESS_LOG_TYPE: plain(() => new ContextSegment((context) => ACCESS_LOG_TYPE_NAMES[context.logType ?? 0])),
-  LOCAL_REPLY_BODY: plain(() => new ContextSegment((context) => wireText(context.stream.localReplyBody))),
+  LOCAL_REPLY_BODY: plain(() => new ContextSegment((context) => context.stream.localReplyBody)),
   XFCC_VALUE: withArgument('optional', true, (argument) => {
     if (argument === '') {
       return new OperatorProblem('XFCC_VALUE command requires a subcommand', 'such as %XFCC_VALUE(URI)%');

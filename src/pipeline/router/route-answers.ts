@@ -49,7 +49,7 @@ export function respondDirectly(
   const body = action.bodyFormat === null ? action.body : action.bodyFormat.format(router.formatContext(null));
   router.stream.sendLocalReply({
     status: action.status,
-    body: Buffer.from(body, 'latin1').toString('utf8'),
+    body,
     details: 'direct_response',
     grpcStatus: null,
     modifyHeaders: (response) => {

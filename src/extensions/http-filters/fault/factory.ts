@@ -28,7 +28,7 @@ function buildDelay(message: FaultDelay): DelayFault {
 function buildAbort(message: FaultAbort): AbortFault {
   const type = message.errorType;
   const percentage = buildFractionalPercent(message.percentage);
-  const body = message.responseBody === '' ? 'fault filter abort' : message.responseBody;
+  const body = message.responseBody === '' ? 'fault filter abort' : wireText(message.responseBody);
   switch (type.case) {
     case 'httpStatus':
       return { share: { percentage, header: '' }, kind: 'http', status: type.value, body };
