@@ -107,6 +107,11 @@ export class TimerWheel {
     };
   }
 
+  /** Timers that stand in the wheel, enabled or not: zero, once all owners are gone and pooled ones have run out. */
+  get linkedCount(): number {
+    return this.#linked;
+  }
+
   schedule(timer: Timer, delayMs: number): void {
     assert(!Number.isNaN(delayMs), 'timer delay is not a number');
     const now = (this.turnMs >= 0 ? this.turnMs : this.#clock.monotonicMs()) - this.#origin;

@@ -550,6 +550,21 @@ describe('close', () => {
     expect(transport.end).toBe('closed');
   });
 
+  test('a close within the last flush leaves no timer behind', () => {
+    build();
+    connection.setBufferLimit(10);
+    transport.room = 0;
+    loop.turn(() => {
+      connection.write(ByteBuffer.from('x'.repeat(100)), false);
+      connection.close(CloseType.FlushWriteAndDelay, '', 1000);
+    });
+    expect(loop.dispatcher.timers.linkedCount).toBe(1);
+    events.onBelowWriteLowWatermark = () => connection.close(CloseType.Abort);
+    transport.drain();
+    expect(transport.end).toBe('reset');
+    expect(loop.dispatcher.timers.linkedCount).toBe(0);
+  });
+
   test('FlushWriteAndDelay closes by itself when the peer does not', () => {
     let timeouts = 0;
     connection.onDelayedCloseTimeout = () => timeouts++;

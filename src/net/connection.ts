@@ -591,6 +591,8 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
     if (this.#state === State.Closed) return;
     this.#state = State.Closed;
     this.#closeTimer?.destroy();
+    // A flush under way may have come here by a watermark: it must not start the timer again.
+    this.#closeTimer = null;
     this.readBuffer.setWatermarks(0, null);
     this.output.setWatermarks(0, null);
     this.#raise(event);
