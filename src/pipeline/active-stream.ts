@@ -184,7 +184,8 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     this.#route = route;
     this.info.route = route;
     this.info.routeResolutionCount++;
-    if (route === null) return;
+    // Filters may still ask for it at the very end: no timer begins any more.
+    if (route === null || this.#destroyed) return;
     const limit = route.requestBodyBufferLimit;
     if (limit !== null) this.requestBufferLimit = limit;
     const { action } = route;

@@ -50,7 +50,8 @@ const RANDOM_RANGE = 0x20_0000_0000_0000;
 export class LimiterPool {
   readonly environment: WorkerEnvironment;
   readonly #listener: string;
-  readonly #limiters = new Map<LimitSettings, Limiter>();
+  /** Weak: routes bring settings of their own, and go. */
+  readonly #limiters = new WeakMap<LimitSettings, Limiter>();
   /** One per connection, of whichever settings came first, as in Envoy's filter state. */
   readonly #ofConnections = new WeakMap<Connection, Limiter>();
 
