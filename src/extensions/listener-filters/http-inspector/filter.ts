@@ -49,8 +49,7 @@ export class HttpInspectorFilter extends ListenerFilter {
       }
       if (common === data.length) return PeekStatus.NeedMore;
     }
-    const first = data.byteAt(0);
-    if (first === 10 || first === 13) return this.#notFound();
+    if (!methodIsValid(String.fromCharCode(data.byteAt(0)), true)) return this.#notFound();
     const end = data.indexOf(10, this.#searched);
     if (end < 0 || end >= MAX_INSPECT_BYTES) {
       this.#searched = data.length;
@@ -60,9 +59,9 @@ export class HttpInspectorFilter extends ListenerFilter {
     }
     const slice = data.linearize(end);
     const [method, target, version] = splitFirstLine(slice.bytes.latin1Slice(slice.start, slice.start + end));
-    if (!methodIsValid(method, true) || !targetIsValid(target, method === 'CONNECT') || !versionIsValid(version)) {
-      return this.#notFound();
-    }
+    const valid = methodIsValid(method, true) && targetIsValid(target, method === 'CONNECT') && versionIsValid(version);
+    // Other than the codec's, this parser of Envoy's refuses DEL at once.
+    if (!valid || target.includes('\x7f')) return this.#notFound();
     if (version === 'HTTP/1.1') {
       stats.http11_found.inc();
       socket.applicationProtocols = HTTP_11;

@@ -5,14 +5,13 @@ const Extension = {
   EcPointFormats: 11,
   SignatureAlgorithms: 13,
   Alpn: 16,
-  ExtendedMasterSecret: 23,
   SupportedVersions: 43,
-  RenegotiationInfo: 0xff01,
+  EncryptedClientHello: 0xfe0d,
 } as const;
 
 const TLS_1_0 = 0x0301;
 const TLS_1_3 = 0x0304;
-const FALLBACK_SCSV = 0x5600;
+const ECH_OUTER = 0;
 const MAX_HOST_NAME_BYTES = 255;
 
 /** A run of bytes of the hello. */
@@ -73,7 +72,6 @@ export class ClientHello {
   readonly bytes: Buffer;
   readonly version: number;
   readonly cipherSuites: readonly number[];
-  readonly #compressions: Span;
   /** In the order in which they came. */
   readonly extensions: readonly { readonly type: number; readonly span: Span }[];
 
@@ -81,13 +79,11 @@ export class ClientHello {
     bytes: Buffer,
     version: number,
     cipherSuites: readonly number[],
-    compressions: Span,
     extensions: readonly { readonly type: number; readonly span: Span }[],
   ) {
     this.bytes = bytes;
     this.version = version;
     this.cipherSuites = cipherSuites;
-    this.#compressions = compressions;
     this.extensions = extensions;
   }
 
@@ -114,7 +110,7 @@ export class ClientHello {
         extensions.push({ type, span });
       }
     }
-    return new ClientHello(bytes, version, numbersOf(bytes, ciphers), compressions, extensions);
+    return new ClientHello(bytes, version, numbersOf(bytes, ciphers), extensions);
   }
 
   #extension(type: number): Span | null {
@@ -199,49 +195,18 @@ export class ClientHello {
     return span === null ? [] : numbersOf(this.bytes, { start: Math.min(span.start + 2, span.end), end: span.end });
   }
 
-  /**
-   * Whether a server of TLS 1.0 to 1.3 would go as far as to ask for the server's name: what BoringSSL checks before that,
-   * which decides in Envoy what is TLS.
-   */
-  isAcceptable(): boolean {
-    const version = this.#negotiate();
-    if (version < 0) return false;
-    if (version < TLS_1_3 && this.cipherSuites.includes(FALLBACK_SCSV)) return false;
-    const compressions = this.bytes.subarray(this.#compressions.start, this.#compressions.end);
-    if (!compressions.includes(0) || (version === TLS_1_3 && compressions.length !== 1)) return false;
-    return this.#extensionsAreWellFormed();
+  /** Whether a server of TLS 1.0 to 1.3 would talk on at all. `supported_versions` is not asked (Envoy). */
+  get isOfKnownVersion(): boolean {
+    return this.version >= TLS_1_0 && this.version <= TLS_1_3;
   }
 
-  #negotiate(): number {
-    const reader = this.#reader(Extension.SupportedVersions);
-    if (reader === null) return this.version < TLS_1_0 ? -1 : Math.min(this.version, TLS_1_3 - 1);
-    const list = reader.prefixed(1);
-    if (list === null || !reader.isDone || list.start === list.end || ((list.end - list.start) & 1) !== 0) return -1;
-    let best = -1;
-    for (const version of numbersOf(this.bytes, list)) {
-      if (version >= TLS_1_0 && version <= TLS_1_3 && version > best) best = version;
-    }
-    return best;
-  }
-
-  #extensionsAreWellFormed(): boolean {
-    for (const { type, span } of this.extensions) {
-      const reader = new SpanReader(this.bytes, span);
-      if (type === Extension.ExtendedMasterSecret) {
-        if (!reader.isDone) return false;
-      } else if (type === Extension.RenegotiationInfo) {
-        const info = reader.prefixed(1);
-        if (info === null || !reader.isDone || info.start !== info.end) return false;
-      } else if (type === Extension.EcPointFormats) {
-        const formats = reader.prefixed(1);
-        if (formats === null || !reader.isDone) return false;
-        if (!this.bytes.subarray(formats.start, formats.end).includes(0)) return false;
-      } else if (type === Extension.SupportedGroups || type === Extension.SignatureAlgorithms) {
-        const list = reader.prefixed(2);
-        if (list === null || !reader.isDone || list.start === list.end || ((list.end - list.start) & 1) !== 0)
-          return false;
-      }
-    }
-    return true;
+  /** Encrypted ClientHello (RFC 9849 5): well-formed, or not there. */
+  get encryptedHelloIsWellFormed(): boolean {
+    const reader = this.#reader(Extension.EncryptedClientHello);
+    if (reader === null) return true;
+    const type = reader.number(1);
+    // Who has no keys does not look into an inner hello.
+    if (type !== ECH_OUTER) return type >= 0;
+    return reader.take(5) !== null && reader.prefixed(2) !== null && reader.prefixed(2) !== null && reader.isDone;
   }
 }

@@ -4,25 +4,11 @@ import type { BuildContext } from '../../../config/build-context.ts';
 import type { ListenerFilterMaker } from '../../../config/builders/listener-filters.ts';
 import type { ExtensionFactory } from '../../../config/extension-registry.ts';
 import { HistogramUnit } from '../../../stats/histogram.ts';
-import { defineStats } from '../../../stats/stat-group.ts';
 import { TlsInspectorFilter, type TlsInspectorSettings } from './filter.ts';
 
 const NAME = 'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector';
 /** Source: Envoy, TLS_MAX_CLIENT_HELLO. */
 const MAX_HELLO_BYTES = 16 * 1024;
-
-const STATS = defineStats({
-  counters: [
-    'client_hello_too_large',
-    'tls_found',
-    'tls_not_found',
-    'alpn_found',
-    'alpn_not_found',
-    'sni_found',
-    'sni_not_found',
-  ],
-  histograms: { bytes_processed: HistogramUnit.Bytes },
-});
 
 function build(config: TlsInspector, context: BuildContext): ListenerFilterMaker | null {
   const maxHelloBytes = config.maxClientHelloSize ?? MAX_HELLO_BYTES;
@@ -33,8 +19,19 @@ function build(config: TlsInspector, context: BuildContext): ListenerFilterMaker
     );
     return null;
   }
+  // Not of the listener: all inspectors of the process count together.
+  const { stats } = context.shared;
   const settings: TlsInspectorSettings = {
-    stats: STATS.create(context.shared.stats, 'tls_inspector'),
+    stats: {
+      client_hello_too_large: stats.counter('tls_inspector.client_hello_too_large'),
+      tls_found: stats.counter('tls_inspector.tls_found'),
+      tls_not_found: stats.counter('tls_inspector.tls_not_found'),
+      alpn_found: stats.counter('tls_inspector.alpn_found'),
+      alpn_not_found: stats.counter('tls_inspector.alpn_not_found'),
+      sni_found: stats.counter('tls_inspector.sni_found'),
+      sni_not_found: stats.counter('tls_inspector.sni_not_found'),
+      bytes_processed: stats.histogram('tls_inspector.bytes_processed', HistogramUnit.Bytes),
+    },
     ja3: config.enableJa3Fingerprinting ?? false,
     ja4: config.enableJa4Fingerprinting ?? false,
     closeOnErrors: config.closeConnectionOnClientHelloParsingErrors,

@@ -61,7 +61,9 @@ export class TlsInspectorFilter extends ListenerFilter {
       }
       stats.bytes_processed.recordValue(this.#reader.consumed);
       if (state === HelloState.Closed) return PeekStatus.Close;
-      if (state === HelloState.Complete && this.#onHello(socket)) return PeekStatus.Continue;
+      const hello = state === HelloState.Complete ? ClientHello.parse(this.#reader.body) : null;
+      const name = hello === null || !hello.encryptedHelloIsWellFormed ? null : hello.serverName();
+      if (hello !== null && name !== null) return this.#onHello(socket, hello, name);
       if (closeOnErrors) {
         if (seen >= maxHelloBytes) stats.client_hello_too_large.inc();
         return PeekStatus.Close;
@@ -71,30 +73,27 @@ export class TlsInspectorFilter extends ListenerFilter {
     }
   }
 
-  /** @returns whether this is TLS that can be served */
-  #onHello(socket: AcceptedSocket): boolean {
+  #onHello(socket: AcceptedSocket, hello: ClientHello, name: string): PeekStatus {
     const settings = this.#settings;
     const { stats } = settings;
-    const hello = ClientHello.parse(this.#reader.body);
-    if (hello === null) return false;
-    const name = hello.serverName();
-    if (name === null) return false;
-    // What is found out stays, whatever is wrong behind it (Envoy).
     if (settings.ja3) socket.ja3 = ja3(hello);
     if (settings.ja4) socket.ja4 = ja4(hello);
     const protocols = hello.applicationProtocols();
     if (protocols !== null) socket.applicationProtocols = protocols;
-    if (!hello.isAcceptable()) return false;
     if (name === '') {
       stats.sni_not_found.inc();
     } else {
       stats.sni_found.inc();
       socket.requestedServerName = name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
     }
+    if (!hello.isOfKnownVersion) {
+      stats.tls_not_found.inc();
+      return PeekStatus.Close;
+    }
     stats.tls_found.inc();
     if (protocols === null) stats.alpn_not_found.inc();
     else stats.alpn_found.inc();
     socket.detectedTransportProtocol = 'tls';
-    return true;
+    return PeekStatus.Continue;
   }
 }

@@ -3,11 +3,17 @@ import type { ByteBuffer } from '../../../base/byte-buffer.ts';
 const RECORD_HEADER_BYTES = 5;
 const MESSAGE_HEADER_BYTES = 4;
 const MAX_PLAINTEXT_BYTES = 16 * 1024;
-/** A record that claims to be encrypted may be longer by so much (RFC 5246 6.2.3, as BoringSSL has it). */
-const MAX_OVERHEAD_BYTES = 256;
+/** A record that may be encrypted is longer by up to so much (BoringSSL, SSL3_RT_MAX_ENCRYPTED_OVERHEAD). */
+const MAX_OVERHEAD_BYTES = 320;
 const MAX_MESSAGE_BYTES = 16 * 1024;
 const MAX_EMPTY_RECORDS = 32;
 const MAX_WARNINGS = 4;
+
+/** Of a hello in the form of SSL 2 (RFC 5246 E.2), without its two bytes of length. */
+const V2_MAX_BYTES = 4096;
+const V2_MIN_BYTES = 3;
+const V2_FIXED_BYTES = 11;
+const RANDOM_BYTES = 32;
 
 const ContentType = { Alert: 21, Handshake: 22 } as const;
 const CLIENT_HELLO = 1;
@@ -42,6 +48,7 @@ export class HelloReader {
     for (;;) {
       const at = this.consumed;
       if (limit < at + RECORD_HEADER_BYTES) return HelloState.More;
+      if (at === 0 && beginsV2(data)) return this.#readV2(data, limit);
       const size = (data.byteAt(at + 3) << 8) | data.byteAt(at + 4);
       if (data.byteAt(at + 1) !== 3 || size > MAX_PLAINTEXT_BYTES + MAX_OVERHEAD_BYTES) {
         this.consumed = at + RECORD_HEADER_BYTES;
@@ -83,6 +90,39 @@ export class HelloReader {
     return this.#warnings > MAX_WARNINGS ? HelloState.NotTls : HelloState.More;
   }
 
+  /** Turns a hello in the form of SSL 2 into one of TLS, as BoringSSL does. */
+  #readV2(data: ByteBuffer, limit: number): HelloState {
+    const size = ((data.byteAt(0) & 0x7f) << 8) | data.byteAt(1);
+    if (size > V2_MAX_BYTES || size < V2_MIN_BYTES) {
+      this.consumed = RECORD_HEADER_BYTES;
+      return HelloState.NotTls;
+    }
+    if (limit < 2 + size) return HelloState.More;
+    this.consumed = 2 + size;
+    if (2 + size < V2_FIXED_BYTES) return HelloState.NotTls;
+    const bytes = Buffer.allocUnsafe(2 + size);
+    data.copyTo(bytes, 0, 0, 2 + size);
+    const ciphersEnd = V2_FIXED_BYTES + bytes.readUInt16BE(5);
+    const challengeStart = ciphersEnd + bytes.readUInt16BE(7);
+    if (challengeStart + bytes.readUInt16BE(9) !== bytes.length) return HelloState.NotTls;
+    const ciphers: number[] = [];
+    for (let at = V2_FIXED_BYTES; at + 3 <= ciphersEnd; at += 3) {
+      // Those with a first byte are of SSL 2 itself.
+      if (bytes[at] === 0) ciphers.push(bytes[at + 1]!, bytes[at + 2]!);
+    }
+    if ((ciphersEnd - V2_FIXED_BYTES) % 3 !== 0) return HelloState.NotTls;
+    const random = Buffer.alloc(RANDOM_BYTES);
+    const challenge = bytes.subarray(Math.max(challengeStart, bytes.length - RANDOM_BYTES));
+    challenge.copy(random, RANDOM_BYTES - challenge.length);
+    const body = Buffer.concat([
+      bytes.subarray(3, 5),
+      random,
+      Buffer.of(0, ciphers.length >> 8, ciphers.length & 0xff, ...ciphers, 1, 0),
+    ]);
+    this.#parts = [Buffer.concat([Buffer.of(CLIENT_HELLO, 0, body.length >> 8, body.length & 0xff), body])];
+    return HelloState.Complete;
+  }
+
   #joined(): Buffer {
     if (this.#parts.length > 1) this.#parts = [Buffer.concat(this.#parts, this.#size)];
     return this.#parts[0]!;
@@ -93,4 +133,8 @@ export class HelloReader {
     const message = this.#joined();
     return message.subarray(MESSAGE_HEADER_BYTES, MESSAGE_HEADER_BYTES + message.readUIntBE(1, 3));
   }
+}
+
+function beginsV2(data: ByteBuffer): boolean {
+  return (data.byteAt(0) & 0x80) !== 0 && data.byteAt(2) === CLIENT_HELLO && data.byteAt(3) === 3;
 }
