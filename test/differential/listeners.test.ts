@@ -229,6 +229,124 @@ suite(
   ],
 );
 
+const hello = (rest: string): string => {
+  const body = `\x03\x03${'\0'.repeat(32)}\0\0\x04\x13\x01\xc0\x2f\x01\0${rest}`;
+  const message = `\x01\0\0${String.fromCharCode(body.length)}${body}`;
+  return `\x16\x03\x01\0${String.fromCharCode(message.length)}${message}`;
+};
+const SERVER_NAME = '\0\x0a\0\0\0\x06\0\x04\0\0\x01A';
+const NAME_AND_ALPN = '\0\x13\0\0\0\x06\0\x04\0\0\x01A\0\x10\0\x05\0\x03\x02h2';
+
+suite(
+  'listener filters, further',
+  {
+    config: bootstrap(
+      [
+        {
+          name: 'tls',
+          address: '{{listen:tls}}',
+          listener_filters: [
+            inspect('tls_inspector', 'TlsInspector', {
+              enable_ja3_fingerprinting: true,
+              enable_ja4_fingerprinting: true,
+              max_client_hello_size: 300,
+              initial_read_buffer_size: 256,
+            }),
+          ],
+          access_log: [fileLog('%REQUESTED_SERVER_NAME% %TLS_JA3_FINGERPRINT% %TLS_JA4_FINGERPRINT%', 'tls.log')],
+          filter_chains: [
+            chain('name', { server_names: ['a'] }),
+            chain('tls', { transport_protocol: 'tls' }),
+            chain('other', {}),
+          ],
+        },
+        {
+          name: 'strict',
+          address: '{{listen:strict}}',
+          listener_filters: [
+            inspect('tls_inspector', 'TlsInspector', { close_connection_on_client_hello_parsing_errors: true }),
+          ],
+          filter_chains: [chain('any', {})],
+        },
+        {
+          name: 'only-v2',
+          address: '{{listen:only-v2}}',
+          listener_filters: [
+            inspect('proxy_protocol', 'ProxyProtocol', { disallowed_versions: ['V1'], stat_prefix: 'mine' }),
+          ],
+          filter_chains: [chain('any', {})],
+        },
+        {
+          name: 'disabled',
+          address: '{{listen:disabled}}',
+          listener_filters: [
+            {
+              ...inspect('http_inspector', 'HttpInspector'),
+              filter_disabled: { destination_port_range: { start: 1, end: 65536 } },
+            },
+          ],
+          filter_chains: [chain('http', { application_protocols: ['http/1.1'] }), chain('any', {})],
+        },
+        {
+          name: 'limited-rate',
+          address: '{{listen:limited-rate}}',
+          listener_filters: [
+            inspect('local_ratelimit', 'LocalRateLimit', {
+              stat_prefix: 's',
+              token_bucket: { max_tokens: 1, fill_interval: '3600s' },
+            }),
+          ],
+          filter_chains: [chain('any', {})],
+        },
+      ],
+      [],
+    ),
+    stats: [...stats, 'listener_local_ratelimit.', 'downstream_cx_proxy_proto_error'],
+  },
+  [
+    ...(
+      [
+        ['a hello with a name', hello(SERVER_NAME)],
+        ['a hello with a name and protocols', hello(NAME_AND_ALPN)],
+        ['a hello without extensions', hello('')],
+        ['a hello with an extension twice', hello('\0\x08\0\x63\0\0\0\x63\0\0')],
+        ['a hello of SSL 3', hello(SERVER_NAME).replace('\x03\x03', '\x03\0')],
+        ['no hello', 'GET / HTTP/1.1\r\n\r\n'],
+        ['a hello that is too large', `\x16\x03\x01\x03\xe8${'x'.repeat(1000)}`],
+      ] as const
+    ).map(([name, bytes]) =>
+      steps(
+        name,
+        async (exchange) => {
+          const client = await exchange.connect('tls');
+          client.send(bytes);
+          await exchange.expectClose(client);
+        },
+        { clientFate: false },
+      ),
+    ),
+    ...(
+      [
+        ['plain text where TLS is due', 'strict', 'GET / HTTP/1.1\r\n\r\n'],
+        ['a version of PROXY that is disallowed', 'only-v2', 'PROXY UNKNOWN\r\n'],
+        ['an inspector that is disabled', 'disabled', 'GET / HTTP/1.1\r\n\r\n'],
+        ['the only connection of an hour', 'limited-rate', ''],
+        ['and one more', 'limited-rate', ''],
+      ] as const
+    ).map(([name, listener, bytes]) =>
+      steps(
+        name,
+        async (exchange) => {
+          const client = await exchange.connect(listener);
+          if (bytes !== '') client.send(bytes);
+          await exchange.expectClose(client);
+        },
+        { clientFate: false },
+      ),
+    ),
+  ],
+);
+
 suite(
   'listener options',
   {

@@ -46,6 +46,8 @@ const CASES: [string, string, string][] = [
   ['\r\n\r\nGET / HTTP/1.1\r\n', '', 'http_not_found'],
   [' GET / HTTP/1.1\r\n', '', 'http_not_found'],
   ['\x16\x03\x01', '', 'http_not_found'],
+  ['G@T / ', '', 'http_not_found'],
+  ['A\x01B', '', 'http_not_found'],
 ];
 
 describe('http_inspector', () => {
@@ -55,7 +57,7 @@ describe('http_inspector', () => {
     }
   });
 
-  test.each(['GET / HTTP/1.1', 'PRI * HTTP/2.0\r\n\r\nSM', 'P'])('%j says nothing yet', (text) => {
+  test.each(['GET x HTTP/9', 'GET\t/ HTTP/1.1', 'PRI * HTTP/2.0\r\n\r\nSM', 'P'])('%j says nothing yet', (text) => {
     expect(inspect(text, 1)).toEqual({ status: PeekStatus.NeedMore, found: '', stat: '' });
   });
 

@@ -25,6 +25,9 @@ export class HttpInspectorFilter extends ListenerFilter {
   readonly #stats: HttpInspectorStats;
   /** No line end before this. */
   #searched = 0;
+  /** So many bytes are fit for a method. */
+  #methodBytes = 0;
+  #methodEnded = false;
 
   constructor(stats: HttpInspectorStats) {
     super();
@@ -49,7 +52,7 @@ export class HttpInspectorFilter extends ListenerFilter {
       }
       if (common === data.length) return PeekStatus.NeedMore;
     }
-    if (!methodIsValid(String.fromCharCode(data.byteAt(0)), true)) return this.#notFound();
+    if (!this.#methodIsPossible(data)) return this.#notFound();
     const end = data.indexOf(10, this.#searched);
     if (end < 0 || end >= MAX_INSPECT_BYTES) {
       this.#searched = data.length;
@@ -71,6 +74,21 @@ export class HttpInspectorFilter extends ListenerFilter {
       socket.applicationProtocols = HTTP_10;
     }
     return PeekStatus.Continue;
+  }
+
+  /** The method is judged before its line is whole; nothing else is. */
+  #methodIsPossible(data: ByteBuffer): boolean {
+    while (!this.#methodEnded && this.#methodBytes < data.length) {
+      const byte = data.byteAt(this.#methodBytes);
+      if (this.#methodBytes > 0 && (byte === 32 || (byte >= 9 && byte <= 13))) {
+        this.#methodEnded = true;
+      } else if (!methodIsValid(String.fromCharCode(byte), true)) {
+        return false;
+      } else {
+        this.#methodBytes++;
+      }
+    }
+    return true;
   }
 
   #notFound(): PeekStatus {

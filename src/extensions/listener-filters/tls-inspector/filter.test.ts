@@ -154,7 +154,7 @@ test.each(NOT_TLS)('%s is not TLS', (_name, bytes) => {
     expect([status, transport, stats]).toEqual([PeekStatus.Continue, '', 'tls_not_found']);
   }
   const closed = inspect(bytes, 'close_connection_on_client_hello_parsing_errors: true');
-  expect([closed.status, closed.stats]).toEqual([PeekStatus.Close, '']);
+  expect([closed.status, closed.stats]).toEqual([PeekStatus.Close, 'tls_not_found']);
 });
 
 test('close_notify before anything else closes', () => {

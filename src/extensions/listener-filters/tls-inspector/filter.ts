@@ -64,12 +64,10 @@ export class TlsInspectorFilter extends ListenerFilter {
       const hello = state === HelloState.Complete ? ClientHello.parse(this.#reader.body) : null;
       const name = hello === null || !hello.encryptedHelloIsWellFormed ? null : hello.serverName();
       if (hello !== null && name !== null) return this.#onHello(socket, hello, name);
-      if (closeOnErrors) {
-        if (seen >= maxHelloBytes) stats.client_hello_too_large.inc();
-        return PeekStatus.Close;
-      }
       stats.tls_not_found.inc();
-      return PeekStatus.Continue;
+      if (!closeOnErrors) return PeekStatus.Continue;
+      if (seen >= maxHelloBytes) stats.client_hello_too_large.inc();
+      return PeekStatus.Close;
     }
   }
 
