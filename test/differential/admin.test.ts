@@ -294,11 +294,16 @@ suite(
     log: 'admin.log',
   },
   [
-    steps('paths that are allowed', async (exchange) => {
-      await exchange.admin('/ready');
-      await exchange.admin('/clusters');
-      await exchange.admin('/stats?filter=none');
-      exchange.expectLog('admin.log', 3);
-    }),
+    steps(
+      'paths that are allowed',
+      async (exchange) => {
+        await exchange.admin('/ready');
+        await exchange.admin('/clusters');
+        await exchange.admin('/stats?filter=none');
+        exchange.expectLog('admin.log', 3);
+      },
+      // The harness asks for these until the proxy is there: how often is up to chance.
+      { rewrite: [[/^GET \/(ready|listeners) 200\n/gm, '']] },
+    ),
   ],
 );

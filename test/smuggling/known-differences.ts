@@ -7,8 +7,6 @@ const UPGRADE =
  */
 export const knownDifferences: Readonly<Record<string, string>> = {
   'h2 preface': 'HTTP/2 is not there yet: codec AUTO takes the preface for a bad HTTP/1 request',
-  'line method "GE\\u0000T"':
-    'both answer 400; Envoy names the NUL (invalid_characters), Nuncio the method (codec_error)',
   'upgrade websocket': UPGRADE,
   'upgrade websocket, wrong version': UPGRADE,
   'upgrade with TE': UPGRADE,
