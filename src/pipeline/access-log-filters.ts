@@ -4,6 +4,7 @@ import type { RuntimeReader } from '../routing/runtime-fraction.ts';
 import { matchesValue, metadataAt, type ValueMatcher } from '../routing/value-matcher.ts';
 import type { AccessLogFilter, AccessLogger, LogContext } from './access-logger.ts';
 import { grpcStatusOf } from './format/header-operators.ts';
+import { TraceReason } from './request-id.ts';
 import type { StreamInfo } from './stream-info.ts';
 
 /** Writes only what a filter lets through. */
@@ -93,9 +94,10 @@ export class NotHealthCheckFilter implements AccessLogFilter {
   }
 }
 
+/** Requests whose tracing a service asked for: neither sampled ones nor those of clients. Source: Envoy, TraceableRequestFilter. */
 export class TraceableFilter implements AccessLogFilter {
   matches(context: LogContext): boolean {
-    return context.stream.traced;
+    return context.stream.traceReason === TraceReason.ServiceForced && !context.stream.healthCheck;
   }
 }
 

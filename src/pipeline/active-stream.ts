@@ -25,6 +25,7 @@ import { ResponseFlag } from './response-flag.ts';
 import { StreamFilters, upgradeFilters } from './stream-filters.ts';
 import { StreamInfo, UpstreamInfo } from './stream-info.ts';
 import { type StreamTimeouts, StreamTimers, streamDuration } from './stream-timers.ts';
+import { beginTrace, decideTracing } from './tracing.ts';
 
 /** One request on its way: owns headers, filters, timers and the access-log entry. Made by the connection manager. */
 export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeouts, LogContext {
@@ -57,6 +58,8 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
   closesConnection = false;
   /** What the codec says of its error on this stream; empty: there was none. */
   codecDetails = '';
+  /** `x-envoy-decorator-operation` of the response; empty: none. */
+  decoratedOperation = '';
   #localReplySent = false;
   #destroyed = false;
   #route: Route | null = null;
@@ -129,6 +132,8 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
       return;
     }
     this.pickRoute();
+    const { tracing } = config;
+    if (tracing !== null) decideTracing(tracing, headers, info, this.dispatcher.random.uint32());
     if (config.accessLogOnNewRequest) this.log(AccessLogType.DownstreamStart);
     if (!this.#createChain() && this.#route !== null) {
       // What follows on the connection may be meant for the protocol that was asked for.
@@ -137,6 +142,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
       this.#answer(403, '', 'upgrade_failed');
       return;
     }
+    if (tracing !== null) this.decoratedOperation = beginTrace(tracing, headers, this.#route, info);
     this.#filters.requestHeaders(end);
     this.#timers.touch();
   }

@@ -12,6 +12,7 @@ import type { HttpDateCache } from './http-date.ts';
 import type { HttpFilterBuilder } from './http-filter.ts';
 import type { LocalReplyConfig } from './local-reply.ts';
 import type { StreamInfo } from './stream-info.ts';
+import type { TracingConfig } from './tracing.ts';
 
 /** One entry of `http_filters`. */
 export interface FilterEntry {
@@ -121,6 +122,8 @@ export interface ConnectionManagerConfig {
   readonly alwaysSetRequestIdInResponse: boolean;
   /** Ids kept from outside say that nothing is traced (envoy.request_id.uuid). */
   readonly packTraceReason: boolean;
+  /** Null: nothing is said about tracing. */
+  readonly tracing: TracingConfig | null;
   readonly addUserAgent: boolean;
   /** Null: as the connection is, TLS or not. */
   readonly forwardProto: ForwardProto | null;

@@ -89,6 +89,11 @@ export type ConnectionManagerStats = Readonly<
 /** The listener's own count of HTTP answers (`listener.<address>.http.<stat_prefix>.downstream_rq_...`). */
 export type ListenerHttpStats = Readonly<Record<(typeof LISTENER_COUNTERS)[number], Counter>>;
 
+const TRACING_COUNTERS = ['clientEnabled', 'healthCheck', 'notTraceable', 'randomSampling', 'serviceForced'] as const;
+
+/** Requests by why they are traced, or why not (`http.<stat_prefix>.tracing.`). */
+export type TracingStats = Readonly<Record<(typeof TRACING_COUNTERS)[number], Counter>>;
+
 /** `downstreamRq1xx` is Envoy's `downstream_rq_1xx`. */
 function statName(field: string): string {
   return field
@@ -112,4 +117,11 @@ export function createListenerHttpStats(scope: Scope): ListenerHttpStats {
   const stats: Record<string, Counter> = {};
   for (const field of LISTENER_COUNTERS) stats[field] = scope.counter(statName(field));
   return stats as unknown as ListenerHttpStats;
+}
+
+/** @param scope the connection manager's: names are below `http.<stat_prefix>.` */
+export function createTracingStats(scope: Scope): TracingStats {
+  const stats: Record<string, Counter> = {};
+  for (const field of TRACING_COUNTERS) stats[field] = scope.counter(`tracing.${statName(field)}`);
+  return stats as unknown as TracingStats;
 }

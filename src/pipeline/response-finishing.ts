@@ -3,6 +3,7 @@ import type { RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
 import type { ActiveStream } from './active-stream.ts';
 import { type ConnectionManagerConfig, ServerHeader } from './connection-manager-config.ts';
 import { isUpgrade } from './connection-tokens.ts';
+import { decorateResponse } from './tracing.ts';
 
 /** What the connection manager does to response headers behind all filters. Source: Envoy, ActiveStream::encodeHeaders. */
 export function finishResponseHeaders(stream: ActiveStream, headers: ResponseHeaders): void {
@@ -26,6 +27,7 @@ export function finishResponseHeaders(stream: ActiveStream, headers: ResponseHea
     if (!stream.closesConnection) headers.set('connection', 'keep-alive');
   }
   if (stream.manager.closesBehind(stream) && !stream.isTunnel) headers.set('connection', 'close');
+  if (config.tracing !== null) decorateResponse(headers, stream.decoratedOperation, config.tracing.egress);
 }
 
 /** As above, for 100 and its like: what belongs to the final response is left to it. */

@@ -5,6 +5,7 @@ import type { Route } from '../routing/route.ts';
 import type { FilterStateObject, MetadataStruct, StreamView, TlsView } from '../routing/stream-view.ts';
 import type { ClusterSpec } from '../upstream/cluster-spec.ts';
 import type { Host, Metadata } from '../upstream/host.ts';
+import { TraceReason } from './request-id.ts';
 
 /** What access logs may know of the listener that accepted a connection. */
 export interface ListenerInfo {
@@ -91,7 +92,7 @@ export class StreamInfo implements StreamView {
   lastTxByteMs = -1;
   endMs = -1;
   healthCheck = false;
-  traced = false;
+  traceReason: TraceReason = TraceReason.NotTraceable;
   /** `%DOWNSTREAM_REMOTE_ADDRESS%`: after x-forwarded-for. */
   remoteAddress: Address | null;
   requestId = '';

@@ -3,7 +3,6 @@ import type {
   HttpConnectionManager_UpgradeConfig,
   HttpFilter,
 } from '../../api/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.d.ts';
-import type { UuidRequestIdConfig } from '../../api/gen/envoy/extensions/request_id/uuid/v3/uuid_pb.d.ts';
 import type { Http1CodecStats } from '../../http/h1/http1-options.ts';
 import { Http1ServerCodec } from '../../http/h1/server-codec.ts';
 import type { Address } from '../../net/address.ts';
@@ -29,6 +28,7 @@ import { durationMsOr } from './durations.ts';
 import { buildHttp1Options } from './http1-options.ts';
 import { buildLocalReplies } from './local-reply.ts';
 import { buildRouteTable } from './route-config.ts';
+import { buildRequestIdOptions, checkTracing, createTracing, TRACING_SUPPORT } from './tracing.ts';
 
 const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3';
 
@@ -45,7 +45,7 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
       path_with_escaped_slashes_action local_reply_config strip_matching_host_port strip_any_host_port
       stream_error_on_invalid_http_message strip_trailing_host_dot append_x_forwarded_port
       original_ip_detection_extensions early_header_mutation_extensions request_id_extension
-      http1_safe_max_connection_duration forward_proto_config drain_timeout_jitter`,
+      http1_safe_max_connection_duration forward_proto_config drain_timeout_jitter tracing`,
     // Of HTTP/2 alone; of TLS and PROXY, which are refused where they are asked for; of the overload manager likewise.
     // Envoy 1.40 itself reads the last one nowhere.
     inert: `stream_flush_timeout set_current_client_cert_details add_proxy_protocol_connection_state
@@ -69,12 +69,7 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
     fields: '',
     inert: 'subject cert chain dns uri',
   },
-  {
-    message: 'envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig',
-    fields: 'pack_trace_reason',
-    // Nothing is traced yet.
-    inert: 'use_request_id_for_trace_sampling',
-  },
+  ...TRACING_SUPPORT,
 ];
 
 const FORWARD_CERT = ['sanitize', 'forward-only', 'append-forward', 'sanitize-set', 'always-forward-only'] as const;
@@ -182,11 +177,13 @@ export function buildConnectionManager(
       'Cannot enable both `strip_matching_host_port` and `strip_any_host_port`.',
     );
   }
-  const packTraceReason = packsTraceReason(context, message);
+  const requestId = buildRequestIdOptions(context, message);
+  checkTracing(context.at('tracing'), message.tracing);
   const { runtime } = context.shared;
   if (context.errorCount > before || filters === null || table === null) return null;
 
   const stats = createConnectionManagerStats(scope);
+  const tracing = createTracing(inner, message.tracing, requestId);
   const codecStats: Http1CodecStats = {
     droppedHeadersWithUnderscores: context.shared.stats.counter('http1.dropped_headers_with_underscores'),
     requestsRejectedWithUnderscoresInHeaders: context.shared.stats.counter(
@@ -260,7 +257,8 @@ export function buildConnectionManager(
       generateRequestId: message.generateRequestId ?? true,
       preserveExternalRequestId: message.preserveExternalRequestId,
       alwaysSetRequestIdInResponse: message.alwaysSetRequestIdInResponse,
-      packTraceReason,
+      packTraceReason: requestId.packTraceReason,
+      tracing: tracing === null ? null : { ...tracing, egress: connectionContext.listener.direction === 'outbound' },
       addUserAgent: message.addUserAgent ?? false,
       forwardProto:
         message.forwardProtoConfig === undefined
@@ -286,20 +284,6 @@ export function buildConnectionManager(
       hooksByClass: new Map(),
     };
   });
-}
-
-/** Whether ids say that nothing is traced. Source: envoy UuidRequestIdConfig. */
-function packsTraceReason(context: BuildContext, message: HttpConnectionManager): boolean {
-  const field = 'request_id_extension.typed_config';
-  const packed = message.requestIdExtension?.typedConfig;
-  if (packed === undefined) return true;
-  const config = context.unpack(field, packed);
-  if (config === null) return true;
-  if (config.$typeName !== 'envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig') {
-    context.refuse(field, `request id extension ${config.$typeName} is not supported yet`);
-    return true;
-  }
-  return (config as UuidRequestIdConfig).packTraceReason ?? true;
 }
 
 function internalAddresses(context: BuildContext, message: HttpConnectionManager): (address: Address) => boolean {

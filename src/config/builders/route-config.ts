@@ -74,10 +74,9 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
   {
     message: 'envoy.config.route.v3.Route',
     fields: `name match route redirect direct_response non_forwarding_action metadata typed_per_filter_config
-      ${MUTATION_FIELDS} per_request_buffer_limit_bytes request_body_buffer_limit stat_prefix`,
-    // It names spans: without tracing it has no effect in Envoy either.
-    inert: 'decorator',
+      ${MUTATION_FIELDS} per_request_buffer_limit_bytes request_body_buffer_limit stat_prefix decorator`,
   },
+  { message: 'envoy.config.route.v3.Decorator', fields: '*' },
   { message: 'envoy.config.route.v3.VirtualCluster', fields: '*' },
   { message: 'envoy.config.route.v3.NonForwardingAction', fields: '*' },
   { message: 'envoy.config.route.v3.RouteMatch', fields: '*' },

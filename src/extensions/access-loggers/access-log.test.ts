@@ -7,6 +7,7 @@ import { buildLocalReplies } from '../../config/builders/local-reply.ts';
 import { RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
 import { AccessLogType, type LogContext } from '../../pipeline/access-logger.ts';
 import type { WorkerEnvironment } from '../../pipeline/environment.ts';
+import { TraceReason } from '../../pipeline/request-id.ts';
 import { ResponseFlag } from '../../pipeline/response-flag.ts';
 import { StreamInfo } from '../../pipeline/stream-info.ts';
 import { wireText } from '../../routing/wire-text.ts';
@@ -69,7 +70,7 @@ function context(facts: Facts = {}): LogContext & { responseHeaders: ResponseHea
   stream.endMs = 1000 + (facts.durationMs ?? 0);
   stream.responseFlags = facts.flags ?? 0;
   stream.healthCheck = facts.healthCheck ?? false;
-  stream.traced = facts.traced ?? false;
+  if (facts.traced) stream.traceReason = TraceReason.ServiceForced;
   if (facts.metadata !== undefined) stream.setDynamicMetadata('ns', facts.metadata);
   const requestHeaders = new RequestHeaders();
   requestHeaders.method = 'GET';

@@ -199,6 +199,7 @@ function adminManagerConfig(
     preserveExternalRequestId: false,
     alwaysSetRequestIdInResponse: false,
     packTraceReason: false,
+    tracing: null,
     addUserAgent: false,
     forwardProto: null,
     onDelayedCloseTimeout: () => stats.downstreamCxDelayedCloseTimeout.inc(),
