@@ -92,8 +92,6 @@ export interface ConnectionManagerConfig {
   readonly via: string;
   /** Empty: leave the scheme as it was found. */
   readonly schemeOverwrite: '' | 'http' | 'https';
-  readonly maxRequestHeadersBytes: number;
-  readonly maxRequestHeadersCount: number;
   readonly idleTimeoutMs: number;
   readonly maxConnectionDurationMs: number;
   /** Fraction of the duration that is added at random, 0..1. */
@@ -130,7 +128,6 @@ export interface ConnectionManagerConfig {
   /** Counts; one for all connections. */
   readonly onDelayedCloseTimeout: () => void;
   readonly proxy100Continue: boolean;
-  readonly streamErrorOnInvalidMessage: boolean;
   readonly normalizePath: RuntimeFraction | null;
   /** With `normalizePath` in force. */
   readonly pathNormalization: PathNormalization;
@@ -143,7 +140,6 @@ export interface ConnectionManagerConfig {
   readonly stripTrailingHostDot: boolean;
   /** `XFCC`: without TLS only sanitize and forward-only differ. */
   readonly forwardClientCert: 'sanitize' | 'forward-only' | 'append-forward' | 'sanitize-set' | 'always-forward-only';
-  readonly appendLocalOverload: boolean;
   readonly environment: WorkerEnvironment;
   readonly dates: HttpDateCache;
   /** Hooks that each filter class overrides, filled as classes are first seen. */
