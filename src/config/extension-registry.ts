@@ -2,6 +2,11 @@ import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { NetworkFilterBuilder } from '../net/filter.ts';
 import type { ListenerFilterBuilder } from '../net/listener-chain.ts';
+import type {
+  DownstreamTransportSocket,
+  TransportSocketEnvironment,
+  UpstreamTransportSocket,
+} from '../net/transport-socket.ts';
 import type { AccessLogFilter, AccessLogger } from '../pipeline/access-logger.ts';
 import type { EarlyHeaderMutation, IpDetection } from '../pipeline/connection-manager-config.ts';
 import type { ConnectionContext, WorkerEnvironment } from '../pipeline/environment.ts';
@@ -24,6 +29,10 @@ export interface ExtensionProducts {
   formatter: CommandParser;
   'original-ip-detection': IpDetection;
   'early-header-mutation': EarlyHeaderMutation;
+  /** One per filter chain and worker. */
+  'downstream-transport-socket': (environment: TransportSocketEnvironment) => DownstreamTransportSocket;
+  /** One per cluster (or transport socket match) and worker. */
+  'upstream-transport-socket': (environment: TransportSocketEnvironment) => UpstreamTransportSocket;
   'retry-host-predicate': unknown;
   'retry-priority': unknown;
 }

@@ -135,6 +135,11 @@ export interface ServerCodecEvents {
   onNewStream(encoder: ResponseEncoder): RequestDecoder;
   /** The peer will open no further streams (HTTP/2 GOAWAY). */
   onGoAway(): void;
+  /**
+   * The codec gives the connection up outside of `dispatch` (keepalive timeout, too many frames waiting): to be treated as if
+   * `dispatch` had returned the error. HTTP/1 never does.
+   */
+  onCodecFailure(error: ProtocolError): void;
 }
 
 /** Server side of a connection. Never sees a socket. */
@@ -157,7 +162,15 @@ export interface ServerCodec {
 }
 
 export interface ClientCodecEvents {
+  /** The peer takes no new streams: those above its last id have been reset as refused, the others go on. */
   onGoAway(): void;
+  /** HTTP/2: the peer's SETTINGS changed how many streams {@link ClientCodec.maxStreams} allows. */
+  onMaxStreamsChanged(): void;
+  /**
+   * The codec gives the connection up outside of `dispatch` (keepalive timeout, too many frames waiting): to be treated as if
+   * `dispatch` had returned the error. HTTP/1 never does.
+   */
+  onCodecFailure(error: ProtocolError): void;
   /** All that was asked has been answered; the connection is idle or usable for another stream. */
   onStreamsChanged(): void;
 }
@@ -171,6 +184,10 @@ export interface ClientCodec {
   onPeerEnd(): ProtocolError | null;
   /** True when the connection may not carry a further request (Connection: close, HTTP/1.0, error). */
   readonly mustClose: boolean;
+  /** Streams that may be open at once by the peer's word: 1 for HTTP/1. May fall below those that are. */
+  readonly maxStreams: number;
+  /** Tells the peer that no stream of its own would be answered, and that we leave: HTTP/2 GOAWAY; nothing for HTTP/1. */
+  goAway(): void;
   onUnderlyingAboveWriteHighWatermark(): void;
   onUnderlyingBelowWriteLowWatermark(): void;
 }

@@ -29,14 +29,54 @@ export interface TransportHandler {
   onClosed(error: TransportError | null): void;
 }
 
-/** Facts about a TLS session; null for plain transports. */
+/** Facts about a TLS session; null for plain transports. Filled when the handshake is done. */
 export interface TransportSecurity {
+  /** `TLSv1.2`, `TLSv1.3`. */
   readonly protocolVersion: string;
+  /** OpenSSL's name, such as `ECDHE-RSA-AES128-GCM-SHA256` or `TLS_AES_128_GCM_SHA256`. */
   readonly cipher: string;
+  /** IANA number of the cipher suite; 0xffff: unknown. */
+  readonly cipherId: number;
+  /** Negotiated application protocol; empty: none. */
   readonly alpn: string;
+  /** SNI that the client sent. */
   readonly serverName: string;
+  /** Hex, lower case; empty when there is none. */
+  readonly sessionId: string;
+  readonly resumed: boolean;
   readonly peerCertificatePresented: boolean;
+  /** Presented, and checked against a CA, names or pins. */
   readonly peerCertificateValidated: boolean;
+  /** Null when none was presented. */
+  readonly peer: CertificateFacts | null;
+  /** The peer's chain as PEM, leaf first; for XFCC `Chain`. Empty when none was presented. */
+  readonly peerChainPem: string;
+  /** Our own certificate; null when we presented none. */
+  readonly local: CertificateFacts | null;
+}
+
+/** What logs, headers and matchers ask of a certificate. Computed when first asked for. */
+export interface CertificateFacts {
+  /** RFC 2253, as Envoy prints it: `CN=a,OU=b`. */
+  readonly subject: string;
+  readonly issuer: string;
+  readonly serialNumber: string;
+  readonly dnsNames: readonly string[];
+  readonly uriNames: readonly string[];
+  readonly ipNames: readonly string[];
+  readonly emailNames: readonly string[];
+  readonly otherNames: readonly string[];
+  readonly oids: readonly string[];
+  /** SHA-256 of the DER, lower-case hex. */
+  readonly sha256: string;
+  readonly sha1: string;
+  /** SHA-256 of the SubjectPublicKeyInfo, base64. */
+  readonly spkiSha256: string;
+  /** Unix ms. */
+  readonly validFromMs: number;
+  readonly validToMs: number;
+  /** Of the leaf alone. */
+  readonly pem: string;
 }
 
 /**

@@ -193,6 +193,10 @@ export class HttpConnectionManager
 
   onGoAway(): void {}
 
+  onCodecFailure(error: ProtocolError): void {
+    this.#onProtocolError(error);
+  }
+
   // --- CodecTransport ---
 
   get output(): ByteBuffer {

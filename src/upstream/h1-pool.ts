@@ -231,6 +231,13 @@ class H1Client extends PoolClient implements ClientCodecEvents, UpstreamConnecti
     pool.cluster.stats.upstream_cx_http1_total.inc();
   }
 
+  /** HTTP/1 neither changes its one stream nor fails outside of `dispatch`. */
+  onMaxStreamsChanged(): void {}
+
+  onCodecFailure(_error: ProtocolError): void {
+    this.close();
+  }
+
   get protocol(): Protocol {
     return this.codec.protocol;
   }

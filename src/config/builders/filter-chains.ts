@@ -6,6 +6,7 @@ import type { NetworkFilterBuilder } from '../../net/filter.ts';
 import { ANY_CONNECTION, type ChainCriteria, FilterChainIndex, type SourceType } from '../../net/filter-chain-index.ts';
 import { type FilterChainMatcher, SingleFilterChain } from '../../net/filter-chain-matcher.ts';
 import type { AddressRange } from '../../net/prefix-table.ts';
+import type { DownstreamTransportSocket, TransportSocketEnvironment } from '../../net/transport-socket.ts';
 import type { ConnectionContext } from '../../pipeline/environment.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
@@ -33,6 +34,10 @@ export interface FilterChainSpec {
   /** Need not be unique. */
   readonly name: string;
   readonly filters: readonly NetworkFilterBuilder<ConnectionContext>[];
+  /** Null: plain bytes. */
+  readonly transportSocket: ((environment: TransportSocketEnvironment) => DownstreamTransportSocket) | null;
+  /** How long the transport socket's handshake may take, ms; 0: for ever. */
+  readonly transportSocketConnectTimeoutMs: number;
 }
 
 /**
@@ -119,7 +124,7 @@ function buildChain(context: BuildContext, message: FilterChain): FilterChainSpe
     }
     filters.push(built);
   });
-  return { name: message.name, filters };
+  return { name: message.name, filters, transportSocket: null, transportSocketConnectTimeoutMs: 0 };
 }
 
 function buildCriteria(context: BuildContext, message: FilterChainMatch | undefined): ChainCriteria {

@@ -141,6 +141,10 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
     return this.#mustClose;
   }
 
+  readonly maxStreams = 1;
+
+  goAway(): void {}
+
   /** A request is under way. */
   get busy(): boolean {
     return this.#stream !== null;

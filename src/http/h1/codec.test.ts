@@ -188,7 +188,7 @@ describe('server', () => {
     const wire = new TestTransport();
     const client = new Http1ClientCodec(
       wire,
-      { onGoAway() {}, onStreamsChanged() {} },
+      { onGoAway() {}, onMaxStreamsChanged() {}, onCodecFailure() {}, onStreamsChanged() {} },
       http1Options({ headerKeyFormat: preserveCase(false, false) }),
       NO_HTTP1_STATS,
     );
@@ -250,7 +250,12 @@ describe('client', () => {
 
   test('a response that is complete before its request forbids another one', () => {
     const wire = new TestTransport();
-    const codec = new Http1ClientCodec(wire, { onGoAway() {}, onStreamsChanged() {} }, http1Options(), NO_HTTP1_STATS);
+    const codec = new Http1ClientCodec(
+      wire,
+      { onGoAway() {}, onMaxStreamsChanged() {}, onCodecFailure() {}, onStreamsChanged() {} },
+      http1Options(),
+      NO_HTTP1_STATS,
+    );
     const encoder = codec.newStream({ on1xxHeaders() {}, onHeaders() {}, onData() {}, onTrailers() {} });
     encoder.encodeHeaders(get('POST'), false);
     codec.dispatch(bytesOf('HTTP/1.1 413 x\r\nContent-Length: 0\r\n\r\n'));
@@ -265,7 +270,7 @@ describe('client', () => {
       const wire = new TestTransport();
       const codec = new Http1ClientCodec(
         wire,
-        { onGoAway() {}, onStreamsChanged() {} },
+        { onGoAway() {}, onMaxStreamsChanged() {}, onCodecFailure() {}, onStreamsChanged() {} },
         http1Options({ sendFullyQualifiedUrl: full }),
         NO_HTTP1_STATS,
       );
@@ -304,7 +309,7 @@ test('what a client encodes a server decodes, and back', () => {
     const wire = new TestTransport();
     const client = new Http1ClientCodec(
       wire,
-      { onGoAway() {}, onStreamsChanged() {} },
+      { onGoAway() {}, onMaxStreamsChanged() {}, onCodecFailure() {}, onStreamsChanged() {} },
       http1Options({ enableTrailers: true }),
       NO_HTTP1_STATS,
     );

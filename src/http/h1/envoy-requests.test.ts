@@ -29,7 +29,7 @@ function forward(request: RecordedRequest, options: Http1Options): string {
   const wire = new TestTransport();
   const client = new Http1ClientCodec(
     wire,
-    { onGoAway() {}, onStreamsChanged() {} },
+    { onGoAway() {}, onMaxStreamsChanged() {}, onCodecFailure() {}, onStreamsChanged() {} },
     http1Options({ enableTrailers: true }),
     NO_HTTP1_STATS,
   );

@@ -37,6 +37,7 @@ function sendOn(method: string, fields: string, peer: ClientPeer): string {
         return { onHeaders() {}, onData() {}, onTrailers() {} };
       },
       onGoAway() {},
+      onCodecFailure() {},
     },
     http1Options(),
     NO_HTTP1_STATS,

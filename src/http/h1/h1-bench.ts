@@ -49,6 +49,7 @@ const server = new Http1ServerCodec(
       return decoder;
     },
     onGoAway() {},
+    onCodecFailure() {},
   },
   http1Options(),
   NO_HTTP1_STATS,
@@ -56,7 +57,7 @@ const server = new Http1ServerCodec(
 const clientTransport = new Transport();
 const client = new Http1ClientCodec(
   clientTransport,
-  { onGoAway() {}, onStreamsChanged() {} },
+  { onGoAway() {}, onMaxStreamsChanged() {}, onCodecFailure() {}, onStreamsChanged() {} },
   http1Options(),
   NO_HTTP1_STATS,
 );

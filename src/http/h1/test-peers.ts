@@ -89,6 +89,7 @@ export class ServerPeer {
           return request;
         },
         onGoAway() {},
+        onCodecFailure() {},
       },
       options,
       NO_HTTP1_STATS,
@@ -135,7 +136,7 @@ export class ClientPeer {
   constructor(options: Http1Options, request: RequestHeaders) {
     this.codec = new Http1ClientCodec(
       this.transport,
-      { onGoAway() {}, onStreamsChanged() {} },
+      { onGoAway() {}, onMaxStreamsChanged() {}, onCodecFailure() {}, onStreamsChanged() {} },
       options,
       NO_HTTP1_STATS,
     );

@@ -1,0 +1,43 @@
+/**
+ * Settings of an HTTP/2 codec: envoy.config.core.v3.Http2ProtocolOptions, validated, with Envoy 1.40's defaults. Every limit bounds
+ * what one peer can make us hold or do.
+ */
+export interface Http2Options {
+  /** SETTINGS_HEADER_TABLE_SIZE that we announce, and the most that our encoder uses. Bytes. */
+  readonly hpackTableSize: number;
+  /** SETTINGS_MAX_CONCURRENT_STREAMS that a server announces; for a client, the most it opens whatever the peer allows. */
+  readonly maxConcurrentStreams: number;
+  /** Bytes. */
+  readonly initialStreamWindowSize: number;
+  /** Bytes. */
+  readonly initialConnectionWindowSize: number;
+  /** RFC 8441: extended CONNECT. */
+  readonly allowConnect: boolean;
+  /** Outbound frames of all types that may wait; more closes the connection. */
+  readonly maxOutboundFrames: number;
+  /** Outbound PING, SETTINGS and RST_STREAM frames that may wait; more closes the connection. */
+  readonly maxOutboundControlFrames: number;
+  /** Inbound HEADERS, CONTINUATION and DATA frames in a row without payload and without END_STREAM. */
+  readonly maxConsecutiveInboundFramesWithEmptyPayload: number;
+  readonly maxInboundPriorityFramesPerStream: number;
+  readonly maxInboundWindowUpdateFramesPerDataFrameSent: number;
+  /** A message that breaks HTTP's rules resets its stream instead of closing the connection. */
+  readonly streamErrorOnInvalidHttpMessage: boolean;
+  /** Further SETTINGS to send: identifier → value. */
+  readonly customSettings: readonly { readonly identifier: number; readonly value: number }[];
+  /** PING when nothing was received for this long, ms; 0: never. */
+  readonly keepaliveIntervalMs: number;
+  /** How long the PING's answer may take, ms. */
+  readonly keepaliveTimeoutMs: number;
+  /** Percent of the interval that is added at random. */
+  readonly keepaliveJitterPercent: number;
+  /** A connection that was idle this long is pinged before its next stream, ms; 0: never. */
+  readonly keepaliveIdleIntervalMs: number;
+  /** Padding and the like of METADATA frames: ours are never sent; a peer's are refused unless this is on (unsupported: always off). */
+  readonly allowMetadata: boolean;
+  /** Bytes of a message's header list, and of its trailers, as RFC 9113 counts them (32 per field). Envoy: 60 KiB, 80 upstream. */
+  readonly maxHeadersBytes: number;
+  /** Envoy: 100. */
+  readonly maxHeadersCount: number;
+  readonly headersWithUnderscores: 0 | 1 | 2;
+}

@@ -1,0 +1,144 @@
+import type { ByteBuffer } from '../base/byte-buffer.ts';
+import type { Dispatcher } from './dispatcher.ts';
+import type { AcceptedSocket } from './filter.ts';
+import type { TlsClientSettings, TlsServerSettings, TlsSettingsSource } from './tls/tls-settings.ts';
+import type { ConnectSpec, SocketRuntime, Transport, TransportHandler } from './transport.ts';
+
+/**
+ * What stands between an accepted socket and its connection: TLS and the like. One per filter chain and worker; a rotation of
+ * certificates changes what later connections get, never those that there are.
+ */
+export interface DownstreamTransportSocket {
+  /** `ssl` in stats and in `x-forwarded-proto`: the chain's connections are secure. */
+  readonly isSecure: boolean;
+  /**
+   * Takes over `raw`, whose first bytes were read before (`peeked` is left empty). The transport that it gives is not open yet
+   * unless the socket adds no handshake: its handler hears `onOpen` when the handshake is done, `onClosed` when it fails.
+   * @param peerEnded the peer's FIN came with the peeked bytes
+   */
+  accept(raw: Transport, socket: AcceptedSocket, peeked: ByteBuffer, peerEnded: boolean): Transport;
+}
+
+/**
+ * What a request asks of the socket of the connection that will carry it (Envoy: TransportSocketOptions). Connections are
+ * shared only among requests with the same `key`.
+ */
+export interface TransportSocketOptions {
+  /** Instead of the configured SNI; empty: as configured. */
+  readonly serverName: string;
+  /** One of these must be among the peer's names, instead of the configured matchers; empty: as configured. */
+  readonly subjectAltNames: readonly string[];
+  /** Instead of the configured ALPN; empty: as configured. */
+  readonly applicationProtocols: readonly string[];
+  /** ALPN when nothing is configured and nothing overrides. */
+  readonly applicationProtocolFallback: readonly string[];
+  /** The header that an upstream PROXY protocol socket sends; null: of the connection itself. */
+  readonly proxyProtocol: ProxyProtocolData | null;
+  /** The downstream connection's objects for an `internal_upstream` socket; null: none are passed. */
+  readonly passthrough: unknown;
+  /** Equal for equal options; empty for {@link NO_SOCKET_OPTIONS}. */
+  readonly key: string;
+}
+
+export interface ProxyProtocolData {
+  readonly source: ConnectSpec['address'];
+  readonly destination: ConnectSpec['address'];
+  /** Type-length-values of version 2, as the downstream sent or as configured. */
+  readonly tlvs: readonly { readonly type: number; readonly value: Uint8Array }[];
+}
+
+export const NO_SOCKET_OPTIONS: TransportSocketOptions = {
+  serverName: '',
+  subjectAltNames: [],
+  applicationProtocols: [],
+  applicationProtocolFallback: [],
+  proxyProtocol: null,
+  passthrough: null,
+  key: '',
+};
+
+/** The host that a connection goes to, as far as sockets care. */
+export interface SocketPeer {
+  /** `hostname` of the endpoint; for `auto_host_sni`. */
+  readonly hostname: string;
+}
+
+/** How the connections of a cluster (or of those of its hosts that a match picks) reach their peer. One per worker. */
+export interface UpstreamTransportSocket {
+  readonly isSecure: boolean;
+  /** Whether the handshake will tell the application protocol (Envoy: `supportsAlpn`); for HTTP protocol selection. */
+  readonly supportsAlpn: boolean;
+  /**
+   * Begins to connect. `handler` hears of it later, never inside this call: `onOpen` once the handshake is done too.
+   * @throws when no socket could be made
+   */
+  connect(
+    sockets: SocketRuntime,
+    spec: ConnectSpec,
+    peer: SocketPeer,
+    options: TransportSocketOptions,
+    handler: TransportHandler,
+  ): Transport;
+}
+
+/** Hears of a secret: once as soon as it is known, then whenever it changes. */
+export interface SecretWatcher {
+  /** Bytes of an envoy.extensions.transport_sockets.tls.v3.Secret whose files are inline; validated by main. */
+  onSecret(secret: Uint8Array): void;
+}
+
+/** The worker's secrets. Main reads, watches and validates; workers only hear. */
+export interface SecretFeed {
+  /** @returns how to unsubscribe */
+  watch(key: string, watcher: SecretWatcher): () => void;
+}
+
+/** What transport sockets need from their worker, beside sockets. */
+export interface TransportSocketEnvironment {
+  readonly dispatcher: Dispatcher;
+  readonly tls: TlsEngine;
+  readonly secrets: SecretFeed;
+}
+
+/** TLS of the runtime: `net/bun`, `net/node`. */
+export interface TlsEngine {
+  /** Stats are those of the listener (or cluster) that the socket belongs to. */
+  serverSocket(source: TlsSettingsSource<TlsServerSettings>, stats: TlsStats): DownstreamTransportSocket;
+  clientSocket(source: TlsSettingsSource<TlsClientSettings>, stats: TlsStats): UpstreamTransportSocket;
+  /**
+   * Whether the runtime can carry the settings out.
+   * @returns why not, in words for the person who wrote the configuration; null: it can
+   */
+  refusal(settings: TlsServerSettings | TlsClientSettings): string | null;
+}
+
+/** What is counted per name: a stats scope. */
+export interface TlsStatScope {
+  counter(name: string): { inc(): void };
+}
+
+/** Envoy's `ssl.*` stats of a listener or cluster. */
+export interface TlsStats {
+  readonly connectionError: { inc(): void };
+  readonly handshake: { inc(): void };
+  readonly sessionReused: { inc(): void };
+  readonly noCertificate: { inc(): void };
+  readonly failVerifyNoCert: { inc(): void };
+  readonly failVerifyError: { inc(): void };
+  readonly failVerifySan: { inc(): void };
+  readonly failVerifyCertHash: { inc(): void };
+  readonly ocspStaplingFailed: { inc(): void };
+  readonly ocspStaplingOmitted: { inc(): void };
+  readonly ocspStaplingResponses: { inc(): void };
+  readonly ocspStaplingRequests: { inc(): void };
+  readonly wasKeyUsageInvalid: { inc(): void };
+  /** `ciphers.<name>`, `curves.<name>`, `sigalgs.<name>`, `versions.<name>`. */
+  readonly scope: TlsStatScope;
+}
+
+/** Plain bytes. */
+export const RAW_UPSTREAM_SOCKET: UpstreamTransportSocket = {
+  isSecure: false,
+  supportsAlpn: false,
+  connect: (sockets, spec, _peer, _options, handler) => sockets.connect(spec, handler),
+};
