@@ -1,4 +1,5 @@
 import type { ByteBuffer } from '../base/byte-buffer.ts';
+import type { Scope } from '../stats/store.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { AcceptedSocket } from './filter.ts';
 import type { TlsClientSettings, TlsServerSettings, TlsSettingsSource } from './tls/tls-settings.ts';
@@ -94,10 +95,18 @@ export interface SecretFeed {
 }
 
 /** What transport sockets need from their worker, beside sockets. */
-export interface TransportSocketEnvironment {
+export interface TransportSocketServices {
   readonly dispatcher: Dispatcher;
   readonly tls: TlsEngine;
   readonly secrets: SecretFeed;
+}
+
+/** What transport sockets need from their worker and from the listener or cluster that they belong to. */
+export interface TransportSocketEnvironment extends TransportSocketServices {
+  /** `listener.<address>` or `cluster.<name>`: stats such as `ssl.handshake` go below it. */
+  readonly scope: Scope;
+  /** `release` is called once, when the listener or cluster is gone: subscriptions end then. */
+  onRelease(release: () => void): void;
 }
 
 /** TLS of the runtime: `net/bun`, `net/node`. */

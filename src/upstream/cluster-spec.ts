@@ -1,6 +1,7 @@
 import { type Http1Options, http1Options } from '../http/h1/http1-options.ts';
 import type { Address } from '../net/address.ts';
 import type { SocketOption } from '../net/transport.ts';
+import type { TransportSocketEnvironment, UpstreamTransportSocket } from '../net/transport-socket.ts';
 import { type CircuitBreakerThresholds, DEFAULT_THRESHOLDS } from './circuit-breaker.ts';
 import type { DnsSpec } from './dns-spec.ts';
 import { EdsHealth, type Metadata, NO_METADATA } from './host.ts';
@@ -34,6 +35,18 @@ export interface BindSpec {
   readonly sourceV6: Address | null;
 }
 
+/** Makes a cluster's transport socket in a worker: once per cluster there. */
+export type UpstreamSocketMaker = (environment: TransportSocketEnvironment) => UpstreamTransportSocket;
+
+/** One of `transport_socket_matches`: the first whose criteria the host's metadata fulfils is taken. */
+export interface TransportSocketMatch {
+  readonly name: string;
+  /** What `envoy.transport_socket_match` of the host's metadata has to hold; empty: every host. */
+  readonly criteria: Readonly<Record<string, unknown>>;
+  /** Null: plain bytes. */
+  readonly socket: UpstreamSocketMaker | null;
+}
+
 /** A cluster at run time: validated, every field set. Built by `config/builders/cluster.ts`. */
 export interface ClusterSpec {
   readonly name: string;
@@ -64,6 +77,9 @@ export interface ClusterSpec {
   readonly bind: BindSpec | null;
   /** Of every connection, keep-alive included. */
   readonly socketOptions: readonly SocketOption[];
+  /** Null: plain bytes. */
+  readonly transportSocket: UpstreamSocketMaker | null;
+  readonly transportSocketMatches: readonly TransportSocketMatch[];
   /** At least 1. */
   readonly perUpstreamPreconnectRatio: number;
   readonly trackTimeoutBudgets: boolean;
@@ -99,6 +115,8 @@ export function clusterSpec(name: string, policy: BalancerPolicy, fields: Partia
     http1: http1Options(),
     bind: null,
     socketOptions: [],
+    transportSocket: null,
+    transportSocketMatches: [],
     perUpstreamPreconnectRatio: 1,
     trackTimeoutBudgets: false,
     trackRequestResponseSizes: false,

@@ -319,6 +319,8 @@ export function buildCluster(context: BuildContext, message: Cluster, addedViaAp
     ...protocol,
     bind: bind === null ? null : bind.bind,
     socketOptions,
+    transportSocket: null,
+    transportSocketMatches: [],
     perUpstreamPreconnectRatio: message.preconnectPolicy?.perUpstreamPreconnectRatio ?? 1,
     trackTimeoutBudgets: message.trackTimeoutBudgets || (message.trackClusterStats?.timeoutBudgets ?? false),
     trackRequestResponseSizes: message.trackClusterStats?.requestResponseSizes ?? false,
