@@ -59,6 +59,65 @@ ${routes.join('\n')}
 ${cluster(options.upstream)}`;
 }
 
+/** What the wire is made of on either side. */
+export interface WireOptions {
+  readonly listen: number;
+  readonly upstream: number;
+  /** TLS towards the client. */
+  readonly tls: { readonly certificate: string; readonly key: string } | null;
+  /** `AUTO` takes what the client speaks. */
+  readonly codec: 'AUTO' | 'HTTP1' | 'HTTP2';
+  readonly upstreamHttp2: boolean;
+}
+
+export function wireConfig(options: WireOptions): string {
+  const { tls } = options;
+  const socket =
+    tls === null
+      ? ''
+      : `
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            alpn_protocols: [h2, http/1.1]
+            tls_certificates:
+            - certificate_chain: { filename: ${tls.certificate} }
+              private_key: { filename: ${tls.key} }`;
+  const protocol = options.upstreamHttp2
+    ? `    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }
+`
+    : '';
+  return `static_resources:
+  listeners:
+  - name: ingress
+    address: { socket_address: { address: 127.0.0.1, port_value: ${options.listen} } }
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: ingress
+          codec_type: ${options.codec}
+          generate_request_id: false
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - match: { prefix: / }
+                route: { cluster: upstream, timeout: 0s }
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router${socket}
+${cluster(options.upstream)}${protocol}`;
+}
+
 export function tcpConfig(listen: number, upstream: number): string {
   return `static_resources:
   listeners:

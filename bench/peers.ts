@@ -65,6 +65,11 @@ export async function startEnvoy(config: string, concurrency = 1, core = PROXY_C
   );
 }
 
+/** A TypeScript program of ours, on Bun. */
+export function startScript(name: string, command: readonly string[], core: string): Peer {
+  return start(name, [resolve('node_modules/.bin/bun'), ...command], core);
+}
+
 /** nginx with one worker; `body` is what stands inside `http { }` (or `stream { }` with `kind`). */
 export function startNginx(name: string, body: string, core: string, kind: 'http' | 'stream' = 'http'): Peer {
   const prefix = join(scratch, name);
@@ -97,9 +102,17 @@ export interface LoadResult {
 }
 
 /** wrk on the load core. */
-export async function wrk(port: number, connections: number, seconds: number, path = '/'): Promise<LoadResult> {
+export async function wrk(
+  port: number,
+  connections: number,
+  seconds: number,
+  path = '/',
+  tls = false,
+  extra: readonly string[] = [],
+): Promise<LoadResult> {
+  const url = `${tls ? 'https' : 'http'}://127.0.0.1:${port}${path}`;
   const child = Bun.spawn(
-    ['taskset', '-c', LOAD_CORE, 'wrk', '-t1', `-c${connections}`, `-d${seconds}s`, `http://127.0.0.1:${port}${path}`],
+    ['taskset', '-c', LOAD_CORE, 'wrk', '-t1', `-c${connections}`, `-d${seconds}s`, ...extra, url],
     { stdout: 'pipe', stderr: 'inherit' },
   );
   const text = await new Response(child.stdout).text();
