@@ -1,4 +1,5 @@
 import { ByteBuffer, type WatermarkObserver } from '../base/byte-buffer.ts';
+import { ConnectionState } from '../base/connection-state.ts';
 import type { Timer, TimerTarget } from '../base/timer-wheel.ts';
 import type { Address } from './address.ts';
 import type { Dispatcher, TurnTask } from './dispatcher.ts';
@@ -105,6 +106,8 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
   ja4 = '';
   /** Name of the filter chain that was picked. */
   filterChainName = '';
+  /** What filters left for those behind them; null: nothing. */
+  state: ConnectionState | null = null;
   /** Monotonic ms. */
   readonly startMs: number;
   bytesReceived = 0;
@@ -168,6 +171,12 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
     this.remoteAddress = this.directRemoteAddress = transport.remoteAddress;
     this.startMs = dispatcher.nowMs;
     this.#state = open ? State.Open : State.Connecting;
+  }
+
+  /** `state`, made when it is not there yet. */
+  ownState(): ConnectionState {
+    this.state ??= new ConnectionState();
+    return this.state;
   }
 
   get security(): TransportSecurity | null {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'bun:test';
+import { type StubSocket, stubSocket } from '../../test/support/accepted-socket.ts';
 import { SeededRandom } from '../base/random.ts';
 import { type Address, internalAddress, ipAddress, pipeAddress } from './address.ts';
 import { ipBytes } from './cidr.ts';
@@ -19,24 +20,7 @@ function range(text: string): AddressRange {
 
 const ranges = (...texts: string[]): AddressRange[] => texts.map(range);
 
-class Socket implements AcceptedSocket {
-  directRemoteAddress: Address = ipAddress('10.0.0.9', 4000);
-  remoteAddress: Address = ipAddress('10.0.0.9', 4000);
-  localAddress: Address = ipAddress('10.0.0.1', 443);
-  localAddressRestored = false;
-  requestedServerName = '';
-  applicationProtocols: readonly string[] = [];
-  detectedTransportProtocol = 'raw_buffer';
-  ja3 = '';
-  ja4 = '';
-  readonly fd = -1;
-
-  originalDestination(): Address | null {
-    return null;
-  }
-}
-
-const socket = (facts: Partial<Socket> = {}): AcceptedSocket => Object.assign(new Socket(), facts);
+const socket = stubSocket;
 
 /** Chains by name, with what they ask for. */
 function index(chains: Record<string, Partial<ChainCriteria>>, fallback: Chain | null = FALLBACK) {
@@ -44,7 +28,7 @@ function index(chains: Record<string, Partial<ChainCriteria>>, fallback: Chain |
   for (const [name, criteria] of Object.entries(chains)) {
     expect(built.add({ ...ANY_CONNECTION, ...criteria }, { name })).toBeNull();
   }
-  return (facts: Partial<Socket> = {}): string | null => built.findChain(socket(facts))?.name ?? null;
+  return (facts: Partial<StubSocket> = {}): string | null => built.findChain(socket(facts))?.name ?? null;
 }
 
 describe('FilterChainIndex', () => {

@@ -1,6 +1,6 @@
-import type { Address } from './address.ts';
 import type { AcceptedSocket } from './filter.ts';
 import type { FilterChainMatcher } from './filter-chain-matcher.ts';
+import { isSameIpOrLoopback } from './network-match-data.ts';
 import { type AddressRange, PrefixTable } from './prefix-table.ts';
 
 /** Where a connection comes from: from this machine (the same address, a loopback address or a pipe), or from elsewhere. */
@@ -187,18 +187,11 @@ function findBySource<Chain>(types: SourceTypes<Chain>, socket: AcceptedSocket):
   const [any, local, external] = types.tables;
   const remote = socket.remoteAddress;
   let table = any;
-  if (local !== null || external !== null) table = (isSameIpOrLoopback(socket) ? local : external) ?? any;
+  if (local !== null || external !== null)
+    table = (isSameIpOrLoopback(remote, socket.localAddress) ? local : external) ?? any;
   const ports = table?.find(remote);
   if (ports === undefined) return null;
   return ports.get(remote.kind === 'ip' ? remote.port : 0) ?? ports.get(0) ?? null;
-}
-
-/** Of the loopback addresses only these two. Source: Envoy, Network::Utility::isSameIpOrLoopback, isLoopbackAddress. */
-function isSameIpOrLoopback(socket: AcceptedSocket): boolean {
-  const remote: Address = socket.remoteAddress;
-  if (remote.kind !== 'ip') return remote.kind === 'pipe';
-  if (remote.ip === '127.0.0.1' || remote.ip === '::1') return true;
-  return socket.localAddress.kind === 'ip' && socket.localAddress.ip === remote.ip;
 }
 
 function orElse<T>(list: readonly T[], nothing: readonly T[]): readonly T[];

@@ -1,4 +1,5 @@
 import type { ByteBuffer } from '../base/byte-buffer.ts';
+import type { ConnectionState } from '../base/connection-state.ts';
 import type { Address } from './address.ts';
 import type { Connection } from './connection.ts';
 
@@ -58,6 +59,10 @@ export interface AcceptedSocket {
   ja3: string;
   ja4: string;
   readonly fd: number;
+  /** What is known of the connection so far; null: nothing was set. */
+  readonly state: ConnectionState | null;
+  /** The same, made when it is not there yet. */
+  ownState(): ConnectionState;
   /** Where iptables took the connection from (SO_ORIGINAL_DST); null when from nowhere else. */
   originalDestination(): Address | null;
 }

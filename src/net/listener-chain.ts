@@ -1,4 +1,5 @@
 import { ByteBuffer } from '../base/byte-buffer.ts';
+import { ConnectionState } from '../base/connection-state.ts';
 import type { Timer, TimerTarget } from '../base/timer-wheel.ts';
 import type { Counter } from '../stats/counter.ts';
 import type { Gauge } from '../stats/gauge.ts';
@@ -155,6 +156,7 @@ class PendingSocket implements AcceptedSocket, TransportHandler, TimerTarget {
   detectedTransportProtocol = '';
   ja3 = '';
   ja4 = '';
+  state: ConnectionState | null = null;
   readonly #runtime: ListenerRuntime;
   readonly #transport: Transport;
   readonly #peeked = new ByteBuffer();
@@ -176,6 +178,11 @@ class PendingSocket implements AcceptedSocket, TransportHandler, TimerTarget {
 
   get fd(): number {
     return this.#transport.fd;
+  }
+
+  ownState(): ConnectionState {
+    this.state ??= new ConnectionState();
+    return this.state;
   }
 
   originalDestination(): Address | null {

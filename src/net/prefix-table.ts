@@ -63,6 +63,17 @@ export class PrefixTable<T> {
     return this.#v6;
   }
 
+  /** The values of all ranges that hold an IP address, the narrowest first. */
+  findAll(ip: string): T[] {
+    const bytes = ipBytes(ip);
+    if (bytes === null) return [];
+    const root = bytes.length === 4 ? this.#v4 : this.#v6;
+    const found: T[] = [];
+    if (this.#any !== undefined) found.push(this.#any);
+    if (root !== null) search(root, bytes, found);
+    return found.reverse();
+  }
+
   /** @returns undefined when no range holds it */
   find(address: Address): T | undefined {
     if (this.#v4 === null && this.#v6 === null) return this.#any;
@@ -94,14 +105,19 @@ function insert<T>(root: PrefixNode<T>, { prefix, bits }: AddressRange): PrefixN
   return parent;
 }
 
-function search<T>(root: PrefixNode<T>, bytes: Uint8Array): T | undefined {
+/** @param found takes every value on the way, the widest range's first */
+function search<T>(root: PrefixNode<T>, bytes: Uint8Array, found: T[] | null = null): T | undefined {
   const length = bytes.length * 8;
   let best = root.value;
+  if (best !== undefined) found?.push(best);
   let node = root;
   while (node.bits < length) {
     const child = childOf(node, bytes);
     if (child === null || commonBits(child.bytes, bytes, node.bits, child.bits) < child.bits) break;
-    if (child.value !== undefined) best = child.value;
+    if (child.value !== undefined) {
+      best = child.value;
+      found?.push(best);
+    }
     node = child;
   }
   return best;

@@ -159,8 +159,14 @@ export class StreamInfo implements StreamView {
     this.#metadata.set(namespace, before === undefined ? values : { ...before, ...values });
   }
 
+  /** The connection's own metadata counts as this stream's: of what is no request but the connection itself. */
+  shareMetadata(): void {
+    this.#metadata = this.connection?.ownState().metadata ?? null;
+  }
+
+  /** Of the stream, else of its connection. */
   filterState(key: string): FilterStateObject | null {
-    return this.#filterState?.get(key) ?? null;
+    return this.#filterState?.get(key) ?? this.connection?.state?.objects.get(key) ?? null;
   }
 
   setFilterState(key: string, value: FilterStateObject): void {

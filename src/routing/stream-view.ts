@@ -1,18 +1,7 @@
+import type { FilterStateObject, MetadataStruct } from '../base/connection-state.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
 
-/** A value of dynamic metadata, as `google.protobuf.Value` allows it. */
-export type MetadataValue = null | boolean | number | string | readonly MetadataValue[] | MetadataStruct;
-export interface MetadataStruct {
-  readonly [key: string]: MetadataValue;
-}
-
-/** An object that a filter left in the stream's or connection's filter state. */
-export interface FilterStateObject {
-  /** As `%FILTER_STATE(key:PLAIN)%` and string matchers see it; null where the object has no text form. */
-  serialize(): string | null;
-  /** The IP address that the object stands for, without port; null for other objects. */
-  ipAddress(): string | null;
-}
+export type { FilterStateObject, MetadataStruct, MetadataValue } from '../base/connection-state.ts';
 
 /** What is known of the client's TLS connection. */
 export interface TlsView {

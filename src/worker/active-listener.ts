@@ -22,7 +22,10 @@ import type { Counter } from '../stats/counter.ts';
 import type { Gauge } from '../stats/gauge.ts';
 import { type Histogram, HistogramUnit } from '../stats/histogram.ts';
 import type { Scope } from '../stats/store.ts';
+import { ActiveChain } from './active-chain.ts';
 import { DrainState } from './drain-state.ts';
+import { ListeningAddress } from './listening-address.ts';
+import type { ListenOutcome } from './messages.ts';
 
 /** Counters that Envoy has of every listener and that nothing of ours counts yet: shown as 0. */
 const UNUSED_COUNTERS = [
@@ -48,16 +51,26 @@ function limitsOf(spec: ListenerSpec, environment: WorkerEnvironment): Connectio
 
 /** One worker's share of one listener: its sockets, connections and counters. */
 export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTarget {
-  readonly spec: ListenerSpec;
+  /** Changes with an update of its filter chains alone. */
+  spec: ListenerSpec;
+  /** Called once, when a retired listener's last connection has ended. */
+  onGone: () => void = () => {};
   readonly scope: Scope;
   readonly drain: DrainState;
   readonly #environment: WorkerEnvironment;
   readonly #sockets: SocketRuntime;
-  readonly #context: ConnectionContext;
+  readonly #decision: DrainDecision;
+  /** By specification; made with the chain's first connection. */
+  readonly #chains = new Map<FilterChainSpec, ActiveChain>();
+  /** Chains that an update took away, until their drain time is over. */
+  readonly #oldChains = new Set<OldChain>();
+  /** What the present and former versions were built with. */
+  readonly #stats: Scope[];
   readonly #accessLoggers: readonly AccessLogger[];
   readonly #runtime: ListenerRuntime;
   readonly #connections = new Set<Connection>();
-  #listening: ListeningSocket[] = [];
+  #listening: ListeningAddress[] = [];
+  #retired = false;
   #drainTimer: Timer | null = null;
   readonly #cxTotal: Counter;
   readonly #cxActive: Gauge;
@@ -67,16 +80,23 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
   readonly #workerTotal: Counter;
   readonly #workerActive: Gauge;
 
-  constructor(spec: ListenerSpec, environment: WorkerEnvironment, sockets: SocketRuntime, workerIndex: number) {
+  /** @param stats closed when the listener and its last connection are gone */
+  constructor(
+    spec: ListenerSpec,
+    environment: WorkerEnvironment,
+    sockets: SocketRuntime,
+    workerIndex: number,
+    stats: Scope,
+  ) {
+    this.#stats = [stats];
     this.spec = spec;
     this.scope = spec.scope;
     this.#environment = environment;
     this.#sockets = sockets;
     this.drain = new DrainState(environment);
-    const decision: DrainDecision = {
-      drainClose: () => this.drain.drainClose() || (environment.health.failed && spec.drainOnHealthFailure),
+    this.#decision = {
+      drainClose: () => this.drain.drainClose() || (environment.health.failed && this.spec.drainOnHealthFailure),
     };
-    this.#context = { environment, drain: decision, listener: this };
     this.#accessLoggers = spec.accessLoggers.map((make) => make(environment));
     const { scope } = spec;
     this.#cxTotal = scope.counter('downstream_cx_total');
@@ -127,6 +147,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     const { spec } = this;
     const configured = spec.addresses[addressIndex]!;
     const address = configured.kind === 'ip' && port >= 0 ? ipAddress(configured.ip, port) : configured;
+    const open = new ListeningAddress(addressIndex, this.#runtime);
     const socket = this.#sockets.listen(
       {
         address,
@@ -137,9 +158,10 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
         freebind: spec.freebind,
         socketOptions: this.#socketOptions(),
       },
-      this.#runtime,
+      open,
     );
-    this.#listening.push(socket);
+    open.socket = socket;
+    this.#listening.push(open);
     return socket.address;
   }
 
@@ -160,10 +182,62 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     return options;
   }
 
+  /** Whether `next`, another version of this listener, can go on with the sockets that are open. */
+  mayHandOverTo(next: ListenerSpec): boolean {
+    return socketKey(this.spec) === socketKey(next);
+  }
+
+  /** Goes on with the sockets of the version before: whoever connects in between is served. */
+  takeSockets(previous: ActiveListener, outcomes: ListenOutcome[]): void {
+    this.#listening = previous.#listening;
+    previous.#listening = [];
+    for (const open of this.#listening) {
+      open.acceptor = this.#runtime;
+      outcomes.push({
+        listener: this.spec.name,
+        addressIndex: open.index,
+        address: open.socket?.address.text ?? '',
+        error: '',
+      });
+    }
+  }
+
   stopListening(): void {
-    for (const socket of this.#listening) socket.close();
-    this.#listening = [];
+    this.#closeSockets();
     this.#runtime.closePending();
+  }
+
+  #closeSockets(): void {
+    for (const open of this.#listening) open.socket?.close();
+    this.#listening = [];
+  }
+
+  /** The present chains, for an update to find those that stay. */
+  get chainsByKey(): ReadonlyMap<string, FilterChainSpec> {
+    return new Map(this.spec.chainSpecs.map((chain) => [chain.key, chain]));
+  }
+
+  /**
+   * Takes another version that differs in filter chains only. Connections of chains that it does not have are drained; all
+   * others go on. Source: Envoy, operations/listener "Filter chain only update".
+   * @param stats what the version was built with
+   */
+  replaceChains(spec: ListenerSpec, stats: Scope, drainMs: number, immediate: boolean): void {
+    const kept = new Set(spec.chainSpecs);
+    const gone = this.spec.chainSpecs.filter((chain) => !kept.has(chain));
+    this.spec = spec;
+    this.#stats.push(stats);
+    for (const chainSpec of gone) {
+      const chain = this.#chains.get(chainSpec);
+      this.#chains.delete(chainSpec);
+      if (chain === undefined || chain.connections.size === 0) {
+        chainSpec.stats.close();
+        continue;
+      }
+      chain.drain.begin(immediate ? 0 : drainMs);
+      const old = new OldChain(chain, this.#environment, drainMs, () => this.#oldChains.delete(old));
+      this.#oldChains.add(old);
+    }
   }
 
   /**
@@ -171,15 +245,29 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
    * @param immediate every answer closes its connection from now on; otherwise more and more do
    */
   retire(drainMs: number, immediate: boolean): void {
-    this.stopListening();
+    // Those that listener filters look at become connections yet.
+    this.#closeSockets();
+    this.#retired = true;
     this.drain.begin(immediate ? 0 : drainMs);
-    if (this.#connections.size === 0 || this.#drainTimer !== null) return;
+    if (this.#checkGone() || this.#drainTimer !== null) return;
     this.#drainTimer = this.#environment.dispatcher.createTimer(this);
     this.#drainTimer.enable(drainMs);
   }
 
   onTimer(_timer: Timer): void {
+    this.#runtime.closePending();
     this.closeConnections('drain_time_over');
+    this.#checkGone();
+  }
+
+  #checkGone(): boolean {
+    if (!this.#retired || this.#connections.size > 0 || this.#runtime.pendingCount > 0) return false;
+    this.#retired = false;
+    this.#drainTimer?.destroy();
+    for (const chain of this.spec.chainSpecs) chain.stats.close();
+    for (const stats of this.#stats) stats.close();
+    this.onGone();
+    return true;
   }
 
   // --- ConnectionReceiver ---
@@ -193,6 +281,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     connection.requestedServerName = socket.requestedServerName;
     connection.ja3 = socket.ja3;
     connection.ja4 = socket.ja4;
+    connection.state = socket.state;
     const chain = spec.chains.findChain(socket);
     if (chain === null) {
       this.#noChain.inc();
@@ -226,21 +315,29 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
   #start(connection: Connection, chain: FilterChainSpec): void {
     connection.filterChainName = chain.name;
     connection.setBufferLimit(this.spec.bufferLimit);
-    connection.addEvents(new ConnectionWatch(this, connection));
+    let active = this.#chains.get(chain);
+    if (active === undefined) {
+      active = new ActiveChain(chain, this.#environment, this, this.#decision);
+      this.#chains.set(chain, active);
+    }
+    active.connections.add(connection);
+    connection.addEvents(new ConnectionWatch(this, active, connection));
     // Envoy closes what no filter would serve.
     if (chain.filters.length === 0) {
       connection.close(CloseType.NoFlush, 'no_filters');
       return;
     }
-    for (const builder of chain.filters) connection.addFilter(builder.createFilter(this.#context));
+    for (const builder of chain.filters) connection.addFilter(builder.createFilter(active.context));
     connection.startFilters();
   }
 
   onDropped(_reason: DropReason, transport: Transport, socket: AcceptedSocket | null): void {
+    this.#checkGone();
     if (socket === null || this.#accessLoggers.length === 0) return;
     const connection = new Connection(this.#environment.dispatcher, transport, true);
     connection.localAddress = socket.localAddress;
     connection.remoteAddress = socket.remoteAddress;
+    connection.state = socket.state;
     this.#log(this.#infoOf(connection));
   }
 
@@ -253,8 +350,8 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     this.#cxDestroy.inc();
     const { dispatcher } = this.#environment;
     this.#cxLength.recordValue(Math.max(0, Math.round(dispatcher.nowMs - connection.startMs)));
-    if (this.#connections.size === 0) this.#drainTimer?.destroy();
     if (this.#accessLoggers.length > 0) this.#log(this.#infoOf(connection));
+    this.#checkGone();
   }
 
   #infoOf(connection: Connection): StreamInfo {
@@ -262,6 +359,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     const now = dispatcher.nowMs;
     const info = new StreamInfo(connection, dispatcher.wallMs - (now - connection.startMs), connection.startMs, 0);
     info.listener = this;
+    if (connection.state !== null) info.shareMetadata();
     info.setFlag(connection.marks);
     info.bytesReceived = connection.bytesReceived;
     info.bytesSent = connection.bytesSent;
@@ -288,18 +386,59 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
   }
 }
 
+/** What of a listener its sockets are made by: two versions that agree in it share them. */
+function socketKey(spec: ListenerSpec): string {
+  const { addresses, ipv4Compat, bindToPort, reusePort, backlog, transparent, freebind, socketOptions, keepalive } = spec;
+  return JSON.stringify([
+    addresses.map((address) => address.text),
+    [ipv4Compat, bindToPort, reusePort, backlog, transparent, freebind],
+    socketOptions,
+    keepalive,
+  ]);
+}
+
+/** A chain that an update took away: its connections have the drain time to end. */
+class OldChain implements TimerTarget {
+  readonly #chain: ActiveChain;
+  readonly #timer: Timer;
+  readonly #onOver: () => void;
+
+  constructor(chain: ActiveChain, environment: WorkerEnvironment, drainMs: number, onOver: () => void) {
+    this.#chain = chain;
+    this.#onOver = onOver;
+    chain.onEmpty = () => this.#end();
+    this.#timer = environment.dispatcher.createTimer(this);
+    this.#timer.enable(drainMs);
+  }
+
+  onTimer(): void {
+    for (const connection of [...this.#chain.connections]) connection.close(CloseType.NoFlush, 'drain_time_over');
+  }
+
+  #end(): void {
+    this.#timer.destroy();
+    this.#chain.onEmpty = null;
+    this.#chain.spec.stats.close();
+    this.#onOver();
+  }
+}
+
 /** Tells the listener of its connection's end. */
 class ConnectionWatch implements ConnectionEvents {
   readonly #listener: ActiveListener;
+  readonly #chain: ActiveChain;
   readonly #connection: Connection;
 
-  constructor(listener: ActiveListener, connection: Connection) {
+  constructor(listener: ActiveListener, chain: ActiveChain, connection: Connection) {
     this.#listener = listener;
+    this.#chain = chain;
     this.#connection = connection;
   }
 
   onConnectionEvent(event: ConnectionEvent): void {
-    if (event !== ConnectionEvent.Connected) this.#listener.onConnectionClosed(this.#connection);
+    if (event === ConnectionEvent.Connected) return;
+    this.#listener.onConnectionClosed(this.#connection);
+    this.#chain.onClosed(this.#connection);
   }
 
   onAboveWriteHighWatermark(): void {}

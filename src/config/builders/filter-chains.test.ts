@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'bun:test';
+import { type StubSocket, stubSocket } from '../../../test/support/accepted-socket.ts';
 import { TestBuild } from '../../../test/support/build-messages.ts';
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
-import { type Address, ipAddress } from '../../net/address.ts';
-import { type AcceptedSocket, NetworkFilter } from '../../net/filter.ts';
+import { ipAddress } from '../../net/address.ts';
+import { NetworkFilter } from '../../net/filter.ts';
 import type { FilterChainMatcher } from '../../net/filter-chain-matcher.ts';
 import { SingleFilterChain } from '../../net/filter-chain-matcher.ts';
 import type { ExtensionFactory } from '../extension-registry.ts';
@@ -53,23 +54,9 @@ function buildYaml(text: string): Built {
   return { matcher, errors: on.errors, hints: on.shared.errors.map((issue) => issue.hint) };
 }
 
-function found(built: Built, facts: Partial<AcceptedSocket> = {}): string | null {
+function found(built: Built, facts: Partial<StubSocket> = {}): string | null {
   expect(built.errors).toEqual([]);
-  const socket: AcceptedSocket = {
-    directRemoteAddress: ipAddress('10.0.0.9', 4000),
-    remoteAddress: ipAddress('10.0.0.9', 4000),
-    localAddress: ipAddress('10.0.0.1', 443),
-    localAddressRestored: false,
-    requestedServerName: '',
-    applicationProtocols: [],
-    detectedTransportProtocol: 'raw_buffer',
-    ja3: '',
-    ja4: '',
-    fd: -1,
-    originalDestination: (): Address | null => null,
-    ...facts,
-  };
-  return built.matcher.findChain(socket)?.name ?? null;
+  return built.matcher.findChain(stubSocket(facts))?.name ?? null;
 }
 
 describe('buildFilterChains', () => {

@@ -8,8 +8,13 @@ import { type FilterChainMatcher, SingleFilterChain } from '../../net/filter-cha
 import type { AddressRange } from '../../net/prefix-table.ts';
 import type { DownstreamTransportSocket, TransportSocketEnvironment } from '../../net/transport-socket.ts';
 import type { ConnectionContext } from '../../pipeline/environment.ts';
-import type { BuildContext } from '../build-context.ts';
+import type { Scope } from '../../stats/store.ts';
+import { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
+import { digestOf } from './config-source.ts';
+import { buildChainsByName } from './filter-chain-matcher.ts';
+import { NETWORK_INPUT_SUPPORT } from './network-match-inputs.ts';
+import { UNIFIED_MATCHER_SUPPORT } from './unified-matcher.ts';
 
 export const FILTER_CHAIN_SUPPORT: readonly FieldSupport[] = [
   {
@@ -27,6 +32,8 @@ export const FILTER_CHAIN_SUPPORT: readonly FieldSupport[] = [
   { message: 'envoy.config.listener.v3.Filter', fields: 'name typed_config' },
   { message: 'envoy.config.core.v3.TransportSocket', fields: 'name typed_config' },
   { message: 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer', fields: '*' },
+  ...NETWORK_INPUT_SUPPORT,
+  ...UNIFIED_MATCHER_SUPPORT,
 ];
 
 /** A filter chain at run time. */
@@ -38,13 +45,22 @@ export interface FilterChainSpec {
   readonly transportSocket: ((environment: TransportSocketEnvironment) => DownstreamTransportSocket) | null;
   /** How long the transport socket's handshake may take, ms; 0: for ever. */
   readonly transportSocketConnectTimeoutMs: number;
+  /** Equal for equal messages: a chain that an update leaves as it is goes on with its connections. */
+  readonly key: string;
+  /** Stats of the chain's filters; closed with it. */
+  readonly stats: Scope;
 }
 
 /**
  * The filter chains of a listener, compiled. Errors are reported at the chain that they are of.
  * @param context the listener's
+ * @param all takes every chain
  */
-export function buildFilterChains(context: BuildContext, message: Listener): FilterChainMatcher<FilterChainSpec> {
+export function buildFilterChains(
+  context: BuildContext,
+  message: Listener,
+  all: FilterChainSpec[] = [],
+): FilterChainMatcher<FilterChainSpec> {
   if (message.filterChains.length === 0 && message.defaultFilterChain === undefined) {
     context.refuse('filter_chains', 'no filter chains specified', 'give the listener a filter chain');
   }
@@ -53,6 +69,15 @@ export function buildFilterChains(context: BuildContext, message: Listener): Fil
     message.defaultFilterChain === undefined
       ? null
       : buildChain(context.at('default_filter_chain'), message.defaultFilterChain);
+  if (fallback !== null) all.push(fallback);
+  if (message.filterChainMatcher !== undefined) {
+    const chains = message.filterChains.map((each, place) => buildChain(context.at(`filter_chains[${place}]`), each));
+    all.push(...chains);
+    all.push(...chains);
+    const matcher = message.filterChainMatcher;
+    const byName = buildChainsByName(context, matcher, message.filterChains, chains, fallback);
+    return byName ?? new SingleFilterChain(fallback);
+  }
   const index = new FilterChainIndex<FilterChainSpec>(fallback);
   const firstOfMatch = new Map<string, number>();
   const places = new Map<FilterChainSpec, number>();
@@ -60,6 +85,7 @@ export function buildFilterChains(context: BuildContext, message: Listener): Fil
   message.filterChains.forEach((chainMessage, place) => {
     const at = context.at(`filter_chains[${place}]`);
     const chain = buildChain(at, chainMessage);
+    all.push(chain);
     places.set(chain, place);
     const same = firstOfMatch.get(matchKey(chainMessage.filterChainMatch));
     if (same !== undefined) {
@@ -93,7 +119,17 @@ export function buildFilterChains(context: BuildContext, message: Listener): Fil
   return message.filterChains.length === 1 && only !== null ? new SingleFilterChain<FilterChainSpec>(only) : index;
 }
 
-function buildChain(context: BuildContext, message: FilterChain): FilterChainSpec {
+function buildChain(listener: BuildContext, message: FilterChain): FilterChainSpec {
+  const key = digestOf(listener, message);
+  const present = listener.shared.presentChains?.get(key);
+  if (present !== undefined) return present;
+  // A chain may outlive its listener's version: its stats hang on nothing but the store.
+  const stats = listener.shared.stats.store.root.createScope('');
+  const context = new BuildContext(
+    { ...listener.shared, stats },
+    listener.path,
+    stats.createScope(listener.stats.prefix),
+  );
   const socket = message.transportSocket;
   if (socket !== undefined) {
     const type = socket.configType.value?.typeUrl ?? '';
@@ -124,7 +160,7 @@ function buildChain(context: BuildContext, message: FilterChain): FilterChainSpe
     }
     filters.push(built);
   });
-  return { name: message.name, filters, transportSocket: null, transportSocketConnectTimeoutMs: 0 };
+  return { name: message.name, filters, transportSocket: null, transportSocketConnectTimeoutMs: 0, key, stats };
 }
 
 function buildCriteria(context: BuildContext, message: FilterChainMatch | undefined): ChainCriteria {

@@ -17,7 +17,7 @@ import { buildSocketOptions } from './socket-options.ts';
 export const LISTENER_SUPPORT: readonly FieldSupport[] = [
   {
     message: 'envoy.config.listener.v3.Listener',
-    fields: `name address additional_addresses stat_prefix listener_filters filter_chains default_filter_chain
+    fields: `name address additional_addresses stat_prefix listener_filters filter_chains default_filter_chain filter_chain_matcher
       per_connection_buffer_limit_bytes drain_type traffic_direction enable_reuse_port access_log
       tcp_backlog_size bind_to_port socket_options transparent freebind ignore_global_conn_limit tcp_keepalive
       listener_filters_timeout continue_on_listener_filters_timeout deprecated_v1`,
@@ -65,6 +65,8 @@ export interface ListenerSpec {
   readonly continueOnListenerFiltersTimeout: boolean;
   readonly listenerFilters: readonly ListenerFilterMaker[];
   readonly chains: FilterChainMatcher<FilterChainSpec>;
+  /** All that `chains` may find. */
+  readonly chainSpecs: readonly FilterChainSpec[];
   readonly accessLoggers: readonly ((environment: WorkerEnvironment) => AccessLogger)[];
   readonly scope: Scope;
 }
@@ -86,7 +88,8 @@ export function buildListener(context: BuildContext, message: Listener): Listene
     if (built !== null) addresses.push(built);
   });
   const scope = context.shared.stats.createScope(`listener.${address === null ? '' : statNameOf(message, address)}.`);
-  const chains = buildFilterChains(context.withStats(scope), message);
+  const chainSpecs: FilterChainSpec[] = [];
+  const chains = buildFilterChains(context.withStats(scope), message, chainSpecs);
   const listenerFilters = buildListenerFilters(context, 'listener_filters', message.listenerFilters);
   const accessLoggers = buildAccessLogs(context, 'access_log', message.accessLog);
   const socketOptions = buildSocketOptions(context, 'socket_options', message.socketOptions);
@@ -120,6 +123,7 @@ export function buildListener(context: BuildContext, message: Listener): Listene
     continueOnListenerFiltersTimeout: message.continueOnListenerFiltersTimeout,
     listenerFilters,
     chains,
+    chainSpecs,
     accessLoggers,
     scope,
   };

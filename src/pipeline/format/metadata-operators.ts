@@ -115,6 +115,25 @@ class FilterStateSegment extends Segment {
   }
 }
 
+/** `FILTER_STATE(KEY:FIELD:NAME)`. */
+class FilterStateFieldSegment extends Segment {
+  readonly #key: string;
+  readonly #field: string;
+  readonly #maxLength: number;
+
+  constructor(key: string, field: string, maxLength: number) {
+    super(null);
+    this.#key = key;
+    this.#field = field;
+    this.#maxLength = maxLength;
+  }
+
+  text(context: LogContext): string | null {
+    const text = context.stream.filterState(this.#key)?.field?.(this.#field) ?? null;
+    return text === null ? null : truncated(text, this.#maxLength);
+  }
+}
+
 /** No upstream filter leaves state yet, so upstream filter state says nothing. */
 class NoStateSegment extends Segment {
   constructor() {
@@ -144,8 +163,10 @@ function filterState(upstream: boolean): Operator {
         'write %FILTER_STATE(key:FIELD:name)%',
       );
     }
-    if (type === 'FIELD') return new OperatorProblem('not supported yet: fields of filter state objects');
-    return upstream ? new NoStateSegment() : new FilterStateSegment(key, type !== 'PLAIN', maxLength);
+    if (upstream) return new NoStateSegment();
+    return type === 'FIELD'
+      ? new FilterStateFieldSegment(key, field, maxLength)
+      : new FilterStateSegment(key, type !== 'PLAIN', maxLength);
   });
 }
 

@@ -135,6 +135,7 @@ export class TcpProxy
     );
     this.stream.downstreamMeter = new BytesMeter();
     this.stream.listener = this.context.listener;
+    if (connection.state !== null) this.stream.shareMetadata();
   }
 
   override onNewConnection(): FilterStatus {

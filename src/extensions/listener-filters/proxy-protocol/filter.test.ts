@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'bun:test';
+import { type StubSocket, stubSocket } from '../../../../test/support/accepted-socket.ts';
 import { TestBuild } from '../../../../test/support/build-messages.ts';
 import { ByteBuffer } from '../../../base/byte-buffer.ts';
 import { ipAddress } from '../../../net/address.ts';
-import { type AcceptedSocket, PeekStatus } from '../../../net/filter.ts';
+import { PeekStatus } from '../../../net/filter.ts';
 import type { WorkerEnvironment } from '../../../pipeline/environment.ts';
 import { proxyProtocolFilter } from './factory.ts';
 
@@ -17,20 +18,13 @@ function v2(versionCommand: number, familyTransport: number, body: string, lengt
   return SIGNATURE + String.fromCharCode(versionCommand, familyTransport, length >> 8, length & 255) + body;
 }
 
-function newSocket(): AcceptedSocket {
-  return {
+function newSocket(): StubSocket {
+  return stubSocket({
     directRemoteAddress: ipAddress('127.0.0.1', 1000),
     remoteAddress: ipAddress('127.0.0.1', 1000),
     localAddress: ipAddress('127.0.0.1', 2000),
-    localAddressRestored: false,
-    requestedServerName: '',
-    applicationProtocols: [],
     detectedTransportProtocol: '',
-    ja3: '',
-    ja4: '',
-    fd: -1,
-    originalDestination: () => null,
-  };
+  });
 }
 
 class Outcome {
