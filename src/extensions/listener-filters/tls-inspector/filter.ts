@@ -1,10 +1,10 @@
 import type { ByteBuffer } from '../../../base/byte-buffer.ts';
 import { type AcceptedSocket, ListenerFilter, PeekStatus } from '../../../net/filter.ts';
+import { ClientHello } from '../../../net/tls/client-hello.ts';
+import { HelloReader, HelloState } from '../../../net/tls/hello-reader.ts';
 import type { Counter } from '../../../stats/counter.ts';
 import type { Histogram } from '../../../stats/histogram.ts';
-import { ClientHello } from './client-hello.ts';
 import { ja3, ja4 } from './fingerprints.ts';
-import { HelloReader, HelloState } from './hello-reader.ts';
 
 export interface TlsInspectorStats {
   readonly client_hello_too_large: Counter;

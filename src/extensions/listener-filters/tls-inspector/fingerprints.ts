@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type ClientHello, isGrease } from './client-hello.ts';
+import { type ClientHello, isGrease } from '../../../net/tls/client-hello.ts';
 
 const VERSION_TEXT: ReadonlyMap<number, string> = new Map([
   [0x0304, '13'],

@@ -1,4 +1,4 @@
-import type { ByteBuffer } from '../../../base/byte-buffer.ts';
+import type { ByteBuffer } from '../../base/byte-buffer.ts';
 
 const RECORD_HEADER_BYTES = 5;
 const MESSAGE_HEADER_BYTES = 4;
