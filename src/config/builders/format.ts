@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs';
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
-import type { DataSource, HeaderValue } from '../../api/gen/envoy/config/core/v3/base_pb';
+import type { HeaderValue } from '../../api/gen/envoy/config/core/v3/base_pb';
 import type { TypedExtensionConfig } from '../../api/gen/envoy/config/core/v3/extension_pb';
 import type { SubstitutionFormatString } from '../../api/gen/envoy/config/core/v3/substitution_format_string_pb';
 import { BUILTIN_OPERATORS } from '../../pipeline/format/builtin-operators.ts';
@@ -13,6 +12,7 @@ import { wireText } from '../../routing/wire-text.ts';
 import type { BuildContext } from '../build-context.ts';
 import { nearest } from '../diagnostics/nearest.ts';
 import type { FieldSupport } from '../extension-registry.ts';
+import { readDataSource } from './data-source.ts';
 
 /** What access loggers write when nothing is configured (Envoy, SubstitutionFormatUtils). */
 export const DEFAULT_LOG_FORMAT =
@@ -142,39 +142,6 @@ export function buildFormatters(
     else out.push(parser as CommandParser);
   });
   return complete ? out : null;
-}
-
-/**
- * The text of a data source: UTF-8, whole. Files and environment variables are read once, now.
- * @returns null when it was refused at `field`
- */
-export function readDataSource(context: BuildContext, field: string, source: DataSource): string | null {
-  const { specifier } = source;
-  switch (specifier.case) {
-    case 'inlineString':
-      return specifier.value;
-    case 'inlineBytes':
-      return Buffer.from(specifier.value).toString('utf8');
-    case 'environmentVariable': {
-      const text = process.env[specifier.value];
-      if (text === undefined) context.refuse(field, `Environment variable doesn't exist: ${specifier.value}`);
-      return text ?? null;
-    }
-    case 'filename':
-      try {
-        return readFileSync(specifier.value, 'utf8');
-      } catch (error) {
-        context.refuse(field, `Invalid path: ${specifier.value}`, (error as Error).message);
-        return null;
-      }
-    default:
-      context.refuse(
-        field,
-        'the data source is empty',
-        'set inline_string, inline_bytes, filename or environment_variable',
-      );
-      return null;
-  }
 }
 
 /**

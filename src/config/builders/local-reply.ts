@@ -9,7 +9,8 @@ import { wireText } from '../../routing/wire-text.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { buildAccessLogFilter } from './access-log.ts';
-import { buildSubstitutionFormat, readDataSource } from './format.ts';
+import { readDataSource } from './data-source.ts';
+import { buildSubstitutionFormat } from './format.ts';
 import { buildHeaderMutation } from './route-config-headers.ts';
 
 const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3';

@@ -3,7 +3,7 @@ import type { Message } from '@bufbuild/protobuf';
 import type { Config } from '../../../api/gen/envoy/extensions/filters/network/direct_response/v3/config_pb.d.ts';
 import { ByteBuffer } from '../../../base/byte-buffer.ts';
 import type { BuildContext } from '../../../config/build-context.ts';
-import { readDataSource } from '../../../config/builders/format.ts';
+import { readDataSource } from '../../../config/builders/data-source.ts';
 import type { ExtensionFactory } from '../../../config/extension-registry.ts';
 import { CloseType } from '../../../net/connection.ts';
 import { FilterStatus, NetworkFilter, type NetworkFilterBuilder } from '../../../net/filter.ts';
