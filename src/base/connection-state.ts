@@ -12,6 +12,8 @@ export interface FilterStateObject {
   ipAddress(): string | null;
   /** `%FILTER_STATE(key:FIELD:name)%`; null: it has no such field. */
   field?(name: string): string | null;
+  /** `%FILTER_STATE(key:TYPED)%` where that is no text. */
+  struct?(): MetadataStruct;
 }
 
 /** An object that is but its text. Source: Envoy, Router::StringAccessor. */

@@ -105,13 +105,21 @@ class FilterStateSegment extends Segment {
   }
 
   text(context: LogContext): string | null {
-    const text = context.stream.filterState(this.#key)?.serialize() ?? null;
-    return text === null ? null : truncated(this.#typed ? jsonString(text) : text, this.#maxLength);
+    const value = this.#value(context);
+    if (value === null) return null;
+    const text = this.#typed ? (typeof value === 'string' ? jsonString(value) : jsonText(value)) : (value as string);
+    return truncated(text, this.#maxLength);
   }
 
   override value(context: LogContext): FormatValue {
-    const text = context.stream.filterState(this.#key)?.serialize() ?? null;
-    return text === null || this.#typed ? text : truncated(text, this.#maxLength);
+    const value = this.#value(context);
+    return value === null || this.#typed ? value : truncated(value as string, this.#maxLength);
+  }
+
+  #value(context: LogContext): FormatValue {
+    const object = context.stream.filterState(this.#key);
+    if (object === null) return null;
+    return this.#typed && object.struct !== undefined ? byteValue(object.struct()) : object.serialize();
   }
 }
 

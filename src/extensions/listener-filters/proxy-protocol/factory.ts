@@ -4,11 +4,37 @@ import type { BuildContext } from '../../../config/build-context.ts';
 import type { ListenerFilterMaker } from '../../../config/builders/listener-filters.ts';
 import type { ExtensionFactory } from '../../../config/extension-registry.ts';
 import { ProxyProtocolFilter, type ProxyProtocolSettings, type VersionStats } from './filter.ts';
+import { DEFAULT_NAMESPACE, type TlvRule, type TlvRules } from './tlv-rules.ts';
 
 const NAME = 'envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol';
 /** Of envoy.config.core.v3.ProxyProtocolConfig.Version. */
 const V1 = 0;
 const V2 = 1;
+/** Of ProxyProtocolPassThroughTLVs.PassTLVsMatchType, KeyValuePair.ValueStringEncoding, TlvLocation. */
+const INCLUDE = 1;
+const BASE64 = 2;
+const FILTER_STATE = 1;
+
+function tlvRules(config: ProxyProtocol): TlvRules {
+  const { passThroughTlvs } = config;
+  const byType = new Map<number, TlvRule>();
+  for (const { tlvType, onTlvPresent } of config.rules) {
+    if (onTlvPresent === undefined) continue;
+    const { key, metadataNamespace, valueStringEncoding } = onTlvPresent;
+    byType.set(tlvType & 0xff, {
+      key,
+      namespace: metadataNamespace === '' ? DEFAULT_NAMESPACE : metadataNamespace,
+      base64: valueStringEncoding === BASE64,
+    });
+  }
+  const types = new Set<number>();
+  if (passThroughTlvs?.matchType === INCLUDE) for (const type of passThroughTlvs.tlvType) types.add(type & 0xff);
+  return {
+    byType,
+    toFilterState: config.tlvLocation === FILTER_STATE,
+    passed: passThroughTlvs !== undefined && passThroughTlvs.matchType !== INCLUDE ? null : types,
+  };
+}
 
 function build(config: ProxyProtocol, context: BuildContext): ListenerFilterMaker | null {
   const allowV1 = !config.disallowedVersions.includes(V1);
@@ -28,6 +54,7 @@ function build(config: ProxyProtocol, context: BuildContext): ListenerFilterMake
     error: stats.counter(`${prefix}.versions.${version}.error`),
   });
   const settings: ProxyProtocolSettings = {
+    tlvRules: tlvRules(config),
     rules: { optional: config.allowRequestsWithoutProxyProtocol, allowV1, allowV2 },
     legacyError: stats.counter('downstream_cx_proxy_proto_error'),
     notFoundAllowed: stats.counter(`${prefix}.not_found_allowed`),
@@ -44,6 +71,11 @@ export const proxyProtocolFilter: ExtensionFactory<'listener-filter'> = {
   name: 'envoy.filters.listener.proxy_protocol',
   aliases: ['envoy.listener.proxy_protocol'],
   configType: NAME,
-  support: [{ message: NAME, fields: 'allow_requests_without_proxy_protocol disallowed_versions stat_prefix' }],
+  support: [
+    { message: NAME, fields: '*' },
+    { message: `${NAME}.Rule`, fields: '*' },
+    { message: `${NAME}.KeyValuePair`, fields: '*' },
+    { message: 'envoy.config.core.v3.ProxyProtocolPassThroughTLVs', fields: '*' },
+  ],
   build: (config: Message, context) => build(config as ProxyProtocol, context),
 };

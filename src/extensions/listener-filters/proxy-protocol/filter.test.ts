@@ -4,6 +4,7 @@ import { TestBuild } from '../../../../test/support/build-messages.ts';
 import { ByteBuffer } from '../../../base/byte-buffer.ts';
 import { ipAddress } from '../../../net/address.ts';
 import { PeekStatus } from '../../../net/filter.ts';
+import { PROXY_PROTOCOL_STATE, type ProxyProtocolState } from '../../../net/proxy-protocol-state.ts';
 import type { WorkerEnvironment } from '../../../pipeline/environment.ts';
 import { proxyProtocolFilter } from './factory.ts';
 
@@ -188,4 +189,45 @@ test('whatever is changed in a header, all at once and byte by byte end alike', 
     expect(pieces.socket.remoteAddress.text).toBe(whole.socket.remoteAddress.text);
     if (whole.status === PeekStatus.Continue) expect(pieces.rest).toBe(whole.rest);
   }
+});
+
+describe('TLVs', () => {
+  const tlv = (type: number, value: string) => String.fromCharCode(type, value.length >> 8, value.length & 255) + value;
+  const header = v2(0x21, 0x11, V4 + tlv(2, 'tok\xffen') + tlv(3, '\0\xff') + tlv(4, 'four') + tlv(2, 'again'));
+  const stateOf = (yaml: string) => run(yaml, header + REST).socket.ownState();
+
+  test('rules fill the metadata; the first of a key stays, the last rule of a type counts', () => {
+    const { metadata } = stateOf(`rules:
+- { tlv_type: 2, on_tlv_present: { key: lost } }
+- { tlv_type: 2, on_tlv_present: { key: auth, metadata_namespace: ns } }
+- { tlv_type: 259, on_tlv_present: { key: three, value_string_encoding: BASE64 } }
+- { tlv_type: 4, on_tlv_present: { key: three } }`);
+    expect(Object.fromEntries(metadata)).toEqual({
+      ns: { auth: 'tok!en' },
+      'envoy.filters.listener.proxy_protocol': { three: 'AP8=' },
+    });
+  });
+
+  test('or one object of the filter state, where the last value stays', () => {
+    const { metadata, objects } = stateOf(
+      'tlv_location: FILTER_STATE\nrules: [{ tlv_type: 2, on_tlv_present: { key: auth } }]',
+    );
+    const object = objects.get('envoy.network.proxy_protocol.tlv')!;
+    expect(metadata.size).toBe(0);
+    expect([object.serialize(), object.field!('auth'), object.field!('none')]).toEqual([
+      '{"auth":"again"}',
+      'again',
+      null,
+    ]);
+  });
+
+  test.each([
+    ['', []],
+    ['pass_through_tlvs: { match_type: INCLUDE, tlv_type: [4] }', [4]],
+    ['pass_through_tlvs: {}', [2, 3, 4, 2]],
+  ])('what may be passed on: %s', (yaml, types) => {
+    const passed = stateOf(yaml).objects.get(PROXY_PROTOCOL_STATE) as ProxyProtocolState;
+    expect(passed.tlvs.map((each) => each.type)).toEqual(types);
+    expect([passed.source.kind, passed.destination.kind]).toEqual(['ip', 'ip']);
+  });
 });

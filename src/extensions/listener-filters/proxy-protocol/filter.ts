@@ -1,7 +1,9 @@
 import type { ByteBuffer } from '../../../base/byte-buffer.ts';
 import { type AcceptedSocket, ListenerFilter, PeekStatus } from '../../../net/filter.ts';
+import { PROXY_PROTOCOL_STATE, ProxyProtocolState } from '../../../net/proxy-protocol-state.ts';
 import type { Counter } from '../../../stats/counter.ts';
 import { type HeaderRules, HeaderState, MAX_HEADER_BYTES, ProxyHeaderParser } from './proxy-header.ts';
+import { applyTlvRules, type TlvRules } from './tlv-rules.ts';
 
 export interface VersionStats {
   readonly found: Counter;
@@ -12,6 +14,7 @@ export interface VersionStats {
 /** What the filters of one configuration share. */
 export interface ProxyProtocolSettings {
   readonly rules: HeaderRules;
+  readonly tlvRules: TlvRules;
   /** `downstream_cx_proxy_proto_error`: every malformed header, and every one that is missing. */
   readonly legacyError: Counter;
   readonly notFoundAllowed: Counter;
@@ -40,6 +43,13 @@ export class ProxyProtocolFilter extends ListenerFilter {
     if (state === HeaderState.Absent) return PeekStatus.Continue;
     if (state !== HeaderState.Found) return PeekStatus.Close;
     const { source, destination } = parser;
+    const tlvs = applyTlvRules(this.#settings.tlvRules, parser.tlvs, socket);
+    const { objects } = socket.ownState();
+    // A filter before this one may have said it.
+    if (!objects.has(PROXY_PROTOCOL_STATE)) {
+      const from = source ?? socket.remoteAddress;
+      objects.set(PROXY_PROTOCOL_STATE, new ProxyProtocolState(from, destination ?? socket.localAddress, tlvs));
+    }
     if (source !== null && destination !== null) {
       if (destination.text !== socket.localAddress.text) {
         socket.localAddress = destination;
