@@ -131,6 +131,21 @@ export class ByteBuffer {
     this.#checkHigh();
   }
 
+  /**
+   * Room to write into: up to `size` bytes of the returned slice's `bytes` from its `end` on. They belong to the buffer once
+   * `commit` has said how many they are; valid until the buffer is next changed.
+   */
+  reserve(size: number): Slice {
+    return this.#tailWithRoom(size);
+  }
+
+  /** The first `size` bytes of what `reserve` gave have been written. */
+  commit(tail: Slice, size: number): void {
+    tail.end += size;
+    this.length += size;
+    this.#checkHigh();
+  }
+
   /** Copies a piece behind what is held, unless it may as well be chained. @returns whether it was copied */
   #copyIn(bytes: Buffer, start: number, end: number): boolean {
     if (this.#slices.length === this.#head) return false;

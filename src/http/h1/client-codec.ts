@@ -55,27 +55,27 @@ export class Http1ClientStream extends MessageWriter implements RequestEncoder {
     this.connectRequest = connect;
     let target = connect ? headers.authority! : headers.path!;
     if (!connect && this.#codec.fullyQualified) target = `${headers.scheme}://${headers.authority ?? ''}${target}`;
-    let head = `${method} ${target} HTTP/1.1\r\n`;
-    const line = head.length;
+    let host = '';
     if (headers.authority !== null) {
       const name = this.formatter === null ? 'host' : this.formatter.format('host', headers.authorityWireName);
-      head += `${name}: ${headers.authority}\r\n`;
+      host = `${name}: ${headers.authority}\r\n`;
     }
-    head = this.fields(head, headers);
+    const fieldBytes = this.measure(headers);
     const facts = this.facts;
     if ((facts & FieldFacts.ConnectionClose) !== 0) this.#codec.onCloseAsked();
     this.upgradeRequest =
       (facts & FieldFacts.Upgrade) !== 0 && (facts & FieldFacts.Connection) !== 0 && isUpgrade(headers);
+    let framing = '';
     this.chunking = false;
     if ((facts & FieldFacts.ContentLength) === 0 && !connect) {
       if (end) {
-        if (!bodiless(method)) head += this.own('content-length', '0');
+        if (!bodiless(method)) framing = this.own('content-length', '0');
       } else if (!this.upgradeRequest) {
-        head += this.own('transfer-encoding', 'chunked');
+        framing = this.own('transfer-encoding', 'chunked');
         this.chunking = true;
       }
     }
-    this.writeHead(`${head}\r\n`, line);
+    this.writeHead(`${method} ${target} HTTP/1.1\r\n`, host, headers, fieldBytes, framing);
     if (end) this.finish();
     return null;
   }

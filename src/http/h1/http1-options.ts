@@ -27,6 +27,7 @@ export interface HeaderCaseFormatter {
   /** True when a received reason phrase is to be sent on (preserve_case's `forward_reason_phrase`). */
   readonly forwardsReasonPhrase: boolean;
   /**
+   * As many bytes as `name` has: only the case is another.
    * @param name lower case
    * @param wireName how the peer wrote it; null when the header was not received but added here, or not kept
    */

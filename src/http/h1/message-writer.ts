@@ -18,8 +18,30 @@ export function isUpgrade(headers: HeaderMap): boolean {
   return connection !== null && hasToken(connection, 'upgrade');
 }
 
-/** What `formatFields` learned on its way. */
-export const FieldFacts = { ContentLength: 1, ConnectionClose: 2, Connection: 4, Upgrade: 8 } as const;
+/** What `measure` learned on its way. */
+export const FieldFacts = {
+  ContentLength: 1,
+  ConnectionClose: 2,
+  Connection: 4,
+  Upgrade: 8,
+  TransferEncoding: 16,
+} as const;
+
+/** Colon, space and line end of a field. */
+const FIELD_MARKS = 4;
+/** Longer texts are copied by a native call, which costs more than the bytes of a short one. */
+const SHORT_TEXT = 48;
+
+/** Writes each UTF-16 unit's low byte (see ByteBuffer.appendLatin1). @returns the index behind it */
+function putText(bytes: Buffer, at: number, text: string): number {
+  const size = text.length;
+  if (size > SHORT_TEXT) {
+    bytes.latin1Write(text, at, size);
+  } else {
+    for (let i = 0; i < size; i++) bytes[at + i] = text.charCodeAt(i);
+  }
+  return at + size;
+}
 
 /**
  * Both sides' way of writing a message: head, body with or without chunks, trailers; and the stream's pause and watermark
@@ -37,7 +59,7 @@ export abstract class MessageWriter implements CodecStream {
   protected chunking = false;
   /** This direction has ended; what is encoded further is dropped. */
   protected ended = false;
-  /** Set by `fields`. */
+  /** Set by `measure`. */
   protected facts = 0;
   /** -1: the stream is over, the connection is another's. */
   #pauses = 0;
@@ -109,37 +131,60 @@ export abstract class MessageWriter implements CodecStream {
     events?.onStreamReset(reason, details);
   }
 
-  /** `head` with all entries of `headers` behind it. Learns `facts`. */
-  protected fields(head: string, headers: HeaderMap, trailers = false): string {
+  /** Learns `facts`. @returns bytes that `putFields` may need at most */
+  protected measure(headers: HeaderMap): number {
     const list = headers.list;
-    const size = list.length;
     let facts = 0;
-    const formatter = this.formatter;
-    const wireNames = headers.wireNames;
-    for (let i = 0; i < size; i += 2) {
+    let size = 0;
+    for (let i = 0; i < list.length; i += 2) {
       const name = list[i]!;
       const value = list[i + 1]!;
-      switch (name) {
-        case 'content-length':
-          facts |= FieldFacts.ContentLength;
+      size += name.length + value.length + FIELD_MARKS;
+      switch (name.length) {
+        case 7:
+          if (name === 'upgrade') facts |= FieldFacts.Upgrade;
           break;
-        case 'transfer-encoding':
-          // The framing is ours: a coding that came from the other side never goes on.
-          if (!trailers) continue;
-          break;
-        case 'connection':
+        case 10:
+          if (name !== 'connection') break;
           facts |= FieldFacts.Connection;
           if (hasToken(value, 'close')) facts |= FieldFacts.ConnectionClose;
           break;
-        case 'upgrade':
-          facts |= FieldFacts.Upgrade;
+        case 14:
+          if (name === 'content-length') facts |= FieldFacts.ContentLength;
+          break;
+        case 17:
+          if (name === 'transfer-encoding') facts |= FieldFacts.TransferEncoding;
           break;
       }
-      if (formatter === null) head += `${name}: ${value}\r\n`;
-      else head += `${formatter.format(name, wireNames === null ? null : wireNames[i >> 1]!)}: ${value}\r\n`;
     }
     this.facts = facts;
-    return head;
+    return size;
+  }
+
+  /**
+   * Writes all entries at `at`. The framing is ours: a transfer coding that came from the other side goes on in trailers only.
+   * @returns where the next byte goes
+   */
+  protected putFields(bytes: Buffer, at: number, headers: HeaderMap, trailers = false): number {
+    const { list, wireNames } = headers;
+    const { formatter } = this;
+    const skips = !trailers && (this.facts & FieldFacts.TransferEncoding) !== 0;
+    for (let i = 0; i < list.length; i += 2) {
+      const name = list[i]!;
+      if (skips && name === 'transfer-encoding') continue;
+      at = putText(
+        bytes,
+        at,
+        formatter === null ? name : formatter.format(name, wireNames === null ? null : wireNames[i >> 1]!),
+      );
+      bytes[at] = 58;
+      bytes[at + 1] = 32;
+      at = putText(bytes, at + 2, list[i + 1]!);
+      bytes[at] = 13;
+      bytes[at + 1] = 10;
+      at += 2;
+    }
+    return at;
   }
 
   /** A header of the codec's own. */
@@ -147,14 +192,24 @@ export abstract class MessageWriter implements CodecStream {
     return `${this.formatter === null ? name : this.formatter.format(name, null)}: ${value}\r\n`;
   }
 
-  /** @param firstLine its length with its line end: Envoy does not count it among the header bytes, nor the blank line */
-  protected writeHead(head: string, firstLine: number): void {
-    this.sink.output.appendLatin1(head);
-    const meter = this.meter;
-    const size = head.length;
+  /** First line, Host where it is not among the fields, the fields, and `framing`, what the codec says itself. */
+  protected writeHead(line: string, host: string, headers: HeaderMap, fieldBytes: number, framing: string): void {
+    const { output } = this.sink;
+    const slice = output.reserve(line.length + host.length + fieldBytes + framing.length + 2);
+    const { bytes, end } = slice;
+    let at = putText(bytes, end, line);
+    if (host !== '') at = putText(bytes, at, host);
+    at = this.putFields(bytes, at, headers);
+    if (framing !== '') at = putText(bytes, at, framing);
+    bytes[at] = 13;
+    bytes[at + 1] = 10;
+    const size = at + 2 - end;
+    const { meter } = this;
     meter.wireBytesSent += size;
-    meter.headerBytesSent += size - firstLine - 2;
-    meter.decompressedHeaderBytesSent += size - firstLine - 2;
+    // Envoy counts neither the first line nor the blank one among the header bytes.
+    meter.headerBytesSent += size - line.length - 2;
+    meter.decompressedHeaderBytesSent += size - line.length - 2;
+    output.commit(slice, size);
     this.sink.written();
   }
 
@@ -190,11 +245,14 @@ export abstract class MessageWriter implements CodecStream {
   encodeTrailers(trailers: HeaderMap): void {
     if (this.ended) return;
     if (this.chunking) {
-      let text = '0\r\n';
-      if (this.trailersEnabled) text = this.fields(text, trailers, true);
-      text += '\r\n';
-      this.sink.output.appendLatin1(text);
-      this.meter.wireBytesSent += text.length;
+      const { output } = this.sink;
+      const slice = output.reserve((this.trailersEnabled ? this.measure(trailers) : 0) + 5);
+      const { bytes, end } = slice;
+      let at = putText(bytes, end, '0\r\n');
+      if (this.trailersEnabled) at = this.putFields(bytes, at, trailers, true);
+      at = putText(bytes, at, '\r\n');
+      this.meter.wireBytesSent += at - end;
+      output.commit(slice, at - end);
       this.sink.written();
     }
     this.finish();

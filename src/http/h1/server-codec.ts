@@ -52,28 +52,28 @@ export class Http1ServerStream extends MessageWriter implements ResponseEncoder 
 
   encode1xxHeaders(headers: ResponseHeaders): void {
     if (this.ended) return;
-    const line = this.#statusLine(headers);
-    this.writeHead(`${this.fields(line, headers)}\r\n`, line.length);
+    this.writeHead(this.#statusLine(headers), '', headers, this.measure(headers), '');
   }
 
   encodeHeaders(headers: ResponseHeaders, end: boolean): void {
     if (this.ended) return;
     this.responseStarted = true;
     const status = headers.status;
-    const line = this.#statusLine(headers);
-    let head = this.fields(line, headers);
+    const fieldBytes = this.measure(headers);
     const facts = this.facts;
     if ((facts & FieldFacts.ConnectionClose) !== 0) this.closesConnection = true;
     const connect = this.connectRequest && status < 300;
+    let framing = '';
     this.chunking = false;
     if ((facts & FieldFacts.ContentLength) === 0 && status >= 200 && status !== 204 && status !== 304) {
-      if (end && !this.headRequest) head += this.own('content-length', '0');
-      else if (this.protocol !== Protocol.Http10 && !connect) {
-        head += this.own('transfer-encoding', 'chunked');
+      if (end && !this.headRequest) {
+        framing = this.own('content-length', '0');
+      } else if (this.protocol !== Protocol.Http10 && !connect) {
+        framing = this.own('transfer-encoding', 'chunked');
         this.chunking = !this.headRequest && !((facts & FieldFacts.Upgrade) !== 0 && isUpgrade(headers));
       }
     }
-    this.writeHead(`${head}\r\n`, line.length);
+    this.writeHead(this.#statusLine(headers), '', headers, fieldBytes, framing);
     if (end) this.finish();
   }
 
