@@ -152,12 +152,8 @@ export class Server implements WorkerObserver {
       dispatcher,
       stats: new StatsStore().root,
       runtime: runtime.snapshot,
-      createHttp1Codec: () => {
-        throw new Error('main has no upstream connections');
-      },
-      connectorFor: () => {
-        throw new Error('main has no upstream connections');
-      },
+      createHttp2Codec: null,
+      sockets: null,
       sharedCells: () => null,
     });
     return {

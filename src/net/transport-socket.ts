@@ -145,6 +145,19 @@ export interface TlsStats {
   readonly scope: TlsStatScope;
 }
 
+function noTls(): never {
+  throw new Error('there is no TLS engine here');
+}
+
+/** Where no configuration with TLS is accepted. */
+export const NO_TLS: TlsEngine = {
+  serverSocket: noTls,
+  clientSocket: noTls,
+  refusal: () => 'there is no TLS here',
+};
+
+export const NO_SECRETS: SecretFeed = { watch: () => () => {} };
+
 /** Plain bytes. */
 export const RAW_UPSTREAM_SOCKET: UpstreamTransportSocket = {
   isSecure: false,

@@ -1,4 +1,5 @@
 import { type Http1Options, http1Options } from '../http/h1/http1-options.ts';
+import { type Http2Options, http2Options } from '../http/h2/http2-options.ts';
 import type { Address } from '../net/address.ts';
 import type { SocketOption } from '../net/transport.ts';
 import type { TransportSocketEnvironment, UpstreamTransportSocket } from '../net/transport-socket.ts';
@@ -7,8 +8,9 @@ import type { DnsSpec } from './dns-spec.ts';
 import { EdsHealth, type Metadata, NO_METADATA } from './host.ts';
 import type { HostUpdate } from './host-update.ts';
 import type { BalancerPolicy } from './load-balancer.ts';
+import { ProtocolChoice } from './upstream-protocol.ts';
 
-export const DiscoveryType = { Static: 0, StrictDns: 1, LogicalDns: 2 } as const;
+export const DiscoveryType = { Static: 0, StrictDns: 1, LogicalDns: 2, Eds: 3 } as const;
 export type DiscoveryType = (typeof DiscoveryType)[keyof typeof DiscoveryType];
 
 /** Settings of the base balancer: `common_lb_config`. */
@@ -73,7 +75,16 @@ export interface ClusterSpec {
   readonly maxConnectionDurationMs: number;
   /** `common_http_protocol_options.max_stream_duration` of the upstream; 0: none. */
   readonly maxStreamDurationMs: number;
+  readonly protocol: ProtocolChoice;
   readonly http1: Http1Options;
+  readonly http2: Http2Options;
+  /** `upstream_http_protocol_options`: the SNI of an HTTP connection is the request's host. */
+  readonly autoSni: boolean;
+  /** One of the certificate's names must be that host. */
+  readonly autoSanValidation: boolean;
+  /** The host is looked up in this header first, lower case; empty: in none. */
+  readonly overrideAutoSniHeader: string;
+  readonly connectionPoolPerDownstreamConnection: boolean;
   readonly bind: BindSpec | null;
   /** Of every connection, keep-alive included. */
   readonly socketOptions: readonly SocketOption[];
@@ -112,7 +123,13 @@ export function clusterSpec(name: string, policy: BalancerPolicy, fields: Partia
     maxRequestsPerConnection: 0,
     maxConnectionDurationMs: 0,
     maxStreamDurationMs: 0,
+    protocol: ProtocolChoice.Http1,
     http1: http1Options(),
+    http2: http2Options(),
+    autoSni: false,
+    autoSanValidation: false,
+    overrideAutoSniHeader: '',
+    connectionPoolPerDownstreamConnection: false,
     bind: null,
     socketOptions: [],
     transportSocket: null,

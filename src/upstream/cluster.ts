@@ -1,11 +1,18 @@
+import type { Protocol } from '../http/codec.ts';
+import type { Http1CodecStats } from '../http/h1/http1-options.ts';
+import type { Http2CodecStats } from '../http/h2/http2-stats.ts';
+import type { Connection } from '../net/connection.ts';
 import type { ConnectSpec } from '../net/transport.ts';
+import { NO_SOCKET_OPTIONS, type TransportSocketOptions } from '../net/transport-socket.ts';
 import type { Scope } from '../stats/store.ts';
+import { AlpnPool } from './alpn-pool.ts';
 import {
   CELLS_PER_CLUSTER,
   RESOURCE_PRIORITY_NAMES,
   ResourceManager,
   type ResourcePriority,
 } from './circuit-breaker.ts';
+import { ClusterSockets } from './cluster-sockets.ts';
 import type { ClusterSpec } from './cluster-spec.ts';
 import {
   BREAKER_REMAINING_STATS,
@@ -20,15 +27,19 @@ import {
   TIMEOUT_BUDGET_STATS,
   type TimeoutBudgetStats,
 } from './cluster-stats.ts';
+import { createHttp1CodecStats, createHttp2CodecStats } from './codec-stats.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import { H1Pool } from './h1-pool.ts';
+import { H2Pool } from './h2-pool.ts';
 import { EdsHealth, type Host, HostHealth } from './host.ts';
 import type { HostUpdate } from './host-update.ts';
+import type { HttpConnectionPool } from './http-pool.ts';
 import type { BalancerEnvironment, LoadBalancer, LoadBalancerContext } from './load-balancer.ts';
 import type { HttpPool, TcpPool } from './pool.ts';
 import { type MembershipObserver, PrioritySet } from './priority-set.ts';
 import { RawTcpPool } from './tcp-pool.ts';
-import type { UpstreamConnector, UpstreamEnvironment } from './upstream-environment.ts';
+import type { UpstreamEnvironment } from './upstream-environment.ts';
+import { PoolKind, poolKind, withAlpnFallback } from './upstream-protocol.ts';
 
 /** One cluster in one worker: hosts, balancer, pools, breakers and counts. */
 export class Cluster implements MembershipObserver {
@@ -45,7 +56,9 @@ export class Cluster implements MembershipObserver {
   /** Circuit breakers by {@link ResourcePriority}. */
   readonly resources: readonly [ResourceManager, ResourceManager];
   readonly priorities: PrioritySet;
-  readonly connector: UpstreamConnector;
+  readonly sockets: ClusterSockets;
+  #http1Stats: Http1CodecStats | null = null;
+  #http2Stats: Http2CodecStats | null = null;
   readonly #maintenanceKey: string;
   readonly #balancerEnvironment: BalancerEnvironment;
   #balancer: LoadBalancer;
@@ -64,7 +77,7 @@ export class Cluster implements MembershipObserver {
     this.sizes = spec.trackRequestResponseSizes ? SIZE_STATS.create(this.scope) : null;
     const cells = environment.sharedCells(spec.name);
     this.resources = [this.#createResources(0, cells), this.#createResources(1, cells)];
-    this.connector = environment.connectorFor(spec);
+    this.sockets = new ClusterSockets(spec, environment, this.scope);
     this.priorities = new PrioritySet(spec.name);
     const dispatcher = environment.dispatcher;
     this.#balancerEnvironment = {
@@ -84,6 +97,18 @@ export class Cluster implements MembershipObserver {
 
   get name(): string {
     return this.spec.name;
+  }
+
+  /** `http1.*`, announced with the first connection, as Envoy does. */
+  get http1Stats(): Http1CodecStats {
+    this.#http1Stats ??= createHttp1CodecStats(this.scope);
+    return this.#http1Stats;
+  }
+
+  /** `http2.*`, likewise. */
+  get http2Stats(): Http2CodecStats {
+    this.#http2Stats ??= createHttp2CodecStats(this.scope);
+    return this.#http2Stats;
   }
 
   /** Drawn anew at each call: the runtime's `upstream.maintenance_mode.<cluster>` percent of requests are turned away. */
@@ -149,8 +174,7 @@ export class Cluster implements MembershipObserver {
 
   /** The pools of a host that has left end with their last streams. */
   #drainHost(host: Host): void {
-    for (const pool of [...host.httpPools, ...host.tcpPools] as (ConnectionPool | null)[]) {
-      if (pool === null) continue;
+    for (const pool of poolsOf(host)) {
       this.#draining.add(pool);
       pool.onDrained = () => this.#draining.delete(pool);
       pool.drain();
@@ -158,11 +182,7 @@ export class Cluster implements MembershipObserver {
   }
 
   *#pools(): IterableIterator<ConnectionPool> {
-    for (const host of this.priorities.allHosts()) {
-      for (const pool of [...host.httpPools, ...host.tcpPools] as (ConnectionPool | null)[]) {
-        if (pool !== null) yield pool;
-      }
-    }
+    for (const host of this.priorities.allHosts()) yield* poolsOf(host);
   }
 
   /**
@@ -203,26 +223,94 @@ export class Cluster implements MembershipObserver {
 
   // --- pools ---
 
-  /** @returns null when the breaker for pools is open: answered like a missing host */
-  httpPool(host: Host, priority: ResourcePriority): HttpPool | null {
-    let pool = host.httpPools[priority] as H1Pool | null;
-    if (pool === null) {
-      pool = new H1Pool(this, host, priority);
-      host.httpPools[priority] = pool;
-      if (this.#removed) pool.close();
+  /**
+   * @param downstream protocol of the request, for clusters that follow it
+   * @param options of the request for the connection's socket
+   * @param connection the downstream's, for clusters that keep connections apart by it
+   * @returns null when the breaker for pools is open: answered like a missing host
+   */
+  httpPool(
+    host: Host,
+    priority: ResourcePriority,
+    downstream: Protocol | null = null,
+    options: TransportSocketOptions = NO_SOCKET_OPTIONS,
+    connection: Connection | null = null,
+  ): HttpPool | null {
+    const kind = poolKind(this.spec.protocol, downstream);
+    const apart = connection !== null && this.spec.connectionPoolPerDownstreamConnection;
+    const slot = kind * 2 + priority;
+    let pool: ConnectionPool | null;
+    if (options.key === '' && !apart) {
+      pool = host.httpPools[slot] as ConnectionPool | null;
+      if (pool === null) {
+        pool = this.#newHttpPool(host, priority, kind, options);
+        host.httpPools[slot] = pool as HttpConnectionPool;
+      }
+    } else {
+      const key = `${slot}|${apart ? connection.id : ''}|${options.key}`;
+      pool = this.#keyedPool(host, key) ?? this.#keep(host, key, this.#newHttpPool(host, priority, kind, options));
+    }
+    return this.#admit(pool) ? (pool as HttpConnectionPool) : null;
+  }
+
+  #newHttpPool(
+    host: Host,
+    priority: ResourcePriority,
+    kind: PoolKind,
+    options: TransportSocketOptions,
+  ): HttpConnectionPool {
+    const wrapped = withAlpnFallback(options, kind);
+    const pool =
+      kind === PoolKind.Http1
+        ? new H1Pool(this, host, priority, wrapped)
+        : kind === PoolKind.Http2
+          ? new H2Pool(this, host, priority, wrapped)
+          : new AlpnPool(this, host, priority, wrapped);
+    if (this.#removed) pool.close();
+    return pool;
+  }
+
+  /** As {@link httpPool}, for raw connections. */
+  tcpPool(
+    host: Host,
+    priority: ResourcePriority,
+    options: TransportSocketOptions = NO_SOCKET_OPTIONS,
+    connection: Connection | null = null,
+  ): TcpPool | null {
+    const apart = connection !== null && this.spec.connectionPoolPerDownstreamConnection;
+    let pool: RawTcpPool | null;
+    if (options.key === '' && !apart) {
+      pool = host.tcpPools[priority] as RawTcpPool | null;
+      if (pool === null) {
+        pool = this.#newTcpPool(host, priority, options);
+        host.tcpPools[priority] = pool;
+      }
+    } else {
+      const key = `tcp${priority}|${apart ? connection.id : ''}|${options.key}`;
+      const known = this.#keyedPool(host, key) as RawTcpPool | null;
+      pool = known ?? this.#keep(host, key, this.#newTcpPool(host, priority, options));
     }
     return this.#admit(pool) ? pool : null;
   }
 
-  /** @returns null when the breaker for pools is open */
-  tcpPool(host: Host, priority: ResourcePriority): TcpPool | null {
-    let pool = host.tcpPools[priority] as RawTcpPool | null;
-    if (pool === null) {
-      pool = new RawTcpPool(this, host, priority);
-      host.tcpPools[priority] = pool;
-      if (this.#removed) pool.close();
-    }
-    return this.#admit(pool) ? pool : null;
+  #newTcpPool(host: Host, priority: ResourcePriority, options: TransportSocketOptions): RawTcpPool {
+    const pool = new RawTcpPool(this, host, priority, options);
+    if (this.#removed) pool.close();
+    return pool;
+  }
+
+  #keyedPool(host: Host, key: string): ConnectionPool | null {
+    return (host.keyedPools?.get(key) as unknown as ConnectionPool | undefined) ?? null;
+  }
+
+  /** There may be any number of keys: their pools go as soon as they are empty. */
+  #keep<P extends ConnectionPool>(host: Host, key: string, pool: P): P {
+    host.keyedPools ??= new Map();
+    host.keyedPools.set(key, pool as ConnectionPool as unknown as HttpPool);
+    pool.onIdle = () => {
+      if (this.#keyedPool(host, key) === pool) host.keyedPools?.delete(key);
+    };
+    return pool;
   }
 
   /** Pools count against the breaker while they have connections or waiters. */
@@ -250,15 +338,20 @@ export class Cluster implements MembershipObserver {
   drain(): void {
     this.#removed = true;
     for (const host of this.priorities.allHosts()) this.#drainHost(host);
-    if (this.#draining.size === 0) this.scope.close();
+    if (this.#draining.size === 0) this.#release();
     else for (const pool of this.#draining) this.#closeScopeAfter(pool);
   }
 
   #closeScopeAfter(pool: ConnectionPool): void {
     pool.onDrained = () => {
       this.#draining.delete(pool);
-      if (this.#draining.size === 0) this.scope.close();
+      if (this.#draining.size === 0) this.#release();
     };
+  }
+
+  #release(): void {
+    this.sockets.release();
+    this.scope.close();
   }
 
   /** Closes every connection now. */
@@ -267,4 +360,14 @@ export class Cluster implements MembershipObserver {
     for (const pool of [...this.#pools()]) pool.close();
     for (const pool of [...this.#draining]) pool.close();
   }
+}
+
+/** `keyedPools` holds both kinds. */
+function poolsOf(host: Host): ConnectionPool[] {
+  const pools: ConnectionPool[] = [];
+  for (const pool of host.httpPools) if (pool !== null) pools.push(pool as HttpConnectionPool);
+  for (const pool of host.tcpPools) if (pool !== null) pools.push(pool as RawTcpPool);
+  if (host.keyedPools !== null)
+    for (const pool of host.keyedPools.values()) pools.push(pool as unknown as ConnectionPool);
+  return pools;
 }

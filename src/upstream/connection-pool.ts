@@ -1,4 +1,5 @@
 import type { TurnTask } from '../net/dispatcher.ts';
+import type { TransportSocketOptions } from '../net/transport-socket.ts';
 import type { Counter } from '../stats/counter.ts';
 import type { Gauge } from '../stats/gauge.ts';
 import type { ResourceManager, ResourcePriority } from './circuit-breaker.ts';
@@ -37,7 +38,7 @@ export abstract class PendingAttach implements PendingStream, PoolListNode<Pendi
 /**
  * What pools have in common: connections by state, the queue of waiters, circuit breakers and counts. Idle connections are
  * reused last in, first out; waiters are served first in, first out. Source: Envoy, source/common/conn_pool, and its
- * circuit-breaking and connection-pooling documentation. One stream per connection: HTTP/1 and TCP.
+ * circuit-breaking and connection-pooling documentation. A connection carries one stream at a time (HTTP/1, TCP) or several.
  */
 export abstract class ConnectionPool implements TurnTask {
   readonly environment: UpstreamEnvironment;
@@ -57,18 +58,27 @@ export abstract class ConnectionPool implements TurnTask {
   readonly #rqTotal: Counter;
   readonly #rqActive: Gauge;
   #activeStreams = 0;
+  /** Streams that connections, up or under way, could take beside those that they carry. */
+  #capacity = 0;
+  /** Of those the share of connections under way. */
+  #connectingCapacity = 0;
   #draining = false;
   #closed = false;
   #counted = false;
   #attachScheduled = false;
   /** Called once when a draining pool has become empty. */
   onDrained: (() => void) | null = null;
+  /** Called whenever the pool has become empty. */
+  onIdle: (() => void) | null = null;
+  /** What the sockets of its connections are made with. */
+  readonly socketOptions: TransportSocketOptions;
 
-  constructor(cluster: Cluster, host: Host, priority: ResourcePriority) {
+  constructor(cluster: Cluster, host: Host, priority: ResourcePriority, socketOptions: TransportSocketOptions) {
     this.environment = cluster.environment;
     this.cluster = cluster;
     this.host = host;
     this.priority = priority;
+    this.socketOptions = socketOptions;
     this.resources = cluster.resources[priority];
     this.#rqTotal = cluster.stats.upstream_rq_total;
     this.#rqActive = cluster.stats.upstream_rq_active;
@@ -124,13 +134,16 @@ export abstract class ConnectionPool implements TurnTask {
     }
     client.remainingStreams--;
     client.streamCount++;
+    client.activeStreams++;
+    this.#activeStreams++;
     if (client.remainingStreams === 0) {
       this.cluster.stats.upstream_cx_max_requests.inc();
       this.setState(client, ClientState.Draining);
-    } else {
+    } else if (client.activeStreams >= client.streamLimit) {
       this.setState(client, ClientState.Busy);
+    } else {
+      this.#count(client);
     }
-    this.#activeStreams++;
     const hostStats = this.host.stats;
     hostStats.rqTotal++;
     hostStats.rqActive++;
@@ -141,8 +154,10 @@ export abstract class ConnectionPool implements TurnTask {
   }
 
   /** A stream has ended, in whatever way. The owner calls it once per successful `reserve`. */
-  onStreamEnded(): void {
+  onStreamEnded(client: PoolClient): void {
     this.#activeStreams--;
+    client.activeStreams--;
+    this.#count(client);
     this.host.stats.rqActive--;
     this.#rqActive.dec();
     this.resources.requests.dec();
@@ -151,17 +166,49 @@ export abstract class ConnectionPool implements TurnTask {
   /** `client` can carry another stream, unless it is draining. */
   release(client: PoolClient): void {
     if (client.state === ClientState.Draining) {
-      client.close();
+      if (client.activeStreams === 0) client.close();
       return;
     }
-    if (client.state !== ClientState.Busy) return;
-    this.setState(client, ClientState.Ready);
-    // The upstream may close right behind its answer: wait for the turn's end before the next stream is put on it.
+    if (client.state === ClientState.Busy && client.activeStreams < client.streamLimit) {
+      this.setState(client, ClientState.Ready);
+    }
+    if (client.state !== ClientState.Ready) return;
+    // An HTTP/1 upstream may close right behind its answer: wait for the turn's end before the next stream is put on it.
     if (this.#pending.size > 0 && !this.#attachScheduled) {
       this.#attachScheduled = true;
       this.environment.dispatcher.defer(this);
     }
     this.#closeIdleIfDraining();
+  }
+
+  /** The peer allows `client` another number of streams at once. */
+  onStreamLimitChanged(client: PoolClient): void {
+    if (client.state === ClientState.Ready && client.activeStreams >= client.streamLimit) {
+      this.setState(client, ClientState.Busy);
+    } else if (client.state === ClientState.Busy && client.activeStreams < client.streamLimit) {
+      this.setState(client, ClientState.Ready);
+      this.#attachPending();
+    } else {
+      this.#count(client);
+    }
+    if (this.#pending.size > 0) this.tryCreateConnections();
+  }
+
+  /** `client` takes no further streams; it closes behind the last. */
+  protected retire(client: PoolClient): void {
+    if (client.activeStreams === 0) client.close();
+    else this.setState(client, ClientState.Draining);
+  }
+
+  /** Keeps the sums of capacity in step with `client`. */
+  #count(client: PoolClient): void {
+    const { state } = client;
+    const open = state === ClientState.Draining || state === ClientState.Closed ? 0 : client.unusedStreams;
+    const connecting = state === ClientState.Connecting ? open : 0;
+    this.#capacity += open - client.countedCapacity;
+    this.#connectingCapacity += connecting - client.countedConnecting;
+    client.countedCapacity = open;
+    client.countedConnecting = connecting;
   }
 
   onTurnEnd(): void {
@@ -203,9 +250,9 @@ export abstract class ConnectionPool implements TurnTask {
     list.remove(pending);
     this.#uncountPending();
     this.cluster.stats.upstream_rq_cancelled.inc();
-    if (this.closesExcess && this.#connecting.head !== null && this.#connectingIsExcess()) {
+    const excess = this.#connecting.head;
+    if (this.closesExcess && excess !== null && this.#isExcess(excess)) {
       // Not a failure to connect: the others wait on.
-      const excess = this.#connecting.head;
       this.setState(excess, ClientState.Draining);
       excess.close();
     }
@@ -214,9 +261,9 @@ export abstract class ConnectionPool implements TurnTask {
   }
 
   /** The newest connection under way would not be missed. */
-  #connectingIsExcess(): boolean {
+  #isExcess(client: PoolClient): boolean {
     const wanted = (this.#pending.size + this.#activeStreams) * this.cluster.spec.perUpstreamPreconnectRatio;
-    return wanted <= this.#connecting.size + this.#ready.size - 1 + this.#activeStreams;
+    return wanted <= this.#capacity - client.unusedStreams + this.#activeStreams;
   }
 
   #uncountPending(): void {
@@ -243,12 +290,11 @@ export abstract class ConnectionPool implements TurnTask {
   #shouldCreate(): boolean {
     if (this.refusesStreams && this.#pending.size === 0) return false;
     if (this.#closed) return false;
-    const connecting = this.#connecting.size;
     // No preconnecting to a host that is not healthy: later picks may well avoid it.
-    if (this.host.health !== HostHealth.Healthy) return this.#pending.size > connecting;
+    if (this.host.health !== HostHealth.Healthy) return this.#pending.size > this.#connectingCapacity;
     const ratio = this.cluster.spec.perUpstreamPreconnectRatio;
     const wanted = (this.#pending.size + this.#activeStreams) * ratio;
-    return wanted > connecting + this.#ready.size + this.#activeStreams;
+    return wanted > this.#capacity + this.#activeStreams;
   }
 
   #createOne(): CreateResult {
@@ -261,7 +307,7 @@ export abstract class ConnectionPool implements TurnTask {
       if (this.#ready.size + this.#busy.size + this.#connecting.size > 0) return CreateResult.Limited;
     }
     try {
-      this.#connecting.pushFront(this.createClient());
+      this.addConnecting(this.createClient());
     } catch {
       return CreateResult.Failed;
     }
@@ -278,12 +324,25 @@ export abstract class ConnectionPool implements TurnTask {
     return result;
   }
 
+  /** Also for a client that takes over the connection of another. */
+  protected addConnecting(client: PoolClient): void {
+    this.#connecting.pushFront(client);
+    this.#count(client);
+  }
+
   setState(client: PoolClient, state: ClientState): void {
     client.state = state;
+    this.#count(client);
     const list = state === ClientState.Ready ? this.#ready : this.#busy;
     if (client.list === list) return;
     client.list?.remove(client);
     list.pushFront(client);
+  }
+
+  /** `client` has handed its connection over. */
+  forget(client: PoolClient): void {
+    client.list?.remove(client);
+    this.#count(client);
   }
 
   onClientConnected(client: PoolClient): void {
@@ -292,6 +351,7 @@ export abstract class ConnectionPool implements TurnTask {
   }
 
   onClientClosed(client: PoolClient, wasConnecting: boolean, remote: boolean): void {
+    this.#count(client);
     if (wasConnecting) {
       this.cluster.stats.upstream_cx_connect_fail.inc();
       this.host.stats.cxConnectFail++;
@@ -325,15 +385,16 @@ export abstract class ConnectionPool implements TurnTask {
   /** Lets active and queued streams end, takes no new ones, then closes its connections. */
   drain(): void {
     this.#draining = true;
-    for (const client of this.#busy.toArray()) this.setState(client, ClientState.Draining);
+    for (const list of [this.#ready, this.#busy]) {
+      for (const client of list.toArray()) if (client.activeStreams > 0) this.setState(client, ClientState.Draining);
+    }
     this.#closeIdleIfDraining();
     this.#checkIdle();
   }
 
   /** Closes connections without streams now and those with streams after them; new streams get new connections. */
   drainConnections(): void {
-    for (const client of this.#ready.toArray()) client.close();
-    for (const client of this.#busy.toArray()) this.setState(client, ClientState.Draining);
+    for (const list of [this.#ready, this.#busy]) for (const client of list.toArray()) this.retire(client);
   }
 
   close(): void {
@@ -348,8 +409,9 @@ export abstract class ConnectionPool implements TurnTask {
   #closeIdleIfDraining(): void {
     if (!this.#draining) return;
     if (this.#pending.size > 0) return;
-    for (const client of this.#ready.toArray()) client.close();
-    for (const client of this.#connecting.toArray()) client.close();
+    for (const list of [this.#ready, this.#connecting]) {
+      for (const client of list.toArray()) if (client.activeStreams === 0) client.close();
+    }
   }
 
   #activate(): void {
@@ -364,6 +426,7 @@ export abstract class ConnectionPool implements TurnTask {
       this.#counted = false;
       this.resources.connectionPools.dec();
     }
+    this.onIdle?.();
     if (this.#draining || this.#closed) {
       const drained = this.onDrained;
       this.onDrained = null;

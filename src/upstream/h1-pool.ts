@@ -11,17 +11,13 @@ import {
   type ResponseDecoder,
   type StreamEvents,
 } from '../http/codec.ts';
+import { Http1ClientCodec } from '../http/h1/client-codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
 import { hasToken } from '../http/token-list.ts';
 import { FilterStatus, NetworkFilter } from '../net/filter.ts';
-import { ConnectionPool, PendingAttach } from './connection-pool.ts';
-import {
-  type HttpPool,
-  type PendingStream,
-  PoolFailure,
-  type PoolWaiter,
-  type UpstreamConnectionInfo,
-} from './pool.ts';
+import type { ConnectionPool } from './connection-pool.ts';
+import { HttpConnectionPool, type HttpPoolClient } from './http-pool.ts';
+import type { PoolWaiter, UpstreamConnectionInfo } from './pool.ts';
 import { PoolClient } from './pool-client.ts';
 
 /** A stream's way to the end of the response; `Done` whoever ended it. */
@@ -216,7 +212,7 @@ class CodecReadFilter extends NetworkFilter {
 }
 
 /** One HTTP/1 connection. */
-class H1Client extends PoolClient implements ClientCodecEvents, UpstreamConnectionInfo {
+export class H1Client extends PoolClient implements HttpPoolClient, ClientCodecEvents, UpstreamConnectionInfo {
   readonly codec: ClientCodec;
   #stream: H1Stream | null = null;
   #dispatching = false;
@@ -224,9 +220,11 @@ class H1Client extends PoolClient implements ClientCodecEvents, UpstreamConnecti
   #failure: ResetReason | null = null;
   #failureDetails = '';
 
-  constructor(pool: H1Pool) {
-    super(pool, pool.cluster.spec.httpIdleTimeoutMs);
-    this.codec = pool.environment.createHttp1Codec(this.connection, this, pool.cluster.spec);
+  /** @param from whose connection is taken over; null: a new one is made */
+  constructor(pool: ConnectionPool, from: PoolClient | null) {
+    const { spec } = pool.cluster;
+    super(pool, spec.httpIdleTimeoutMs, from);
+    this.codec = new Http1ClientCodec(this.connection, this, spec.http1, pool.cluster.http1Stats);
     this.connection.addFilter(new CodecReadFilter(this));
     pool.cluster.stats.upstream_cx_http1_total.inc();
   }
@@ -244,10 +242,6 @@ class H1Client extends PoolClient implements ClientCodecEvents, UpstreamConnecti
 
   get priorStreams(): number {
     return this.streamCount - 1;
-  }
-
-  get activeStreams(): number {
-    return this.#stream === null ? 0 : 1;
   }
 
   get hasIncompleteStream(): boolean {
@@ -322,7 +316,7 @@ class H1Client extends PoolClient implements ClientCodecEvents, UpstreamConnecti
     }
     this.#stream = null;
     stream.finish();
-    this.pool.onStreamEnded();
+    this.pool.onStreamEnded(this);
     this.enableIdleTimer();
     this.pool.release(this);
   }
@@ -352,7 +346,7 @@ class H1Client extends PoolClient implements ClientCodecEvents, UpstreamConnecti
     const stream = this.#stream;
     if (stream === null) return;
     this.#stream = null;
-    this.pool.onStreamEnded();
+    this.pool.onStreamEnded(this);
     // Envoy gives no detail beyond the reason here: `upstream_reset_before_response_started{protocol_error}`.
     if (this.#protocolError) stream.fail(ResetReason.ProtocolError, '');
     else stream.fail(this.#failure ?? ResetReason.ConnectionTermination, this.#failureDetails);
@@ -376,42 +370,9 @@ function isRequestTimeout(data: ByteBuffer): boolean {
   return data.byteAt(8) === 0x20 && data.byteAt(9) === 0x34 && data.byteAt(10) === 0x30 && data.byteAt(11) === 0x38;
 }
 
-class PendingHttpStream extends PendingAttach {
-  readonly #decoder: ResponseDecoder;
-  readonly #waiter: PoolWaiter;
-
-  constructor(pool: H1Pool, decoder: ResponseDecoder, waiter: PoolWaiter) {
-    super(pool);
-    this.#decoder = decoder;
-    this.#waiter = waiter;
-  }
-
-  attachTo(client: PoolClient): void {
-    (client as H1Client).attach(this.#decoder, this.#waiter);
-  }
-
-  fail(reason: PoolFailure, transportFailureReason: string): void {
-    this.#waiter.onPoolFailure(reason, transportFailureReason, this.pool.host);
-  }
-}
-
 /** HTTP/1 connections to one host at one priority. */
-export class H1Pool extends ConnectionPool implements HttpPool {
-  protected readonly closesExcess = false;
-
+export class H1Pool extends HttpConnectionPool {
   protected createClient(): PoolClient {
-    return new H1Client(this);
-  }
-
-  newStream(decoder: ResponseDecoder, waiter: PoolWaiter): PendingStream | null {
-    const client = this.readyClient;
-    if (client !== null && !this.refusesStreams) {
-      if (this.reserve(client)) (client as H1Client).attach(decoder, waiter);
-      else waiter.onPoolFailure(PoolFailure.Overflow, '', this.host);
-      if (this.cluster.spec.perUpstreamPreconnectRatio > 1) this.tryCreateConnections();
-      return null;
-    }
-    const pending = new PendingHttpStream(this, decoder, waiter);
-    return this.enqueue(pending) ? pending : null;
+    return new H1Client(this, null);
   }
 }

@@ -122,9 +122,12 @@ export class Host {
   readonly createdMs: number;
   /** Bits of {@link HealthFlag}. */
   healthFlags = 0;
-  /** By {@link ResourcePriority}; filled by the cluster when first needed. */
-  httpPools: (HttpPool | null)[] = [null, null];
+  /** By kind of pool and {@link ResourcePriority}; filled by the cluster when first needed. */
+  httpPools: (HttpPool | null)[] = [null, null, null, null, null, null];
+  /** By {@link ResourcePriority}. */
   tcpPools: (TcpPool | null)[] = [null, null];
+  /** Pools of connections that only certain requests may share. */
+  keyedPools: Map<string, HttpPool | TcpPool> | null = null;
   observer: HostObserver | null = null;
 
   constructor(spec: HostSpec, clusterName: string, nowMs: number) {

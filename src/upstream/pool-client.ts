@@ -27,14 +27,24 @@ const NO_HANDLER: TransportHandler = {
 function openTransport(pool: ConnectionPool): Transport {
   const { cluster, environment, host } = pool;
   const spec = cluster.connectSpec(host);
-  if (host.additionalAddresses.length === 0) return cluster.connector.connect(spec, host, NO_HANDLER);
+  if (host.additionalAddresses.length === 0) return cluster.sockets.connect(spec, host, pool.socketOptions, NO_HANDLER);
   return new AddressRace(
     environment.dispatcher,
-    (attempt, handler) => cluster.connector.connect(attempt, host, handler),
+    (attempt, handler) => cluster.sockets.connect(attempt, host, pool.socketOptions, handler),
     spec,
     [host.address, ...host.additionalAddresses],
     NO_HANDLER,
   );
+}
+
+/** @throws when no socket could be made */
+function openConnection(pool: ConnectionPool): Connection {
+  const transport = openTransport(pool);
+  const connection = new Connection(pool.environment.dispatcher, transport, false);
+  transport.setHandler(connection);
+  connection.enableHalfClose(true);
+  connection.setBufferLimit(pool.cluster.spec.bufferLimitBytes);
+  return connection;
 }
 
 /** One connection of a pool, with its timers, its counts and its place in the pool's lists. */
@@ -49,6 +59,13 @@ export abstract class PoolClient implements ConnectionEvents, ConnectionStats, T
   remainingStreams: number;
   /** Streams that it has carried. */
   streamCount = 0;
+  /** Streams that it carries. Kept by the pool. */
+  activeStreams = 0;
+  /** Streams that it may carry at once. */
+  streamLimit = 1;
+  /** What the pool has added to its sums for this client. */
+  countedCapacity = 0;
+  countedConnecting = 0;
   timedOut = false;
   /** The peer ended the connection, whoever then closed our end. */
   remoteEnded = false;
@@ -59,26 +76,29 @@ export abstract class PoolClient implements ConnectionEvents, ConnectionStats, T
   protected readonly idleTimer: Timer | null;
   readonly #idleTimeoutMs: number;
 
-  /** @throws when no socket could be made */
-  constructor(pool: ConnectionPool, idleTimeoutMs: number) {
+  /**
+   * @param from whose connection is taken over; null: a new one is made
+   * @throws when no socket could be made
+   */
+  constructor(pool: ConnectionPool, idleTimeoutMs: number, from: PoolClient | null = null) {
     this.pool = pool;
     const { environment, cluster, host } = pool;
     const spec = cluster.spec;
-    const transport = openTransport(pool);
-    this.connection = new Connection(environment.dispatcher, transport, false);
-    transport.setHandler(this.connection);
-    this.connection.enableHalfClose(true);
-    this.connection.setBufferLimit(spec.bufferLimitBytes);
+    this.connection = from === null ? openConnection(pool) : from.connection;
     this.connection.setStats(this);
     this.connection.addEvents(this);
     this.remainingStreams =
       spec.maxRequestsPerConnection === 0 ? Number.POSITIVE_INFINITY : spec.maxRequestsPerConnection;
-    this.#startMs = environment.dispatcher.nowMs;
+    this.#startMs = from === null ? environment.dispatcher.nowMs : from.#startMs;
     this.#connectTimer = environment.dispatcher.createTimer(this);
     this.#connectTimer.enable(spec.connectTimeoutMs);
     this.#idleTimeoutMs = idleTimeoutMs;
     this.idleTimer = idleTimeoutMs > 0 ? environment.dispatcher.createTimer(this) : null;
     this.idleTimer?.enable(idleTimeoutMs);
+    if (from !== null) {
+      from.#handOver();
+      return;
+    }
     const stats = cluster.stats;
     host.stats.cxTotal++;
     host.stats.cxActive++;
@@ -87,11 +107,26 @@ export abstract class PoolClient implements ConnectionEvents, ConnectionStats, T
     pool.resources.connections.inc();
   }
 
-  abstract get activeStreams(): number;
+  /** Another client goes on with the connection: this one hears and counts nothing more. */
+  #handOver(): void {
+    this.state = ClientState.Closed;
+    this.pool.forget(this);
+    this.connection.removeEvents(this);
+    this.#connectTimer.destroy();
+    this.idleTimer?.destroy();
+  }
+
+  /** Streams that could be added now. */
+  get unusedStreams(): number {
+    return Math.max(0, Math.min(this.remainingStreams, this.streamLimit - this.activeStreams));
+  }
+
   /** A stream of it has not got its whole response, or not sent its whole request. */
   abstract get hasIncompleteStream(): boolean;
-  /** The connection is up, and the client in the pool's ready list or beyond. */
-  protected onConnected(): void {}
+  /** The connection is up. @returns false when another client has taken it over */
+  protected onConnected(): boolean {
+    return true;
+  }
   /** The connection is gone and accounted for: ends what it carried. */
   protected abstract onDisconnected(): void;
 
@@ -110,6 +145,7 @@ export abstract class PoolClient implements ConnectionEvents, ConnectionStats, T
 
   onConnectionEvent(event: ConnectionEvent): void {
     if (event === ConnectionEvent.Connected) {
+      if (!this.onConnected()) return;
       const { environment, cluster } = this.pool;
       this.#connectTimer.destroy();
       cluster.stats.upstream_cx_connect_ms.recordValue(environment.dispatcher.nowMs - this.#startMs);
@@ -118,7 +154,6 @@ export abstract class PoolClient implements ConnectionEvents, ConnectionStats, T
         this.#durationTimer = environment.dispatcher.createTimer(this);
         this.#durationTimer.enable(limit);
       }
-      this.onConnected();
       this.pool.onClientConnected(this);
       return;
     }

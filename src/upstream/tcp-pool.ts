@@ -6,10 +6,6 @@ import { PoolClient } from './pool-client.ts';
 class TcpClient extends PoolClient {
   #taken = false;
 
-  get activeStreams(): number {
-    return this.#taken ? 1 : 0;
-  }
-
   /** Envoy counts a TCP connection that was handed out as an active request, however it ends. */
   get hasIncompleteStream(): boolean {
     return this.#taken;
@@ -25,7 +21,7 @@ class TcpClient extends PoolClient {
   protected onDisconnected(): void {
     if (!this.#taken) return;
     this.#taken = false;
-    this.pool.onStreamEnded();
+    this.pool.onStreamEnded(this);
   }
 }
 

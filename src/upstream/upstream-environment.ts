@@ -1,34 +1,24 @@
 import type { ClientCodec, ClientCodecEvents, CodecTransport } from '../http/codec.ts';
+import type { Http2Options } from '../http/h2/http2-options.ts';
+import type { Http2CodecStats } from '../http/h2/http2-stats.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
-import type { ConnectSpec, SocketRuntime, Transport, TransportHandler } from '../net/transport.ts';
+import type { SocketRuntime } from '../net/transport.ts';
+import type { TransportSocketServices } from '../net/transport-socket.ts';
 import type { Scope } from '../stats/store.ts';
 import type { RuntimeIntegers } from './circuit-breaker.ts';
-import type { ClusterSpec } from './cluster-spec.ts';
-import type { Host } from './host.ts';
 
 /** Makes client codecs for the connections of one cluster. */
 export type ClientCodecFactory = (
   transport: CodecTransport,
   events: ClientCodecEvents,
-  cluster: ClusterSpec,
+  options: Http2Options,
+  stats: Http2CodecStats,
 ) => ClientCodec;
 
-/** How a cluster reaches its hosts: raw sockets, or TLS and the like on top of them. */
-export interface UpstreamConnector {
-  /** Begins to connect. `handler` hears of it later, never inside this call. @throws when no socket could be made */
-  connect(spec: ConnectSpec, host: Host, handler: TransportHandler): Transport;
-}
-
-export class RawConnector implements UpstreamConnector {
-  readonly #sockets: SocketRuntime;
-
-  constructor(sockets: SocketRuntime) {
-    this.#sockets = sockets;
-  }
-
-  connect(spec: ConnectSpec, _host: Host, handler: TransportHandler): Transport {
-    return this.#sockets.connect(spec, handler);
-  }
+/** How connections are made in a worker. */
+export interface UpstreamSockets {
+  readonly runtime: SocketRuntime;
+  readonly services: TransportSocketServices;
 }
 
 /** What clusters of one worker need from it. */
@@ -37,9 +27,10 @@ export interface UpstreamEnvironment {
   /** Root scope of the worker's store. */
   readonly stats: Scope;
   readonly runtime: RuntimeIntegers;
-  readonly createHttp1Codec: ClientCodecFactory;
-  /** By the cluster's transport socket; raw ones for now. */
-  connectorFor(cluster: ClusterSpec): UpstreamConnector;
+  /** Null where nobody speaks HTTP/2. */
+  readonly createHttp2Codec: ClientCodecFactory | null;
+  /** Null where there are no upstream connections (main). */
+  readonly sockets: UpstreamSockets | null;
   /** Circuit-breaker counts that all workers share ({@link CELLS_PER_CLUSTER} cells); null: each counts for itself. */
   sharedCells(cluster: string): Int32Array | null;
 }

@@ -11,15 +11,13 @@ import { buildCluster } from '../config/builders/cluster.ts';
 import { buildListener } from '../config/builders/listener.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
 import { AnyMessages } from '../config/load/any-messages.ts';
-import { Http1ClientCodec } from '../http/h1/client-codec.ts';
-import { NO_HTTP1_STATS } from '../http/h1/http1-options.ts';
 import { Dispatcher } from '../net/dispatcher.ts';
 import type { SocketRuntime } from '../net/transport.ts';
+import { NO_SECRETS, NO_TLS } from '../net/transport-socket.ts';
 import type { WorkerEnvironment } from '../pipeline/environment.ts';
 import { RuntimeSnapshot } from '../pipeline/runtime-snapshot.ts';
 import { StatsStore } from '../stats/store.ts';
 import { ClusterManager } from '../upstream/cluster-manager.ts';
-import { RawConnector } from '../upstream/upstream-environment.ts';
 import { ActiveListener } from './active-listener.ts';
 import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from './log-files.ts';
 import type { FromWorker, HostStatus, ListenOutcome, ToWorker, WorkerOptions } from './messages.ts';
@@ -72,14 +70,14 @@ export class Worker {
       loggers.get('file'),
     );
     this.#anys = new AnyMessages(parts.api);
-    const connector = new RawConnector(this.#sockets);
     this.#clusters = new ClusterManager({
       dispatcher,
       stats: root,
       runtime: this.#runtime,
-      createHttp1Codec: (transport, events, cluster) =>
-        new Http1ClientCodec(transport, events, cluster.http1, NO_HTTP1_STATS),
-      connectorFor: () => connector,
+      createHttp2Codec: () => {
+        throw new Error('the HTTP/2 codec is not here yet');
+      },
+      sockets: { runtime: this.#sockets, services: { dispatcher, tls: NO_TLS, secrets: NO_SECRETS } },
       sharedCells: (cluster) => this.#breakerCells.get(cluster) ?? null,
     });
     this.environment = {

@@ -1,7 +1,6 @@
-import { Http1ClientCodec } from '../../src/http/h1/client-codec.ts';
-import { NO_HTTP1_STATS } from '../../src/http/h1/http1-options.ts';
 import { type Address, ipAddress } from '../../src/net/address.ts';
-import type { ConnectSpec, TransportHandler } from '../../src/net/transport.ts';
+import type { ConnectSpec, SocketRuntime, TransportHandler } from '../../src/net/transport.ts';
+import { NO_SECRETS, NO_TLS } from '../../src/net/transport-socket.ts';
 import { StatsStore } from '../../src/stats/store.ts';
 import { NO_LOCALITY_SETTINGS } from '../../src/upstream/balancing/host-source-balancer.ts';
 import { RoundRobinPolicy } from '../../src/upstream/balancing/round-robin.ts';
@@ -11,11 +10,12 @@ import { type ClusterSpec, clusterSpec } from '../../src/upstream/cluster-spec.t
 import { type HostSpec, hostSpec } from '../../src/upstream/host.ts';
 import type { HostUpdate } from '../../src/upstream/host-update.ts';
 import type { BalancerPolicy } from '../../src/upstream/load-balancer.ts';
-import type { UpstreamConnector, UpstreamEnvironment } from '../../src/upstream/upstream-environment.ts';
+import type { UpstreamEnvironment } from '../../src/upstream/upstream-environment.ts';
 import { FakeLoop, FakeTransport } from './fake-transport.ts';
 
 /** Hands out scripted transports, in the order in which they were asked for. */
-export class FakeConnector implements UpstreamConnector {
+export class FakeConnector implements SocketRuntime {
+  readonly features = { socketOptions: true, reusePort: true, originalDestination: false };
   readonly loop: FakeLoop;
   readonly transports: FakeTransport[] = [];
   readonly specs: ConnectSpec[] = [];
@@ -26,7 +26,15 @@ export class FakeConnector implements UpstreamConnector {
     this.loop = loop;
   }
 
-  connect(spec: ConnectSpec, _host: unknown, handler: TransportHandler): FakeTransport {
+  listen(): never {
+    throw new Error('nothing listens here');
+  }
+
+  originalDestination(): Address | null {
+    return null;
+  }
+
+  connect(spec: ConnectSpec, handler: TransportHandler): FakeTransport {
     if (this.broken) throw new Error('EMFILE');
     const transport = new FakeTransport(this.loop);
     transport.remoteAddress = spec.address;
@@ -53,9 +61,11 @@ export class FakeUpstream {
       dispatcher: this.loop.dispatcher,
       stats: this.store.root,
       runtime: NO_RUNTIME,
-      createHttp1Codec: (transport, events, cluster) =>
-        new Http1ClientCodec(transport, events, cluster.http1, NO_HTTP1_STATS),
-      connectorFor: () => this.connector,
+      createHttp2Codec: null,
+      sockets: {
+        runtime: this.connector,
+        services: { dispatcher: this.loop.dispatcher, tls: NO_TLS, secrets: NO_SECRETS },
+      },
       sharedCells: () => null,
     };
   }

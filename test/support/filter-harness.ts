@@ -83,9 +83,6 @@ export class FilterHarness implements FilterStream {
     this.info = new StreamInfo(this.connection, dispatcher.wallMs, dispatcher.nowMs, 0);
     const stats = this.store.root;
     const loggers = new LoggerRegistry({ write: () => {} }, 'info');
-    const unused = (): never => {
-      throw new Error('no upstream in this harness');
-    };
     this.context = {
       environment: {
         dispatcher,
@@ -93,8 +90,8 @@ export class FilterHarness implements FilterStream {
           dispatcher,
           stats,
           runtime: EMPTY_RUNTIME,
-          createHttp1Codec: unused,
-          connectorFor: unused,
+          createHttp2Codec: null,
+          sockets: null,
           sharedCells: () => null,
         }),
         runtime: EMPTY_RUNTIME,

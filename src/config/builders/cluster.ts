@@ -29,7 +29,8 @@ export const CLUSTER_SUPPORT: readonly FieldSupport[] = [
     message: 'envoy.config.cluster.v3.Cluster',
     fields: `name alt_stat_name type cluster_type connect_timeout per_connection_buffer_limit_bytes lb_policy
       load_assignment max_requests_per_connection circuit_breakers common_http_protocol_options
-      http_protocol_options typed_extension_protocol_options dns_refresh_rate dns_jitter dns_failure_refresh_rate
+      http_protocol_options http2_protocol_options protocol_selection upstream_http_protocol_options
+      connection_pool_per_downstream_connection typed_extension_protocol_options dns_refresh_rate dns_jitter dns_failure_refresh_rate
       respect_dns_ttl dns_lookup_family dns_resolvers typed_dns_resolver_config wait_for_warm_on_init
       upstream_bind_config ring_hash_lb_config maglev_lb_config least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata
       upstream_connection_options load_balancing_policy track_timeout_budgets track_cluster_stats preconnect_policy
@@ -321,6 +322,7 @@ export function buildCluster(context: BuildContext, message: Cluster, addedViaAp
     socketOptions,
     transportSocket: null,
     transportSocketMatches: [],
+    connectionPoolPerDownstreamConnection: message.connectionPoolPerDownstreamConnection,
     perUpstreamPreconnectRatio: message.preconnectPolicy?.perUpstreamPreconnectRatio ?? 1,
     trackTimeoutBudgets: message.trackTimeoutBudgets || (message.trackClusterStats?.timeoutBudgets ?? false),
     trackRequestResponseSizes: message.trackClusterStats?.requestResponseSizes ?? false,

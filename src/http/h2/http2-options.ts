@@ -41,3 +41,30 @@ export interface Http2Options {
   readonly maxHeadersCount: number;
   readonly headersWithUnderscores: 0 | 1 | 2;
 }
+
+/** Envoy 1.40's defaults, with `changes` over them. */
+export function http2Options(changes: Partial<Http2Options> = {}): Http2Options {
+  return {
+    hpackTableSize: 4096,
+    maxConcurrentStreams: 1024,
+    initialStreamWindowSize: 16 * 1024 * 1024,
+    initialConnectionWindowSize: 24 * 1024 * 1024,
+    allowConnect: false,
+    maxOutboundFrames: 10_000,
+    maxOutboundControlFrames: 1000,
+    maxConsecutiveInboundFramesWithEmptyPayload: 1,
+    maxInboundPriorityFramesPerStream: 100,
+    maxInboundWindowUpdateFramesPerDataFrameSent: 10,
+    streamErrorOnInvalidHttpMessage: false,
+    customSettings: [],
+    keepaliveIntervalMs: 0,
+    keepaliveTimeoutMs: 0,
+    keepaliveJitterPercent: 15,
+    keepaliveIdleIntervalMs: 0,
+    allowMetadata: false,
+    maxHeadersBytes: 60 * 1024,
+    maxHeadersCount: 100,
+    headersWithUnderscores: 0,
+    ...changes,
+  };
+}

@@ -1,0 +1,75 @@
+import type { ConnectSpec, Transport, TransportHandler } from '../net/transport.ts';
+import {
+  RAW_UPSTREAM_SOCKET,
+  type TransportSocketEnvironment,
+  type TransportSocketOptions,
+  type UpstreamTransportSocket,
+} from '../net/transport-socket.ts';
+import type { Scope } from '../stats/store.ts';
+import type { ClusterSpec, UpstreamSocketMaker } from './cluster-spec.ts';
+import type { Host } from './host.ts';
+import type { UpstreamEnvironment, UpstreamSockets } from './upstream-environment.ts';
+
+/** Metadata of hosts by which `transport_socket_matches` choose. */
+const MATCH_METADATA = 'envoy.transport_socket_match';
+
+interface BuiltMatch {
+  readonly criteria: readonly (readonly [key: string, value: string])[];
+  readonly socket: UpstreamTransportSocket;
+}
+
+/** The transport sockets of one cluster in one worker: the default one, and those for hosts with certain metadata. */
+export class ClusterSockets {
+  readonly #sockets: UpstreamSockets | null;
+  readonly #default: UpstreamTransportSocket;
+  readonly #matches: readonly BuiltMatch[];
+  #releases: (() => void)[] = [];
+
+  constructor(spec: ClusterSpec, environment: UpstreamEnvironment, scope: Scope) {
+    this.#sockets = environment.sockets;
+    this.#default = this.#build(spec.transportSocket, scope);
+    this.#matches = spec.transportSocketMatches.map((match) => ({
+      criteria: Object.entries(match.criteria).map(([key, value]) => [key, JSON.stringify(value)] as const),
+      socket: this.#build(match.socket, scope),
+    }));
+  }
+
+  #build(make: UpstreamSocketMaker | null, scope: Scope): UpstreamTransportSocket {
+    if (make === null || this.#sockets === null) return RAW_UPSTREAM_SOCKET;
+    const environment: TransportSocketEnvironment = {
+      ...this.#sockets.services,
+      scope,
+      onRelease: (release) => this.#releases.push(release),
+    };
+    return make(environment);
+  }
+
+  /** By the host's metadata, else by its locality's; the first match counts. */
+  socketOf(host: Host): UpstreamTransportSocket {
+    if (this.#matches.length === 0) return this.#default;
+    for (const metadata of [host.metadata[MATCH_METADATA], host.localityMetadata[MATCH_METADATA]]) {
+      for (const match of this.#matches) if (fulfils(metadata, match)) return match.socket;
+    }
+    return this.#default;
+  }
+
+  /**
+   * Begins to connect; `handler` hears of it later, never inside this call.
+   * @throws when no socket could be made
+   */
+  connect(spec: ConnectSpec, host: Host, options: TransportSocketOptions, handler: TransportHandler): Transport {
+    if (this.#sockets === null) throw new Error('no upstream connections are made here');
+    return this.socketOf(host).connect(this.#sockets.runtime, spec, host, options, handler);
+  }
+
+  /** The cluster is gone. */
+  release(): void {
+    const releases = this.#releases;
+    this.#releases = [];
+    for (const release of releases) release();
+  }
+}
+
+function fulfils(metadata: Readonly<Record<string, unknown>> | undefined, match: BuiltMatch): boolean {
+  return match.criteria.every(([key, value]) => metadata !== undefined && JSON.stringify(metadata[key]) === value);
+}
