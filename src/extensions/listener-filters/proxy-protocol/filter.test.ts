@@ -222,7 +222,7 @@ describe('TLVs', () => {
   });
 
   test.each([
-    ['', []],
+    ['{}', []],
     ['pass_through_tlvs: { match_type: INCLUDE, tlv_type: [4] }', [4]],
     ['pass_through_tlvs: {}', [2, 3, 4, 2]],
   ])('what may be passed on: %s', (yaml, types) => {
