@@ -1,124 +1,88 @@
-/** Tags of ASN.1 (X.680) with class and form, as they stand in certificates. */
-export const DerTag = {
-  Boolean: 0x01,
-  Integer: 0x02,
-  BitString: 0x03,
-  OctetString: 0x04,
-  Oid: 0x06,
-  Utf8String: 0x0c,
-  PrintableString: 0x13,
-  TeletexString: 0x14,
-  Ia5String: 0x16,
-  UtcTime: 0x17,
-  GeneralizedTime: 0x18,
-  UniversalString: 0x1c,
-  BmpString: 0x1e,
-  Sequence: 0x30,
-  Set: 0x31,
-} as const;
-
-/** Where one element of a DER text lies; `tag` -1: there is none. */
-export class DerReader {
-  readonly bytes: Buffer;
-  readonly end: number;
-  at: number;
-  /** Of the element read last. */
-  tag = -1;
-  elementStart = 0;
-  contentStart = 0;
-  contentEnd = 0;
-
-  constructor(bytes: Buffer, start = 0, end: number = bytes.length) {
-    this.bytes = bytes;
-    this.at = start;
-    this.end = end;
-  }
-
-  get isDone(): boolean {
-    return this.at >= this.end;
-  }
-
-  /** Goes to the next element. @returns false: there is none, or it is malformed; then nothing more is found */
-  next(): boolean {
-    this.tag = -1;
-    const { bytes } = this;
-    let at = this.at;
-    this.elementStart = at;
-    const broken = (): boolean => {
-      this.at = this.end;
-      return false;
-    };
-    if (at + 2 > this.end) return broken();
-    const tag = bytes[at++]!;
-    if ((tag & 0x1f) === 0x1f) return broken();
-    let length = bytes[at++]!;
-    if (length > 0x7f) {
-      const count = length & 0x7f;
-      if (count === 0 || count > 4 || at + count > this.end) return broken();
-      length = bytes.readUIntBE(at, count);
-      at += count;
-    }
-    if (at + length > this.end) return broken();
-    this.tag = tag;
-    this.contentStart = at;
-    this.contentEnd = this.at = at + length;
-    return true;
-  }
-
-  /** The next element, if it is of this tag; otherwise stays. */
-  nextIf(tag: number): boolean {
-    return this.at < this.end && this.bytes[this.at] === tag && this.next();
-  }
-
-  /** Reads within the element read last. */
-  inside(): DerReader {
-    return new DerReader(this.bytes, this.contentStart, this.contentEnd);
-  }
-
-  content(): Buffer {
-    return this.bytes.subarray(this.contentStart, this.contentEnd);
-  }
-
-  whole(): Buffer {
-    return this.bytes.subarray(this.elementStart, this.contentEnd);
-  }
-
-  oid(): string {
-    return oidText(this.content());
-  }
-
-  /** Of at most 6 bytes; -1: larger or negative. */
-  smallInteger(): number {
-    const size = this.contentEnd - this.contentStart;
-    if (size === 0 || size > 6 || this.bytes[this.contentStart]! > 0x7f) return -1;
-    return this.bytes.readUIntBE(this.contentStart, size);
-  }
+/** One element of a DER text (X.690): as much as certificates and PKCS#12 need. */
+export interface DerElement {
+  /** With class and form. */
+  readonly tag: number;
+  readonly content: Buffer;
+  /** With tag and length. */
+  readonly whole: Buffer;
 }
 
-/** Dotted text of an object identifier. */
-export function oidText(content: Buffer): string {
-  const parts: bigint[] = [];
-  let value = 0n;
-  for (const byte of content) {
-    value = value * 128n + BigInt(byte & 0x7f);
-    if (byte > 0x7f) continue;
-    if (parts.length > 0) {
+/** Deepest nesting that is looked into; what comes from a file must not overflow the stack. */
+const MAX_DEPTH = 32;
+
+export class DerError extends Error {}
+
+/**
+ * The element at `at`. Indefinite lengths (BER) are understood for constructed elements, as older exporters write them.
+ * @throws DerError
+ */
+export function readDer(bytes: Buffer, at = 0, depth = 0): DerElement {
+  if (depth > MAX_DEPTH) throw new DerError('nested too deeply');
+  if (at + 2 > bytes.length) throw new DerError('cut off');
+  const tag = bytes[at]!;
+  if ((tag & 0x1f) === 0x1f) throw new DerError('tag of several bytes');
+  const first = bytes[at + 1]!;
+  if (first === 0x80) return indefinite(bytes, at, tag, depth);
+  let start = at + 2;
+  let length = first;
+  if (first > 0x80) {
+    const count = first & 0x7f;
+    if (count > 4 || start + count > bytes.length) throw new DerError('length of too many bytes');
+    length = bytes.readUIntBE(start, count);
+    start += count;
+  }
+  if (start + length > bytes.length) throw new DerError('cut off');
+  return { tag, content: bytes.subarray(start, start + length), whole: bytes.subarray(at, start + length) };
+}
+
+function indefinite(bytes: Buffer, at: number, tag: number, depth: number): DerElement {
+  if ((tag & 0x20) === 0) throw new DerError('a primitive element without length');
+  let end = at + 2;
+  while (end + 2 <= bytes.length && (bytes[end] !== 0 || bytes[end + 1] !== 0)) {
+    end += readDer(bytes, end, depth + 1).whole.length;
+  }
+  if (end + 2 > bytes.length) throw new DerError('cut off');
+  return { tag, content: bytes.subarray(at + 2, end), whole: bytes.subarray(at, end + 2) };
+}
+
+/** The elements within a constructed one. @throws DerError */
+export function childrenOf(element: DerElement): DerElement[] {
+  const out: DerElement[] = [];
+  for (let at = 0; at < element.content.length; ) {
+    const child = readDer(element.content, at);
+    out.push(child);
+    at += child.whole.length;
+  }
+  return out;
+}
+
+/** Dotted text of an object identifier. @throws DerError */
+export function oidOf(element: DerElement | undefined): string {
+  if (element === undefined || element.tag !== 0x06 || element.content.length === 0) {
+    throw new DerError('an object identifier is missing');
+  }
+  const parts: number[] = [];
+  let value = 0;
+  for (const byte of element.content) {
+    value = value * 128 + (byte & 0x7f);
+    if (byte < 0x80) {
       parts.push(value);
-    } else {
-      const first = value < 40n ? 0n : value < 80n ? 1n : 2n;
-      parts.push(first, value - 40n * first);
+      value = 0;
     }
-    value = 0n;
   }
-  return parts.join('.');
+  const first = Math.min(2, Math.floor(parts[0]! / 40));
+  return [first, parts[0]! - first * 40, ...parts.slice(1)].join('.');
 }
 
-/** UTCTime or GeneralizedTime in UTC as Unix ms; NaN: neither. */
-export function derTime(tag: number, text: string): number {
-  const digits = tag === DerTag.UtcTime ? text : tag === DerTag.GeneralizedTime ? text.slice(2) : '';
-  if (!/^\d{12}Z$/.test(digits)) return Number.NaN;
-  const two = Number(digits.slice(0, 2));
-  const century = tag === DerTag.GeneralizedTime ? Number(text.slice(0, 2)) * 100 : two < 50 ? 2000 : 1900;
-  const part = (at: number) => Number(digits.slice(at, at + 2));
-  return Date.UTC(century + two, part(2) - 1, part(4), part(6), part(8), part(10));
+export function integerOf(element: DerElement | undefined): number {
+  if (element === undefined || element.tag !== 0x02 || element.content.length === 0 || element.content.length > 6) {
+    throw new DerError('a number is missing');
+  }
+  return element.content.readUIntBE(0, element.content.length);
+}
+
+/** The bytes of an octet string, one of several pieces included. */
+export function octetsOf(element: DerElement | undefined): Buffer {
+  if (element === undefined) throw new DerError('bytes are missing');
+  return (element.tag & 0x20) === 0 ? element.content : Buffer.concat(childrenOf(element).map(octetsOf));
 }
