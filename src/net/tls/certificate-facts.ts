@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { CertificateFacts } from '../transport.ts';
 import { childrenOf, type DerElement, DerError, octetsOf, oidOf, readDer } from './der.ts';
 import { distinguishedName, stringOf } from './distinguished-name.ts';
+import { SanType } from './tls-settings.ts';
 
 const SUBJECT_ALT_NAME = '2.5.29.17';
 
@@ -18,12 +19,25 @@ export interface OtherName {
   readonly value: string;
 }
 
+/** One name of a certificate. */
+export interface SubjectAltName extends OtherName {
+  readonly type: SanType;
+}
+
+export interface CertificateExtension {
+  readonly oid: string;
+  readonly critical: boolean;
+}
+
 /** @throws DerError when it is no certificate */
 export function certificateFacts(der: Uint8Array): CertificateFactsOf {
   return new CertificateFactsOf(Buffer.from(der.buffer, der.byteOffset, der.length));
 }
 
-/** The facts of one X.509 certificate, read from its DER text when they are first asked for. */
+/**
+ * The facts of one X.509 certificate, read from its DER text when they are first asked for. What is malformed is found when
+ * it is made, so that nothing throws later: certificates come from peers.
+ */
 export class CertificateFactsOf implements CertificateFacts {
   readonly der: Buffer;
   readonly #serial: DerElement;
@@ -55,6 +69,25 @@ export class CertificateFactsOf implements CertificateFacts {
     this.#publicKey = publicKey;
     const wrapped = fields.find((field) => field.tag === 0xa3);
     this.#extensions = wrapped === undefined ? [] : childrenOf(childrenOf(wrapped)[0]!);
+    // Whatever is malformed throws here.
+    this.#check();
+  }
+
+  #check(): void {
+    void this.validFromMs;
+    void this.validToMs;
+    void this.subjectAltNames;
+    for (const { oid } of this.extensions) void this.extension(oid);
+    distinguishedName(this.#subject);
+    distinguishedName(this.#issuer);
+  }
+
+  get subjectDer(): Buffer {
+    return this.#subject.whole;
+  }
+
+  get issuerDer(): Buffer {
+    return this.#issuer.whole;
   }
 
   get subject(): string {
@@ -98,13 +131,21 @@ export class CertificateFactsOf implements CertificateFacts {
   }
 
   get otherNamesWithTypes(): readonly OtherName[] {
-    return this.#generalNames()
-      .filter((name) => name.tag === OTHER_NAME)
-      .map((name) => {
-        const [type, value] = childrenOf(name);
-        const inner = value === undefined ? undefined : childrenOf(value)[0];
-        return { oid: oidOf(type), value: inner === undefined ? '' : stringOf(inner) };
-      });
+    return this.subjectAltNames.filter((name) => name.type === SanType.OtherName);
+  }
+
+  /** All names of the kinds that can be matched, in the order of the certificate. */
+  get subjectAltNames(): readonly SubjectAltName[] {
+    const out: SubjectAltName[] = [];
+    for (const name of this.#generalNames()) {
+      const text = () => name.content.toString('latin1');
+      if (name.tag === EMAIL) out.push({ type: SanType.Email, oid: '', value: text() });
+      else if (name.tag === DNS) out.push({ type: SanType.Dns, oid: '', value: text() });
+      else if (name.tag === URI) out.push({ type: SanType.Uri, oid: '', value: text() });
+      else if (name.tag === IP) out.push({ type: SanType.IpAddress, oid: '', value: ipText(name.content) });
+      else if (name.tag === OTHER_NAME) out.push(otherName(name));
+    }
+    return out;
   }
 
   get oids(): readonly string[] {
@@ -146,6 +187,13 @@ export class CertificateFactsOf implements CertificateFacts {
     return null;
   }
 
+  get extensions(): readonly CertificateExtension[] {
+    return this.#extensions.map((extension) => {
+      const parts = childrenOf(extension);
+      return { oid: oidOf(parts[0]), critical: parts.length > 2 && parts[1]!.content[0] !== 0 };
+    });
+  }
+
   #textNames(tag: number): readonly string[] {
     return this.#generalNames()
       .filter((name) => name.tag === tag)
@@ -159,6 +207,12 @@ export class CertificateFactsOf implements CertificateFacts {
     }
     return this.#names;
   }
+}
+
+function otherName(name: DerElement): SubjectAltName {
+  const [type, value] = childrenOf(name);
+  const inner = value === undefined ? undefined : childrenOf(value)[0];
+  return { type: SanType.OtherName, oid: oidOf(type), value: inner === undefined ? '' : stringOf(inner) };
 }
 
 /** Two-digit years are of 1950 to 2049 (RFC 5280 section 4.1.2.5). */

@@ -1,0 +1,243 @@
+import { Certificate, certificatesOf } from './certificate.ts';
+import { type PathBuilder as Paths, PathBuilder } from './certificate-path.ts';
+import { dnsNameMatches } from './dns-name-match.ts';
+import { SanType, type TlsValidation } from './tls-settings.ts';
+
+/** Words of X509_verify_cert for the codes by which the runtimes (Node, Bun) tell them. */
+const REASONS: Readonly<Record<string, string>> = {
+  UNABLE_TO_GET_ISSUER_CERT: 'unable to get issuer certificate',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'unable to get local issuer certificate',
+  // With X509_V_FLAG_PARTIAL_CHAIN, which Envoy sets, the search ends by this instead.
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'unable to get local issuer certificate',
+  UNABLE_TO_GET_CRL: 'unable to get certificate CRL',
+  CERT_SIGNATURE_FAILURE: 'certificate signature failure',
+  CERT_NOT_YET_VALID: 'certificate is not yet valid',
+  CERT_HAS_EXPIRED: 'certificate has expired',
+  CRL_NOT_YET_VALID: 'CRL is not yet valid',
+  CRL_HAS_EXPIRED: 'CRL has expired',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'self signed certificate',
+  SELF_SIGNED_CERT_IN_CHAIN: 'self signed certificate in certificate chain',
+  CERT_CHAIN_TOO_LONG: 'certificate chain too long',
+  CERT_REVOKED: 'certificate revoked',
+  INVALID_CA: 'invalid CA certificate',
+  PATH_LENGTH_EXCEEDED: 'path length constraint exceeded',
+  INVALID_PURPOSE: 'unsupported certificate purpose',
+  CERT_UNTRUSTED: 'certificate not trusted',
+  CERT_REJECTED: 'certificate rejected',
+};
+
+/** Verdicts about dates alone: another error may be hidden behind them. */
+const ABOUT_TIME: ReadonlySet<string> = new Set(['CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID']);
+/** Verdicts that a runtime without partial chains gives where an intermediate authority is the anchor. */
+const ABOUT_ISSUERS: ReadonlySet<string> = new Set([
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+]);
+
+export const VerifyStat = { None: 0, Error: 1, San: 2, Hash: 3 } as const;
+export type VerifyStat = (typeof VerifyStat)[keyof typeof VerifyStat];
+
+export interface Verdict {
+  readonly accepted: boolean;
+  /** Checked against a CA, names or pins, with success. */
+  readonly validated: boolean;
+  readonly stat: VerifyStat;
+  /** For the failure text; empty when accepted. */
+  readonly detail: string;
+}
+
+const ACCEPTED_VALIDATED: Verdict = { accepted: true, validated: true, stat: VerifyStat.None, detail: '' };
+const ACCEPTED: Verdict = { accepted: true, validated: false, stat: VerifyStat.None, detail: '' };
+
+/** What there is to judge of one handshake. */
+export interface PeerEvidence {
+  /** Code of the runtime's verdict about the chain; empty: it is trusted. */
+  readonly chainError: string;
+  /** DER of the leaf. */
+  readonly leaf: Buffer;
+  /** DER of the leaf and of what the peer sent behind it; the runtime may have added the anchor. */
+  chain(): Buffer[];
+  /** The session was resumed: the runtime's verdict is of an earlier day. */
+  readonly resumed: boolean;
+  /** Envoy: verify_subject_alt_name override of the transport socket options. */
+  readonly sanOverride: readonly string[];
+  /** For `auto_sni_san_validation`; empty: not asked for. */
+  readonly sniToMatch: string;
+}
+
+/**
+ * Judges the certificate of a peer: the runtime's verdict about the chain together with checks of our own.
+ * Source: Envoy, "Certificate validation context" and DefaultCertValidator, whose order and words are kept.
+ */
+export class PeerVerifier {
+  readonly #validation: TlsValidation;
+  readonly #peer: 'server' | 'client';
+  readonly #paths: Paths | null;
+  readonly #now: () => number;
+
+  constructor(validation: TlsValidation, peer: 'server' | 'client', now: () => number) {
+    this.#validation = validation;
+    this.#peer = peer;
+    this.#now = now;
+    const anchors = certificatesOf(validation.trustedCaPem);
+    this.#paths = anchors.length === 0 ? null : new PathBuilder(anchors);
+  }
+
+  /** There is a CA to check chains against. */
+  get checksChain(): boolean {
+    return checksChain(this.#validation);
+  }
+
+  verify(evidence: PeerEvidence): Verdict {
+    const leaf = Certificate.parse(evidence.leaf);
+    if (leaf === null) return this.#failed(VerifyStat.Error, 'verify cert failed: malformed certificate');
+    let validated = false;
+    if (this.checksChain) {
+      const problem = this.#chainProblem(evidence, leaf);
+      if (problem !== '') {
+        if (this.#validation.acceptUntrusted) return { accepted: true, validated: false, stat: VerifyStat.Error, detail: '' };
+        const detail = `verify cert failed: X509_verify_cert: certificate verification error at ${problem}`;
+        return this.#failed(VerifyStat.Error, detail);
+      }
+      validated = true;
+    }
+    return this.#verifyLeaf(evidence, leaf, validated);
+  }
+
+  #failed(stat: VerifyStat, detail: string): Verdict {
+    return { accepted: this.#validation.acceptUntrusted, validated: false, stat, detail };
+  }
+
+  /** @returns `depth N: reason`; empty: the chain is trusted */
+  #chainProblem(evidence: PeerEvidence, leaf: Certificate): string {
+    const { allowExpired, maxVerifyDepth } = this.#validation;
+    const code = evidence.chainError;
+    if (code === '') {
+      if (evidence.resumed && !allowExpired) {
+        const now = this.#now();
+        if (now > leaf.validToMs) return `depth 0: ${REASONS.CERT_HAS_EXPIRED}`;
+      }
+      if (maxVerifyDepth < 0) return '';
+      return this.#pathProblem(evidence, leaf);
+    }
+    // A CRL is the runtime's alone to judge: with one, its verdict stands.
+    const maySecondGuess = this.#validation.crlPem === '' && !this.#validation.systemRoots;
+    if (maySecondGuess && ((allowExpired && ABOUT_TIME.has(code)) || ABOUT_ISSUERS.has(code))) {
+      const problem = this.#pathProblem(evidence, leaf);
+      if (problem !== '' || allowExpired) return problem;
+      return this.#timeProblem(evidence, leaf);
+    }
+    return `depth ${this.#depthOf(code, evidence)}: ${REASONS[code] ?? code}`;
+  }
+
+  #path(evidence: PeerEvidence, leaf: Certificate) {
+    const others: Certificate[] = [];
+    for (const der of evidence.chain()) {
+      const certificate = Certificate.parse(der);
+      if (certificate !== null && !certificate.der.equals(leaf.der)) others.push(certificate);
+    }
+    return this.#paths?.build(leaf, others, this.#peer) ?? { depth: 0, reason: REASONS.UNABLE_TO_GET_ISSUER_CERT_LOCALLY! };
+  }
+
+  #pathProblem(evidence: PeerEvidence, leaf: Certificate): string {
+    const path = this.#path(evidence, leaf);
+    if (!Array.isArray(path)) return `depth ${path.depth}: ${path.reason}`;
+    const { maxVerifyDepth } = this.#validation;
+    // Neither the leaf nor the anchor counts.
+    if (maxVerifyDepth >= 0 && path.length - 2 > maxVerifyDepth) {
+      return `depth ${maxVerifyDepth + 1}: ${REASONS.CERT_CHAIN_TOO_LONG}`;
+    }
+    return '';
+  }
+
+  /** Dates of a path that the runtime did not accept for another reason. */
+  #timeProblem(evidence: PeerEvidence, leaf: Certificate): string {
+    const path = this.#path(evidence, leaf);
+    if (!Array.isArray(path)) return `depth ${path.depth}: ${path.reason}`;
+    const now = this.#now();
+    for (let depth = path.length - 1; depth >= 0; depth--) {
+      const certificate = path[depth]!;
+      // NaN compares false: a date that cannot be read is no valid one.
+      if (!(certificate.validFromMs <= now)) return `depth ${depth}: ${REASONS.CERT_NOT_YET_VALID}`;
+      if (!(now <= certificate.validToMs)) return `depth ${depth}: ${REASONS.CERT_HAS_EXPIRED}`;
+    }
+    return '';
+  }
+
+  /** The runtime does not tell the depth of its verdict: it is found out for those that are about issuers and dates. */
+  #depthOf(code: string, evidence: PeerEvidence): number {
+    const chain = evidence.chain();
+    if (ABOUT_ISSUERS.has(code)) {
+      let depth = 0;
+      for (let i = 0; i + 1 < chain.length; i++) {
+        const one = Certificate.parse(chain[i]!);
+        const next = Certificate.parse(chain[i + 1]!);
+        if (one === null || next === null || !next.subjectDer.equals(one.issuerDer)) break;
+        depth = i + 1;
+      }
+      return depth;
+    }
+    if (!ABOUT_TIME.has(code)) return 0;
+    const now = this.#now();
+    for (let depth = chain.length - 1; depth > 0; depth--) {
+      const one = Certificate.parse(chain[depth]!);
+      if (one !== null && (now > one.validToMs || now < one.validFromMs)) return depth;
+    }
+    return 0;
+  }
+
+  #verifyLeaf(evidence: PeerEvidence, leaf: Certificate, chainValidated: boolean): Verdict {
+    const { sanMatchers, certificateHashes, spkiHashes } = this.#validation;
+    let validated = chainValidated;
+    if (evidence.sanOverride.length > 0) {
+      if (!matchesAny(leaf, evidence.sanOverride)) {
+        const wanted = evidence.sanOverride.join(', ');
+        const text = `verify cert failed: verify SAN list, expected SANs: [${wanted}], certificate SANs: [${sansOf(leaf)}]`;
+        return this.#failed(VerifyStat.San, text);
+      }
+      validated = true;
+    }
+    const sni = evidence.sanOverride.length > 0 ? '' : evidence.sniToMatch;
+    if (sni !== '' || sanMatchers.length > 0) {
+      const names = leaf.subjectAltNames;
+      const matched =
+        sni === ''
+          ? sanMatchers.some((matcher) =>
+              names.some((name) => name.type === matcher.type && name.oid === matcher.oid && matcher.matches(name.value)),
+            )
+          : names.some((name) => name.type === SanType.Dns && dnsNameMatches(sni, name.value));
+      if (!matched) {
+        return this.#failed(VerifyStat.San, `verify cert failed: SAN matcher, certificate SANs are [${sansOf(leaf)}]`);
+      }
+      validated = true;
+    }
+    if (certificateHashes.length > 0 || spkiHashes.length > 0) {
+      if (!certificateHashes.includes(leaf.sha256) && !spkiHashes.includes(leaf.spkiSha256)) {
+        return this.#failed(VerifyStat.Hash, 'verify cert failed: cert hash and spki');
+      }
+      validated = true;
+    }
+    return validated ? ACCEPTED_VALIDATED : ACCEPTED;
+  }
+}
+
+export function checksChain(validation: TlsValidation): boolean {
+  return validation.trustedCaPem !== '' || validation.systemRoots;
+}
+
+/** Names or keys are checked: without a certificate there is nothing to check them on. */
+export function needsCertificate(validation: TlsValidation): boolean {
+  const { sanMatchers, certificateHashes, spkiHashes, acceptUntrusted } = validation;
+  return !acceptUntrusted && sanMatchers.length + certificateHashes.length + spkiHashes.length > 0;
+}
+
+function matchesAny(leaf: Certificate, wanted: readonly string[]): boolean {
+  return leaf.subjectAltNames.some((name) =>
+    wanted.some((each) => (name.type === SanType.Dns ? dnsNameMatches(each, name.value) : each === name.value)),
+  );
+}
+
+function sansOf(leaf: Certificate): string {
+  return leaf.subjectAltNames.map((name) => name.value).join(', ');
+}
