@@ -97,6 +97,8 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
 
   /** May differ from the transport's after PROXY protocol or original-destination filters. */
   localAddress: Address;
+  /** It is where the client meant to go, not where the connection came in. */
+  localAddressRestored = false;
   remoteAddress: Address;
   /** The socket's own; of an outgoing connection known once it is open. */
   directLocalAddress: Address;
@@ -448,7 +450,6 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
       this.output.clear();
       return;
     }
-    this.#reportWriteBuffered();
     if (this.#flushWanted) return;
     this.#flushWanted = true;
     this.#queueTurnTask();
@@ -477,7 +478,11 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
   }
 
   #flush(): void {
-    if (this.#state === State.Closed || this.#state === State.Connecting || this.#kernelFull) return;
+    if (this.#state === State.Closed) return;
+    if (this.#state === State.Connecting || this.#kernelFull) {
+      this.#reportWriteBuffered();
+      return;
+    }
     const sentBefore = this.bytesSent;
     if (!this.#sendOutput()) return; // the transport is closed: onClosed follows
     this.#reportWriteBuffered();

@@ -47,7 +47,7 @@ class RandomWalk extends FilterWalk {
     for (let i = 0; i < stops; i++) {
       const stop = new RandomStop(i, this.random.uint32() % 8);
       this.all.push(stop);
-      this.stops.push(stop);
+      this.addStop(stop);
     }
   }
 
@@ -234,7 +234,7 @@ describe('filter walk', () => {
     const walk = new RandomWalk(1, 0);
     const stop = new RandomStop(0, Hook.RequestHeaders);
     walk.all.push(stop);
-    Reflect.get(walk, 'stops').push(stop);
+    Reflect.get(walk, 'addStop').call(walk, stop);
     walk.limit = 4;
     Reflect.set(walk, 'callHeaders', () => Flow.Pause);
     walk.onResume = () => walk.dataFrom(0, ByteBuffer.from('later'), true);
@@ -250,7 +250,7 @@ describe('filter walk', () => {
     const walk = new RandomWalk(1, 0);
     const stop = new RandomStop(0, Hook.RequestData);
     walk.all.push(stop);
-    Reflect.get(walk, 'stops').push(stop);
+    Reflect.get(walk, 'addStop').call(walk, stop);
     Reflect.set(walk, 'callData', () => Flow.Pause);
     walk.headersFrom(0, false);
     walk.dataFrom(0, ByteBuffer.from('abcdef'), true);

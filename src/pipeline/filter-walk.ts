@@ -47,16 +47,21 @@ export interface WalkStop {
   heldResponse: HeldMessage | null;
 }
 
+/** Most streams have no filter but the last one: they share a list of none. */
+const NO_STOPS: readonly WalkStop[] = [];
+
 /**
  * One direction of one stream's way through its filters: each filter is a stage that may hold what reaches it and let it go
  * later. Walks never nest: a resume asked for inside a hook is carried out when the outermost walk has returned.
  */
 export abstract class FilterWalk {
-  protected readonly stops: WalkStop[] = [];
+  protected stops: readonly WalkStop[] = NO_STOPS;
   /** No hook is called any more: the stream was answered locally (request) or is gone. */
   halted = false;
   /** Trailers that a filter added in a hook that saw the end. */
   protected trailersAdded = false;
+  /** Body that a filter put in front of the trailers in a hook that saw them. */
+  protected dataAdded: ByteBuffer | null = null;
 
   abstract pauseSource(): void;
   abstract resumeSource(): void;
@@ -77,6 +82,13 @@ export abstract class FilterWalk {
   protected abstract headersOut(end: boolean): void;
   protected abstract dataOut(data: ByteBuffer, end: boolean): void;
   protected abstract trailersOut(): void;
+
+  /** @returns the stop's index */
+  protected addStop(stop: WalkStop): number {
+    if (this.stops === NO_STOPS) this.stops = [stop];
+    else (this.stops as WalkStop[]).push(stop);
+    return this.stops.length - 1;
+  }
 
   /** Runs the headers through the filters from `from` on. */
   headersFrom(from: number, end: boolean): void {
@@ -174,6 +186,10 @@ export abstract class FilterWalk {
         flow = this.callTrailers(stop);
         if (this.halted) return;
         if (this.takeResumed(stop)) flow = Flow.Continue;
+        if (this.dataAdded !== null) {
+          this.#passAdded(i, collecting || flow !== Flow.Continue ? (held ?? this.#hold(stop, flow)) : null);
+          if (this.halted) return;
+        }
       }
       if (collecting) {
         held.trailers = true;
@@ -190,6 +206,14 @@ export abstract class FilterWalk {
       }
     }
     this.trailersOut();
+  }
+
+  /** What a filter put in front of the trailers goes where its data would: to what it holds, or on. */
+  #passAdded(index: number, held: HeldMessage | null): void {
+    const added = this.dataAdded!;
+    this.dataAdded = null;
+    if (held === null) this.dataFrom(index + 1, added, false);
+    else held.data.moveFrom(added);
   }
 
   /** Lets go what the filter at `index` holds. Does nothing when it holds nothing back. */

@@ -34,8 +34,7 @@ export class RequestWalk extends FilterWalk {
     if (terminal) {
       this.#terminal = slot;
     } else if ((slot.hooks & REQUEST_HOOKS) !== 0) {
-      slot.requestIndex = this.stops.length;
-      this.stops.push(slot);
+      slot.requestIndex = this.addStop(slot);
     }
   }
 
@@ -123,12 +122,16 @@ export class ResponseWalk extends FilterWalk {
 
   add(slot: FilterSlot): void {
     if ((slot.hooks & RESPONSE_HOOKS) === 0) return;
-    slot.responseIndex = this.stops.length;
-    this.stops.push(slot);
+    slot.responseIndex = this.addStop(slot);
   }
 
   markTrailersAdded(): void {
     this.trailersAdded = true;
+  }
+
+  addBeforeTrailers(data: ByteBuffer): void {
+    if (this.dataAdded === null) this.dataAdded = data;
+    else this.dataAdded.moveFrom(data);
   }
 
   override pauseSource(): void {

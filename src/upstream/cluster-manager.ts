@@ -23,6 +23,9 @@ export class ClusterManager {
   readonly #environment: UpstreamEnvironment;
   readonly #clusters = new Map<string, Cluster>();
   readonly #stats;
+  /** What was asked for last: a request asks several times for the same. */
+  #latestName = '';
+  #latest: Cluster | null = null;
 
   constructor(environment: UpstreamEnvironment) {
     this.#environment = environment;
@@ -32,7 +35,11 @@ export class ClusterManager {
   }
 
   get(name: string): Cluster | null {
-    return this.#clusters.get(name) ?? null;
+    if (name === this.#latestName && this.#latest !== null) return this.#latest;
+    const cluster = this.#clusters.get(name) ?? null;
+    this.#latestName = name;
+    this.#latest = cluster;
+    return cluster;
   }
 
   all(): IterableIterator<Cluster> {
@@ -48,6 +55,7 @@ export class ClusterManager {
     const previous = this.#clusters.get(spec.name);
     const cluster = new Cluster(spec, this.#environment);
     this.#clusters.set(spec.name, cluster);
+    this.#latest = null;
     if (previous === undefined) {
       this.#stats.cluster_added.inc();
     } else {
@@ -63,6 +71,7 @@ export class ClusterManager {
     const cluster = this.#clusters.get(name);
     if (cluster === undefined) return false;
     this.#clusters.delete(name);
+    this.#latest = null;
     this.#stats.cluster_removed.inc();
     this.#stats.active_clusters.set(this.#clusters.size);
     cluster.drain();

@@ -40,11 +40,30 @@ export const ParserState = {
 } as const;
 export type ParserState = (typeof ParserState)[keyof typeof ParserState];
 
-const HEAD_END = Buffer.from('\r\n\r\n');
 const CR = 13;
 const LF = 10;
 /** Envoy's header byte counts: name, value, and three bytes for the colon and the line end. */
 const HEADER_MARKS = 3;
+
+/**
+ * Index behind the first CR LF CR LF; -1: there is none. Looks at every fourth byte where there is neither: for heads of the usual
+ * size that is several times cheaper than the native search.
+ */
+function endOfHead(bytes: Buffer, start: number, end: number): number {
+  let at = start + 3;
+  while (at < end) {
+    const byte = bytes[at]!;
+    if (byte > CR) {
+      at += 4;
+    } else if (byte === LF) {
+      if (bytes[at - 1] === CR && bytes[at - 2] === LF && bytes[at - 3] === CR) return at + 1;
+      at += 2;
+    } else {
+      at += byte === CR ? 1 : 4;
+    }
+  }
+  return -1;
+}
 
 /**
  * (Longer than most files: one state machine, whose states share what they hold.)
@@ -381,9 +400,8 @@ export abstract class MessageParser {
 
   /** @returns size of the head, now parsed into `#headers`; 0 when the careful way has to be taken */
   #fastHead(bytes: Buffer, start: number, end: number): number {
-    const found = bytes.indexOf(HEAD_END, start);
-    if (found < 0 || found + 4 > end || found + 4 - start > this.options.maxHeadersBytes) return 0;
-    const headEnd = found + 4;
+    const headEnd = endOfHead(bytes, start, end);
+    if (headEnd < 0 || headEnd - start > this.options.maxHeadersBytes) return 0;
     this.#resetFacts();
     const text = bytes.latin1Slice(start, headEnd);
     let at = this.fastFirstLine(bytes, text, start, headEnd);
