@@ -26,6 +26,8 @@ export interface ProtocolError {
   readonly status: number;
   /** For logs and people. */
   readonly message: string;
+  /** Too many frames of some kind, each of them allowed: no fault of protocol is counted (Envoy: BufferFloodError and its like). */
+  readonly flood?: boolean;
 }
 
 export const ResetReason = {

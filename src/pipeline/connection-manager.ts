@@ -26,6 +26,12 @@ import type { ConnectionContext } from './environment.ts';
 import type { HttpFilter } from './http-filter.ts';
 import { ResponseFlag } from './response-flag.ts';
 
+/** Streams that ended before any answer, as clients do that only want to make work: Envoy's limits, changed by the runtime. */
+const PREMATURE_RESETS_KEY = 'overload.premature_reset_total_stream_count';
+const PREMATURE_RESETS = 500;
+const PREMATURE_LIFETIME_KEY = 'overload.premature_reset_min_stream_lifetime_seconds';
+const PREMATURE_LIFETIME_SECONDS = 1;
+
 /** How far the connection is on its way to being closed. */
 const Drain = { None: 0, Draining: 1, Closing: 2 } as const;
 type Drain = (typeof Drain)[keyof typeof Drain];
@@ -44,6 +50,8 @@ export class HttpConnectionManager
   #streams: ActiveStream[] = [];
   #drain: Drain = Drain.None;
   #requests = 0;
+  #endedStreams = 0;
+  #prematureResets = 0;
   #idleTimer: Timer | null = null;
   #durationTimer: Timer | null = null;
   #drainTimer: Timer | null = null;
@@ -147,9 +155,10 @@ export class HttpConnectionManager
 
   /** Answers where that is possible, and closes. Source: Envoy, handleCodecError and its HTTP/1 codec's sendProtocolError. */
   #onProtocolError(error: ProtocolError): void {
-    this.config.stats.downstreamCxProtocolError.inc();
+    if (error.flood !== true) this.config.stats.downstreamCxProtocolError.inc();
     const stream = this.#streams.length > 0 ? this.#streams[this.#streams.length - 1]! : null;
-    if (stream !== null) {
+    // HTTP/2 has said what it has to say by GOAWAY.
+    if (stream !== null && this.#codec!.protocol < Protocol.Http2) {
       stream.codecDetails = error.details;
       if (error.status > 0 && !stream.responseStarted) {
         stream.sendLocalReply({
@@ -270,9 +279,7 @@ export class HttpConnectionManager
       this.onStreamGone(stream);
     } else {
       stream.responseComplete = true;
-      const reason = stream.info.hasFlag(ResponseFlag.UpstreamProtocolError)
-        ? ResetReason.ProtocolError
-        : ResetReason.LocalReset;
+      const reason = resetReasonOf(stream);
       stream.codecStream.reset(reason);
       stream.onReset(reason);
       if (protocol < Protocol.Http2) this.#drain = Drain.Closing;
@@ -296,7 +303,26 @@ export class HttpConnectionManager
       stream.info.setFlag(ResponseFlag.DownstreamConnectionTermination);
     }
     stream.destroy();
-    if (this.#streams.length === 0 && !this.#closed) this.#idleTimer?.enable(this.config.idleTimeoutMs);
+    if (this.#closed) return;
+    if (this.#streams.length === 0) this.#idleTimer?.enable(this.config.idleTimeoutMs);
+    this.#endedStreams++;
+    if (stream.info.responseCode === 0) this.#onUnansweredStream(stream);
+  }
+
+  /**
+   * A client that opens streams only to reset them is closed once half of {@link PREMATURE_RESETS} streams, or half of however
+   * many there were beyond that, ended so. Source: Envoy, ConnectionManagerImpl::maybeDrainDueToPrematureResets.
+   */
+  #onUnansweredStream(stream: ActiveStream): void {
+    const { runtime } = this.config.environment;
+    const lifetimeMs = stream.info.endMs - stream.info.startMs;
+    const leastMs = runtime.integer(PREMATURE_LIFETIME_KEY, PREMATURE_LIFETIME_SECONDS) * 1000;
+    if (Math.floor(lifetimeMs / 1000) * 1000 > leastMs) return;
+    const resets = ++this.#prematureResets;
+    const limit = runtime.integer(PREMATURE_RESETS_KEY, PREMATURE_RESETS);
+    if (resets * 2 < Math.max(limit, this.#endedStreams) || !this.connection.isOpen) return;
+    this.config.stats.downstreamRqTooManyPrematureResets.inc();
+    this.#closeConnection(CloseType.NoFlush, 0, 'too_many_premature_resets');
   }
 
   /** @param skipDelay nothing of what the client has yet to read or send can be lost */
@@ -431,6 +457,15 @@ export class HttpConnectionManager
   onWriteBufferedChange(delta: number): void {
     this.config.stats.downstreamCxTxBytesBuffered.add(delta);
   }
+}
+
+function resetReasonOf(stream: ActiveStream): ResetReason {
+  const { info } = stream;
+  if (info.hasFlag(ResponseFlag.UpstreamProtocolError)) return ResetReason.ProtocolError;
+  const failed = ResponseFlag.UpstreamConnectionFailure | ResponseFlag.UpstreamConnectionTermination;
+  // RFC 9113, 8.5: the TCP connection behind a CONNECT failed.
+  if (info.hasFlag(failed) && stream.requestHeaders?.method === 'CONNECT') return ResetReason.ConnectError;
+  return ResetReason.LocalReset;
 }
 
 function localCloseSuffix(connection: Connection): string {

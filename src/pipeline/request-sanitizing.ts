@@ -115,7 +115,10 @@ function mutateRequestHeaders(
 ): LocalReply | null {
   const { connection, info } = stream;
   const secure = connection.security !== null;
-  dropHopHeaders(headers, stream.codecStream.protocol < Protocol.Http2 && isUpgrade(headers));
+  dropHopHeaders(
+    headers,
+    (stream.codecStream.protocol < Protocol.Http2 || stream.isHttp2Upgrade) && isUpgrade(headers),
+  );
 
   let remote: Address | null = null;
   let trusted: boolean;

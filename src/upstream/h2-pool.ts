@@ -12,6 +12,7 @@ import {
   type StreamEvents,
 } from '../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
+import { upgradeRequestToHttp2, upgradeResponseFromHttp2 } from '../http/upgrade-bridge.ts';
 import { FilterStatus, NetworkFilter } from '../net/filter.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import { HttpConnectionPool, type HttpPoolClient } from './http-pool.ts';
@@ -28,6 +29,8 @@ class H2Stream implements RequestEncoder, ResponseDecoder, CodecStream, StreamEv
   readonly #encoder: RequestEncoder;
   readonly #codecStream: CodecStream;
   #events: StreamEvents | null = null;
+  /** What the request asks to upgrade to; null: nothing. */
+  #upgrade: string | null = null;
   #requestEnded = false;
   #responseEnded = false;
   #done = false;
@@ -55,7 +58,9 @@ class H2Stream implements RequestEncoder, ResponseDecoder, CodecStream, StreamEv
 
   encodeHeaders(headers: RequestHeaders, end: boolean): string | null {
     if (this.#done) return null;
-    const error = this.#encoder.encodeHeaders(headers, end);
+    const upgrade = headers.has('upgrade') ? upgradeRequestToHttp2(headers) : null;
+    if (upgrade !== null) this.#upgrade = upgrade.protocol;
+    const error = this.#encoder.encodeHeaders(upgrade ?? headers, end);
     if (error === null && end) this.#onRequestEnd();
     return error;
   }
@@ -131,6 +136,7 @@ class H2Stream implements RequestEncoder, ResponseDecoder, CodecStream, StreamEv
 
   onHeaders(headers: ResponseHeaders, end: boolean): void {
     if (this.#done) return;
+    if (this.#upgrade !== null) upgradeResponseFromHttp2(headers, this.#upgrade);
     this.#decoder.onHeaders(headers, end);
     if (end) this.#onResponseEnd();
   }

@@ -1,6 +1,6 @@
 import { ByteBuffer, type WatermarkObserver } from '../../base/byte-buffer.ts';
 import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
-import { type RequestEncoder, ResetReason, type ResponseDecoder, type StreamEvents } from '../../http/codec.ts';
+import { Protocol, type RequestEncoder, ResetReason, type ResponseDecoder, type StreamEvents } from '../../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
@@ -354,7 +354,7 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
     if (this.info.firstBodyByteReceivedMs < 0) this.info.firstBodyByteReceivedMs = this.#router.stream.dispatcher.nowMs;
     this.#touch();
     this.#bytesReceived += data.length;
-    if (end && this.#isTunnel && !this.#raw) {
+    if (end && this.#isTunnel && this.info.protocol !== null && this.info.protocol < Protocol.Http2) {
       this.#onTunnelEnd(data);
       return;
     }
