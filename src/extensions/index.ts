@@ -8,6 +8,9 @@ import { reqWithoutQueryFormatter } from './formatters/req-without-query/factory
 import { bufferFilter } from './http-filters/buffer/factory.ts';
 import { corsFilter } from './http-filters/cors/factory.ts';
 import { faultFilter } from './http-filters/fault/factory.ts';
+import { grpcHttp1BridgeFilter } from './http-filters/grpc-http1-bridge/factory.ts';
+import { grpcStatsFilter } from './http-filters/grpc-stats/factory.ts';
+import { grpcWebFilter } from './http-filters/grpc-web/factory.ts';
 import { headerMutationFilter } from './http-filters/header-mutation/factory.ts';
 import { healthCheckFilter } from './http-filters/health-check/factory.ts';
 import { httpLocalRateLimitFilter } from './http-filters/local-ratelimit/factory.ts';
@@ -49,6 +52,9 @@ export const EXTENSIONS = [
   headerMutationFilter,
   healthCheckFilter,
   httpLocalRateLimitFilter,
+  grpcWebFilter,
+  grpcStatsFilter,
+  grpcHttp1BridgeFilter,
   routerFilter,
   xffDetection,
   customHeaderDetection,

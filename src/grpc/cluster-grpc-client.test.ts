@@ -202,7 +202,7 @@ describe('a call', () => {
     const headers = pool.headers!;
     expect([headers.method, headers.scheme, headers.authority, headers.path]).toEqual(['POST', 'http', 'up', '/p.S/M']);
     expect(headers.list).toEqual(
-      ['grpc-timeout', '250m', 'te', 'trailers', 'content-type', 'application/grpc', 'x-a', '1', 'x-b', '2'].concat([
+      ['te', 'trailers', 'grpc-timeout', '250m', 'content-type', 'application/grpc', 'x-a', '1', 'x-b', '2'].concat([
         'x-envoy-internal',
         'true',
         'x-forwarded-for',

@@ -170,8 +170,8 @@ class ClusterGrpcCall
     headers.method = 'POST';
     headers.path = method;
     headers.authority = settings.authority === '' ? settings.cluster : settings.authority;
-    if (timeoutMs > 0) headers.add('grpc-timeout', formatGrpcTimeout(timeoutMs));
     headers.add('te', 'trailers');
+    if (timeoutMs > 0) headers.add('grpc-timeout', formatGrpcTimeout(timeoutMs));
     headers.add('content-type', 'application/grpc');
     for (const [name, value] of settings.metadata) headers.add(name, value);
     if (options.metadata !== undefined) for (const [name, value] of options.metadata) headers.add(name, value);

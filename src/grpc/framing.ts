@@ -6,10 +6,10 @@ export const FRAME_PREFIX_BYTES = 5;
 /** Set in the flag byte of a compressed message. */
 const COMPRESSED = 1;
 
-/** The five bytes in front of an uncompressed message of `size` bytes. */
-export function framePrefix(size: number): Buffer {
+/** The five bytes in front of a message of `size` bytes; uncompressed unless `flags` say otherwise. */
+export function framePrefix(size: number, flags = 0): Buffer {
   const prefix = Buffer.allocUnsafeSlow(FRAME_PREFIX_BYTES);
-  prefix[0] = 0;
+  prefix[0] = flags;
   prefix.writeUInt32BE(size, 1);
   return prefix;
 }
@@ -21,19 +21,27 @@ export interface FramingProblem {
 }
 
 /**
- * Takes whole messages out of a stream of bytes. Compression is refused: none was offered to the peer. What is kept never
- * exceeds one message of the permitted size and the last piece that was fed.
+ * Takes whole messages out of a stream of bytes. What is kept never exceeds one message of the permitted size and the last
+ * piece that was fed.
  */
 export class MessageReader {
   readonly #maxBytes: number;
+  readonly #compressed: boolean;
+  /** Flag byte of the message that `next` gave last. */
+  flags = 0;
   readonly #input = new ByteBuffer();
   /** Of the message whose prefix has been read; -1: at a prefix. */
   #size = -1;
   #problem: FramingProblem | null = null;
 
-  /** @param maxBytes largest message that is accepted */
-  constructor(maxBytes: number) {
+  /**
+   * @param maxBytes largest message that is accepted
+   * @param compressed whether compressed messages are given out too, as they are; by default they are refused: who offers no
+   *   compression gets none
+   */
+  constructor(maxBytes: number, compressed = false) {
     this.#maxBytes = maxBytes;
+    this.#compressed = compressed;
   }
 
   /** Takes everything out of `data`. */
@@ -60,13 +68,16 @@ export class MessageReader {
     const slice = input.linearize(FRAME_PREFIX_BYTES);
     const flags = slice.bytes[slice.start]!;
     const size = slice.bytes.readUInt32BE(slice.start + 1);
-    if (flags === COMPRESSED) this.#fail(GrpcStatus.Internal, 'the message is compressed, which was not offered');
-    else if (flags !== 0) this.#fail(GrpcStatus.Internal, `the message has flags ${flags} that gRPC does not know`);
+    if (flags === COMPRESSED && !this.#compressed)
+      this.#fail(GrpcStatus.Internal, 'the message is compressed, which was not offered');
+    else if (flags > COMPRESSED)
+      this.#fail(GrpcStatus.Internal, `the message has flags ${flags} that gRPC does not know`);
     else if (size > this.#maxBytes) {
       this.#fail(GrpcStatus.ResourceExhausted, `the message has ${size} bytes, ${this.#maxBytes} are permitted`);
     }
     if (this.#problem !== null) return false;
     input.drain(FRAME_PREFIX_BYTES);
+    this.flags = flags;
     this.#size = size;
     return true;
   }
@@ -93,17 +104,27 @@ export class MessageReader {
 
 /**
  * Counts the messages that pass by without keeping any of them. Source: Envoy, Grpc::FrameInspector: a message counts when its
- * prefix has been seen to the end; after a flag byte that gRPC does not know nothing counts.
+ * prefix has been seen to the end; after a flag byte that is not known nothing counts.
  */
 export class MessageCounter {
   /** Messages begun. */
   count = 0;
+  /** Flag bytes above this are not known. */
+  protected readonly maxFlags: number;
   /** Bytes seen of the present prefix. */
   #prefixSeen = 0;
+  #flags = 0;
   #length = 0;
   /** Bytes of the present message that are still to come. */
   #left = 0;
   #broken = false;
+
+  constructor(maxFlags: number = COMPRESSED) {
+    this.maxFlags = maxFlags;
+  }
+
+  /** Part of the message with these flags: of those that a subclass looks into. */
+  protected onPart(_flags: number, _bytes: Buffer, _start: number, _end: number): void {}
 
   /** Looks at `data` and leaves it as it is. @returns how many messages began in it */
   inspect(data: ByteBuffer): number {
@@ -119,16 +140,18 @@ export class MessageCounter {
     while (at < end) {
       if (this.#left > 0) {
         const skip = Math.min(this.#left, end - at);
+        this.onPart(this.#flags, bytes, at, at + skip);
         this.#left -= skip;
         at += skip;
         continue;
       }
       const byte = bytes[at++]!;
       if (this.#prefixSeen === 0) {
-        if (byte > COMPRESSED) {
+        if (byte > this.maxFlags) {
           this.#broken = true;
           return;
         }
+        this.#flags = byte;
         this.#length = 0;
       } else {
         this.#length = this.#length * 256 + byte;

@@ -114,6 +114,10 @@ export class FilterSlot implements WalkStop, FilterStream {
     return this.#owner.addResponseTrailers();
   }
 
+  addDataBeforeResponseTrailers(data: ByteBuffer): void {
+    this.#owner.addDataBeforeResponseTrailers(data);
+  }
+
   sendLocalReply(reply: LocalReply): void {
     this.#owner.sendLocalReply(reply);
   }

@@ -72,6 +72,8 @@ export interface FilterStream {
   /** Adds trailers at the end of a request or response that has none yet. Only in a hook that saw `end`. */
   addRequestTrailers(): HeaderMap;
   addResponseTrailers(): HeaderMap;
+  /** Adds body in front of the trailers, behind what this filter holds. Only inside `onResponseTrailers`. Takes all of `data`. */
+  addDataBeforeResponseTrailers(data: ByteBuffer): void;
   /** Answers the request from here. Ends the walk by itself: whatever the hook returns then is ignored. */
   sendLocalReply(reply: LocalReply): void;
   resetStream(reason: ResetReason, details: string): void;

@@ -177,6 +177,10 @@ export class StreamFilters {
     this.#responseWalk.markTrailersAdded();
   }
 
+  addDataBeforeResponseTrailers(data: ByteBuffer): void {
+    this.#responseWalk.addBeforeTrailers(data);
+  }
+
   /** The stream is over: no hook but the last two is called from here on. */
   end(): void {
     this.#destroyed = true;

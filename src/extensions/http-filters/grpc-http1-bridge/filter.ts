@@ -1,0 +1,87 @@
+import type { ByteBuffer } from '../../../base/byte-buffer.ts';
+import { FRAME_PREFIX_BYTES, framePrefix } from '../../../grpc/framing.ts';
+import { Protocol } from '../../../http/codec.ts';
+import { isGrpcContentType } from '../../../http/grpc-headers.ts';
+import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../../../http/header-map.ts';
+import { Flow, HttpFilter } from '../../../pipeline/http-filter.ts';
+
+/**
+ * Unary gRPC for HTTP/1 clients: the response is held until its trailers have come, whose status then stands in the headers; any
+ * but zero makes it a 503. Source: Envoy, Http1BridgeFilter.
+ */
+export class GrpcHttp1BridgeFilter extends HttpFilter {
+  readonly #upgradeProtobuf: boolean;
+  readonly #ignoreQuery: boolean;
+  #bridges = false;
+  /** The client speaks bare protobuf: the frame around its message is ours to make, */
+  #framesRequest = false;
+  /** and so many bytes of the one around the answer still to be taken off. */
+  #prefixLeft = 0;
+  #headers: ResponseHeaders | null = null;
+
+  constructor(upgradeProtobuf: boolean, ignoreQuery: boolean) {
+    super();
+    this.#upgradeProtobuf = upgradeProtobuf;
+    this.#ignoreQuery = ignoreQuery;
+  }
+
+  override onRequestHeaders(headers: RequestHeaders, _end: boolean): Flow {
+    if (headers.path === null) return Flow.Continue;
+    const isHttp1 = this.stream.info.protocol! < Protocol.Http2;
+    if (this.#upgradeProtobuf && headers.get('content-type') === 'application/x-protobuf') {
+      headers.set('content-type', 'application/grpc');
+      headers.remove('content-length');
+      this.stream.clearRouteCache();
+      // For HTTP/2 the content type alone is changed: so does Envoy.
+      if (isHttp1) {
+        this.#framesRequest = true;
+        this.#prefixLeft = FRAME_PREFIX_BYTES;
+      }
+    }
+    this.#bridges = isHttp1 && isGrpcContentType(headers.get('content-type'));
+    if (this.#bridges && this.#ignoreQuery) {
+      const query = headers.path.indexOf('?');
+      if (query >= 0) headers.path = headers.path.slice(0, query);
+    }
+    return Flow.Continue;
+  }
+
+  override onRequestData(data: ByteBuffer, end: boolean): Flow {
+    if (!this.#framesRequest) return Flow.Continue;
+    if (!end) return Flow.PauseAndBuffer;
+    const held = this.stream.bufferedRequest;
+    if (held === null) data.prepend(framePrefix(data.length));
+    else held.prepend(framePrefix(held.length + data.length));
+    return Flow.Continue;
+  }
+
+  override onResponseHeaders(headers: ResponseHeaders, end: boolean): Flow {
+    if (!this.#bridges || end) return Flow.Continue;
+    this.#headers = headers;
+    return Flow.PauseAndBuffer;
+  }
+
+  override onResponseData(data: ByteBuffer, end: boolean): Flow {
+    if (!this.#bridges || end) return Flow.Continue;
+    if (this.#prefixLeft > 0) {
+      const taken = Math.min(this.#prefixLeft, data.length);
+      data.drain(taken);
+      this.#prefixLeft -= taken;
+    }
+    return Flow.PauseAndBuffer;
+  }
+
+  override onResponseTrailers(trailers: HeaderMap): Flow {
+    const headers = this.#headers;
+    if (headers === null) return Flow.Continue;
+    const status = trailers.get('grpc-status');
+    if (status !== null) {
+      if (!/^0+$/.test(status)) headers.status = 503;
+      headers.set('grpc-status', status);
+    }
+    const message = trailers.get('grpc-message');
+    if (message !== null) headers.set('grpc-message', message);
+    headers.set('content-length', String(this.stream.bufferedResponse?.length ?? 0));
+    return Flow.Continue;
+  }
+}
