@@ -267,6 +267,10 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     return this.responseTrailers;
   }
 
+  addDataBeforeResponseTrailers(data: ByteBuffer): void {
+    this.#filters.addDataBeforeResponseTrailers(data);
+  }
+
   // --- backpressure ---
 
   pauseRequest(): void {
