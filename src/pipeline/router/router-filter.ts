@@ -3,6 +3,7 @@ import type { Timer } from '../../base/timer-wheel.ts';
 import { RESET_REASON_TEXT, ResetReason } from '../../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
 import type { Connection } from '../../net/connection.ts';
+import { NO_SOCKET_OPTIONS, type TransportSocketOptions } from '../../net/transport-socket.ts';
 import { changesRequest, finalizeRequest, updateAuthority } from '../../routing/host-rewrite.ts';
 import { hashRequest } from '../../routing/request-hash.ts';
 import type { Route } from '../../routing/route.ts';
@@ -16,6 +17,7 @@ import { grpcStatusOf, httpStatusOfGrpc, isGrpcRequest } from '../grpc-status.ts
 import { Flow, HttpFilter, type ResponseWatermarks } from '../http-filter.ts';
 import { ResponseFlag } from '../response-flag.ts';
 import { UpstreamInfo } from '../stream-info.ts';
+import { upstreamSocketOptions } from '../upstream-socket-options.ts';
 import { EnvoyHeader, isValidEnvoyHeader, presentEnvoyHeaders } from './envoy-headers.ts';
 import { fillScheme, RouterFormatContext } from './request-finalizing.ts';
 import { flagOfReset } from './reset-flags.ts';
@@ -49,6 +51,7 @@ export class RouterFilter
   /** The attempt under way; null while a retry waits, and behind the end. */
   #request: UpstreamRequest | null = null;
   #retry: RetryState | null = null;
+  #socketOptions: TransportSocketOptions = NO_SOCKET_OPTIONS;
   timeouts: RequestTimeouts = NO_TIMEOUTS;
   /** -1: as the cluster says. */
   maxStreamDurationMs = -1;
@@ -163,6 +166,7 @@ export class RouterFilter
     upstream.attemptCount = 1;
     const { virtualHost } = route;
     this.#tellAttempts = virtualHost.includeAttemptCountInResponse;
+    this.#socketOptions = upstreamSocketOptions(cluster.spec, info, headers);
     const host = cluster.chooseHost(this);
     const source = host === null ? null : this.#streamSource(cluster, action, host, headers);
     if (host === null || source === null) {
@@ -212,11 +216,12 @@ export class RouterFilter
     if (action.upgrades.length > 0) {
       const connect = action.upgrade('connect')?.connect ?? null;
       if (connect !== null && (headers.method === 'CONNECT' || (connect.allowPost && headers.method === 'POST'))) {
-        const pool = cluster.tcpPool(host, action.priority);
+        const pool = cluster.tcpPool(host, action.priority, this.#socketOptions, this.stream.connection);
         return pool === null ? null : new TcpTunnelSource(pool);
       }
     }
-    return cluster.httpPool(host, action.priority);
+    const { connection, info } = this.stream;
+    return cluster.httpPool(host, action.priority, info.protocol, this.#socketOptions, connection);
   }
 
   #findGroups(route: Route, headers: RequestHeaders): void {
