@@ -122,9 +122,18 @@ worker.handle({
   id: 1,
   changed: plan.clusters.map((each) => each.bytes),
   removed: [],
+  hosts: [],
   breakerCells: {},
 });
-worker.handle({ kind: 'listeners', id: 2, changed: plan.listeners.map((each) => each.bytes), removed: [], ports: {} });
+worker.handle({
+  kind: 'listeners',
+  id: 2,
+  changed: plan.listeners.map(({ bytes }) => ({ bytes, inPlace: false })),
+  removed: [],
+  drainMs: 0,
+  immediate: true,
+  ports: {},
+});
 const sockets = made.find((each) => each.acceptor !== null)!;
 const { dispatcher } = sockets;
 

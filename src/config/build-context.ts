@@ -3,8 +3,11 @@ import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../api/api-registry.ts';
 import type { RuntimeReader } from '../routing/runtime-fraction.ts';
 import type { Scope } from '../stats/store.ts';
+import type { RouteDependency } from './builders/config-source.ts';
+import type { FilterChainSpec } from './builders/filter-chains.ts';
 import type { ExtensionRegistry } from './extension-registry.ts';
 import type { AnyMessages } from './load/any-messages.ts';
+import type { TlsBuild } from './secrets/tls-build.ts';
 
 /** One thing that is wrong (or, as a warning, doubtful) with a configuration, by the path of its field. */
 export interface BuildIssue {
@@ -28,6 +31,14 @@ export interface BuildScope {
   readonly stats: Scope;
   /** Names of clusters that exist, for checks of static routes; null: do not check. */
   readonly clusterNames: ReadonlySet<string> | null;
+  /** On main: files that the configuration names must be there. */
+  readonly checksFiles?: boolean;
+  /** Takes the route tables that the listener under construction gets by RDS; absent: nobody asks. */
+  readonly routeDependencies?: RouteDependency[];
+  /** What main's dry build knows of TLS; absent: a worker builds, and gets from main what files hold. */
+  readonly tls?: TlsBuild;
+  /** Filter chains of the listener's present version, by {@link FilterChainSpec.key}: equal ones are used again. */
+  readonly presentChains?: ReadonlyMap<string, FilterChainSpec>;
 }
 
 /**

@@ -1,20 +1,20 @@
-import { deferred } from '../base/deferred.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { Scope } from '../stats/store.ts';
 import type { ClusterSpec } from '../upstream/cluster-spec.ts';
 import type { DnsFamily } from '../upstream/dns-spec.ts';
-import type { HostUpdate } from '../upstream/host-update.ts';
-import { DnsDiscovery } from './dns/dns-discovery.ts';
+import { DnsDiscovery, type DnsDiscoveryEvents } from './dns/dns-discovery.ts';
 import type { DnsAnswer, DnsResolver } from './dns/dns-resolver.ts';
 import { NodeDnsResolver } from './dns/node-dns-resolver.ts';
 import { DNS_STATS } from './server-stats.ts';
 
+type DnsStats = ReturnType<typeof DNS_STATS.create>;
+
 /** Counts what a resolver is asked, by Envoy's names. */
 class CountedResolver implements DnsResolver {
   readonly #resolver: DnsResolver;
-  readonly #stats: ReturnType<typeof DNS_STATS.create>;
+  readonly #stats: DnsStats;
 
-  constructor(resolver: DnsResolver, stats: ReturnType<typeof DNS_STATS.create>) {
+  constructor(resolver: DnsResolver, stats: DnsStats) {
     this.#resolver = resolver;
     this.#stats = stats;
   }
@@ -31,41 +31,35 @@ class CountedResolver implements DnsResolver {
   }
 }
 
-/** The DNS clusters of the process: one resolver for each list of name servers. */
+/** Makes the discoveries of DNS clusters: one resolver for each list of name servers. */
 export class DnsDiscoveries {
-  readonly #discoveries: DnsDiscovery[] = [];
-  readonly #firstAnswers: Promise<void>[] = [];
+  readonly #dispatcher: Dispatcher;
+  readonly #scope: Scope;
+  readonly #resolvers = new Map<string, DnsResolver>();
+  /** With the first cluster that needs names. */
+  #stats: DnsStats | null = null;
 
-  constructor(
-    specs: readonly ClusterSpec[],
-    dispatcher: Dispatcher,
-    stats: Scope,
-    onHosts: (update: HostUpdate) => void,
-  ) {
-    const counters = DNS_STATS.create(stats, 'dns.cares');
-    counters.pending_resolutions.set(0);
-    const resolvers = new Map<string, DnsResolver>();
-    for (const spec of specs) {
-      const servers = spec.dns?.resolvers ?? [];
-      const key = servers.join(',');
-      let resolver = resolvers.get(key);
-      if (resolver === undefined) {
-        resolver = new CountedResolver(new NodeDnsResolver(servers), counters);
-        resolvers.set(key, resolver);
-      }
-      const { promise, resolve } = deferred<void>();
-      if (spec.waitForWarmOnInit) this.#firstAnswers.push(promise);
-      this.#discoveries.push(new DnsDiscovery(spec, resolver, dispatcher, stats, { onHosts, onFirstAnswer: resolve }));
+  constructor(dispatcher: Dispatcher, stats: Scope) {
+    this.#dispatcher = dispatcher;
+    this.#scope = stats;
+  }
+
+  create(spec: ClusterSpec, events: DnsDiscoveryEvents): DnsDiscovery {
+    const servers = spec.dns?.resolvers ?? [];
+    const key = servers.join(',');
+    let resolver = this.#resolvers.get(key);
+    if (resolver === undefined) {
+      resolver = new CountedResolver(new NodeDnsResolver(servers), this.#counters());
+      this.#resolvers.set(key, resolver);
     }
+    return new DnsDiscovery(spec, resolver, this.#dispatcher, this.#scope, events);
   }
 
-  /** Resolves when every cluster that startup waits for has had its first answer. */
-  async start(): Promise<void> {
-    for (const discovery of this.#discoveries) discovery.start();
-    await Promise.all(this.#firstAnswers);
-  }
-
-  stop(): void {
-    for (const discovery of this.#discoveries) discovery.stop();
+  #counters(): DnsStats {
+    if (this.#stats === null) {
+      this.#stats = DNS_STATS.create(this.#scope, 'dns.cares');
+      this.#stats.pending_resolutions.set(0);
+    }
+    return this.#stats;
   }
 }

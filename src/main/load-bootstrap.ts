@@ -44,6 +44,7 @@ export function loadBootstrap(
     errors: [],
     warnings: [],
     stats: new StatsStore().root,
+    checksFiles: true,
     clusterNames: new Set(message.staticResources?.clusters.map((cluster) => cluster.name) ?? []),
   });
   const constraints = new ConstraintChecker(api).check(message, desc, anys, positions);

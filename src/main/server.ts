@@ -8,17 +8,15 @@ import { SharedTable } from '../base/shared-table.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
 import type { Address } from '../net/address.ts';
 import { Dispatcher } from '../net/dispatcher.ts';
-import type { LocalInfo, WorkerEnvironment } from '../pipeline/environment.ts';
+import { NO_SECRETS, NO_TLS } from '../net/transport-socket.ts';
+import { type LocalInfo, NO_ROUTE_TABLES, type WorkerEnvironment } from '../pipeline/environment.ts';
 import { MergedStore } from '../stats/merged-store.ts';
 import { type Scope, StatsStore } from '../stats/store.ts';
-import { CELLS_PER_CLUSTER } from '../upstream/circuit-breaker.ts';
 import { ClusterManager } from '../upstream/cluster-manager.ts';
-import { DiscoveryType } from '../upstream/cluster-spec.ts';
 import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from '../worker/log-files.ts';
 import type { DrainAction, HostStatus, WorkerOptions } from '../worker/messages.ts';
 import { AdminServer } from './admin/admin-server.ts';
 import { createAdminRouter } from './admin/create-admin-router.ts';
-import { DnsDiscoveries } from './dns-discoveries.ts';
 import { drainTimeMs } from './drain-time.ts';
 import type { LoadedBootstrap } from './load-bootstrap.ts';
 import { localAddress } from './local-address.ts';
@@ -35,6 +33,8 @@ import {
   ServerState,
 } from './server-stats.ts';
 import type { SocketsFactory } from './socket-runtime.ts';
+import { DynamicConfig } from './updates/dynamic-config.ts';
+import type { RemoteSources } from './updates/subscriptions.ts';
 import { VERSION_NUMBER } from './version.ts';
 import { InlineWorker, ThreadWorker, type WorkerHandle, type WorkerObserver } from './worker-handle.ts';
 
@@ -57,6 +57,12 @@ export interface BoundListener {
   readonly addresses: string[];
 }
 
+const NO_REMOTE_SOURCES: RemoteSources = {
+  sourceOf: () => {
+    throw new Error('discovery services are not supported yet');
+  },
+};
+
 /** The process: owns workers, stats, admin and the runtime; tells workers what to run. Source: Envoy, InstanceBase. */
 export class Server implements WorkerObserver {
   readonly flags: ServerFlags;
@@ -68,7 +74,7 @@ export class Server implements WorkerObserver {
   readonly stats: MergedStore;
   readonly runtime: RuntimeLayers;
   readonly workers: WorkerHandle[] = [];
-  readonly bound: BoundListener[] = [];
+  readonly dynamic: DynamicConfig;
   /** Wall-clock ms of the start. */
   readonly startedAtMs = Date.now();
   adminAddress: Address | null = null;
@@ -88,7 +94,6 @@ export class Server implements WorkerObserver {
   readonly #startMs = performance.now();
   #state: ServerState = ServerState.PreInitializing;
   #admin: AdminServer | null = null;
-  #discoveries: DnsDiscoveries | null = null;
   #flushTimer: ReturnType<typeof setInterval> | null = null;
   #drainTimer: ReturnType<typeof setTimeout> | null = null;
   #stopping: Promise<void> | null = null;
@@ -135,6 +140,28 @@ export class Server implements WorkerObserver {
     );
     this.#sharedMemory = flags.concurrency > 1 ? SharedTable.allocate() : null;
     this.#environment = this.#createEnvironment(root);
+    this.dynamic = new DynamicConfig({
+      flags,
+      server: parts,
+      bootstrap,
+      dispatcher: this.dispatcher,
+      runtime: this.runtime.snapshot,
+      stats: root,
+      listenerStats: this.#listenerStats,
+      workers: this.workers,
+      drainMs: flags.drainTimeS * 1000,
+      remote: NO_REMOTE_SOURCES,
+      onUnknownField: () => this.#serverStats.dynamic_unknown_fields.inc(),
+    });
+  }
+
+  /** The listeners that serve, as `/listeners` shows them. */
+  get bound(): readonly BoundListener[] {
+    return [...this.dynamic.listeners.active.values()].map(({ name, spec, addresses }) => ({
+      name,
+      direction: spec.direction,
+      addresses,
+    }));
   }
 
   get state(): ServerState {
@@ -164,6 +191,8 @@ export class Server implements WorkerObserver {
       loggers: this.parts.loggers,
       logFiles: this.#logFiles,
       stats,
+      routeTables: NO_ROUTE_TABLES,
+      transportSockets: { dispatcher, tls: NO_TLS, secrets: NO_SECRETS },
       health: this.#health,
       shared: new SharedTable(this.#sharedMemory),
       sharedClockOffsetMs: this.clock.wallMs() - this.clock.monotonicMs(),
@@ -194,18 +223,17 @@ export class Server implements WorkerObserver {
     config.info(`loading ${plan.clusters.length} cluster(s)`);
     await this.#startWorkers();
     this.#goOn();
-    await this.#sendClusters();
+    await this.dynamic.startClusters();
     this.#goOn();
-    await this.#resolveNames();
-    this.#goOn();
-    this.parts.loggers.get('upstream').info('cm init: all clusters initialized');
     config.info(`loading ${plan.listeners.length} listener(s)`);
     config.info('loading stats configuration');
     this.runtime.start();
     this.#setState(ServerState.Initializing);
     main.info('all clusters initialized. initializing init manager');
+    await this.dynamic.startListeners();
+    this.#goOn();
     if (this.flags.mode === 'init_only') return;
-    await this.#openListeners();
+    await this.dynamic.listeners.start();
     this.#goOn();
     config.info('all dependencies initialized. starting workers');
     this.#setState(ServerState.Live);
@@ -287,63 +315,6 @@ export class Server implements WorkerObserver {
       },
       this,
     );
-  }
-
-  async #sendClusters(): Promise<void> {
-    const { clusters } = this.bootstrap.plan;
-    const breakerCells: Record<string, SharedArrayBuffer> = {};
-    if (this.workers.length > 1) {
-      for (const { name } of clusters) breakerCells[name] = new SharedArrayBuffer(CELLS_PER_CLUSTER * 4);
-    }
-    const changed = clusters.map((cluster) => cluster.bytes);
-    await Promise.all(
-      this.workers.map((worker) => worker.request({ kind: 'clusters', changed, removed: [], breakerCells })),
-    );
-  }
-
-  /** Listeners wait for the first answer of every name, as in Envoy. */
-  async #resolveNames(): Promise<void> {
-    const specs = this.bootstrap.plan.clusters
-      .map((cluster) => cluster.spec)
-      .filter((spec) => spec.discovery !== DiscoveryType.Static);
-    if (specs.length === 0) return;
-    this.#discoveries = new DnsDiscoveries(specs, this.dispatcher, this.#store.root, (update) =>
-      this.#tell({ kind: 'hosts', update }),
-    );
-    await this.#discoveries.start();
-  }
-
-  /** The first worker opens every address, so that ports the system chose are known to the others. */
-  async #openListeners(): Promise<void> {
-    const { listeners } = this.bootstrap.plan;
-    const changed = listeners.map((listener) => listener.bytes);
-    const ports: Record<string, number> = {};
-    const stats = this.#listenerStats;
-    for (const { name, spec } of listeners) {
-      this.bound.push({ name, direction: spec.direction, addresses: spec.addresses.map((address) => address.text) });
-      stats.listener_added.inc();
-    }
-    stats.total_listeners_warming.set(0);
-    for (const worker of this.workers) {
-      this.#goOn();
-      const reply = await worker.request({ kind: 'listeners', changed, removed: [], ports });
-      if (reply.kind !== 'listening') continue;
-      for (const outcome of reply.outcomes) {
-        if (outcome.error !== '') {
-          stats.listener_create_failure.inc();
-          this.parts.loggers
-            .get('config')
-            .error(`listener '${outcome.listener}' failed to bind or apply socket options: ${outcome.error}`);
-          throw new Error(outcome.error);
-        }
-        const entry = this.bound.find((each) => each.name === outcome.listener);
-        if (entry !== undefined) entry.addresses[outcome.addressIndex] = outcome.address;
-        const port = Number(/:(\d+)$/.exec(outcome.address)?.[1] ?? -1);
-        if (port >= 0) ports[`${outcome.listener}|${outcome.addressIndex}`] = port;
-      }
-      stats.listener_create_success.add(listeners.length);
-    }
-    stats.total_listeners_active.set(listeners.length);
   }
 
   // --- what admin asks for ---
@@ -482,7 +453,7 @@ export class Server implements WorkerObserver {
     if (this.#flushTimer !== null) clearInterval(this.#flushTimer);
     if (this.#drainTimer !== null) clearTimeout(this.#drainTimer);
     this.runtime.stop();
-    this.#discoveries?.stop();
+    this.dynamic.stop();
     this.#admin?.stop();
     // A worker that has ended has nothing left to close.
     await Promise.allSettled(this.workers.map((worker) => worker.request({ kind: 'stop' })));

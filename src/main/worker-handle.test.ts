@@ -64,7 +64,7 @@ test('an order that the real thread fails at is answered, and the thread goes on
   const { worker } = start();
   await worker.ready;
   const garbage = new Uint8Array([255, 255, 255]);
-  const order = { kind: 'clusters', changed: [garbage], removed: [], breakerCells: {} } as const;
+  const order = { kind: 'clusters', changed: [garbage], removed: [], hosts: [], breakerCells: {} } as const;
   const answer = worker.request(order).then(
     () => 'carried out',
     (error: Error) => error.message,

@@ -1,10 +1,12 @@
 import type { LoggerRegistry } from '../base/log.ts';
 import type { SharedTable } from '../base/shared-table.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
+import type { TransportSocketServices } from '../net/transport-socket.ts';
 import type { RuntimeReader } from '../routing/runtime-fraction.ts';
 import type { Scope } from '../stats/store.ts';
 import type { ClusterManager } from '../upstream/cluster-manager.ts';
 import type { LogFiles } from './access-logger.ts';
+import type { RouteTableSource } from './connection-manager-config.ts';
 
 /** Who this proxy is (bootstrap node and command line). */
 export interface LocalInfo {
@@ -31,6 +33,10 @@ export interface WorkerEnvironment {
   readonly logFiles: LogFiles;
   /** Root scope of this worker's store. */
   readonly stats: Scope;
+  /** Route tables that are discovered. */
+  readonly routeTables: RouteTableFeed;
+  /** What transport sockets of listeners are made with. */
+  readonly transportSockets: TransportSocketServices;
   /** The server-wide health switch (`/healthcheck/fail`). */
   readonly health: { readonly failed: boolean };
   /** Numbers that all workers of the process share, such as rate limits. */
@@ -38,6 +44,14 @@ export interface WorkerEnvironment {
   /** Added to `dispatcher.nowMs`: a time that workers can compare. */
   readonly sharedClockOffsetMs: number;
 }
+
+/** The discovered route tables of one worker. */
+export interface RouteTableFeed {
+  /** @param key of a `RouteDependency`. There is no table before main has sent one. */
+  source(key: string): RouteTableSource;
+}
+
+export const NO_ROUTE_TABLES: RouteTableFeed = { source: () => ({ current: () => null }) };
 
 /** What a network filter is made for: one connection of one listener. */
 export interface ConnectionContext {

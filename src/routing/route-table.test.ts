@@ -15,7 +15,7 @@ import { RouteTable, type RouteTableSpec } from './route-table.ts';
 import { EMPTY_RUNTIME } from './runtime-fraction.ts';
 import { ConstantFormatter, type FormatContext } from './stream-view.ts';
 import { TlsRequirement, type VirtualHostSpec } from './virtual-host.ts';
-import { xxHash64 } from './xxhash64.ts';
+import { xxHash64 } from '../base/xxhash64.ts';
 
 function forward(fields: Partial<ForwardActionFields> = {}): ForwardAction {
   return new ForwardAction({

@@ -4,18 +4,9 @@ import type { ClusterSpec } from './cluster-spec.ts';
 import type { HostUpdate } from './host-update.ts';
 import type { UpstreamEnvironment } from './upstream-environment.ts';
 
-/** `cluster_manager.*`. */
+/** `cluster_manager.*`, as far as it is counted where hosts are applied: main counts clusters. */
 const MANAGER_STATS = defineStats({
-  counters: [
-    'cluster_added',
-    'cluster_modified',
-    'cluster_removed',
-    'cluster_updated',
-    'cluster_updated_via_merge',
-    'update_merge_cancelled',
-    'update_out_of_merge_window',
-  ],
-  neverImportGauges: ['active_clusters', 'warming_clusters'],
+  counters: ['cluster_updated', 'cluster_updated_via_merge', 'update_merge_cancelled', 'update_out_of_merge_window'],
 } as const);
 
 /** All clusters of one worker. */
@@ -30,8 +21,6 @@ export class ClusterManager {
   constructor(environment: UpstreamEnvironment) {
     this.#environment = environment;
     this.#stats = MANAGER_STATS.create(environment.stats, 'cluster_manager');
-    this.#stats.active_clusters.set(0);
-    this.#stats.warming_clusters.set(0);
   }
 
   get(name: string): Cluster | null {
@@ -56,13 +45,7 @@ export class ClusterManager {
     const cluster = new Cluster(spec, this.#environment);
     this.#clusters.set(spec.name, cluster);
     this.#latest = null;
-    if (previous === undefined) {
-      this.#stats.cluster_added.inc();
-    } else {
-      this.#stats.cluster_modified.inc();
-      previous.drain();
-    }
-    this.#stats.active_clusters.set(this.#clusters.size);
+    previous?.drain();
     return cluster;
   }
 
@@ -72,8 +55,6 @@ export class ClusterManager {
     if (cluster === undefined) return false;
     this.#clusters.delete(name);
     this.#latest = null;
-    this.#stats.cluster_removed.inc();
-    this.#stats.active_clusters.set(this.#clusters.size);
     cluster.drain();
     return true;
   }

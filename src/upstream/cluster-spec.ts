@@ -8,9 +8,10 @@ import type { DnsSpec } from './dns-spec.ts';
 import { EdsHealth, type Metadata, NO_METADATA } from './host.ts';
 import type { HostUpdate } from './host-update.ts';
 import type { BalancerPolicy } from './load-balancer.ts';
+import type { OriginalDstSpec } from './original-dst.ts';
 import { ProtocolChoice } from './upstream-protocol.ts';
 
-export const DiscoveryType = { Static: 0, StrictDns: 1, LogicalDns: 2, Eds: 3 } as const;
+export const DiscoveryType = { Static: 0, StrictDns: 1, LogicalDns: 2, Eds: 3, OriginalDst: 4 } as const;
 export type DiscoveryType = (typeof DiscoveryType)[keyof typeof DiscoveryType];
 
 /** Settings of the base balancer: `common_lb_config`. */
@@ -99,6 +100,8 @@ export interface ClusterSpec {
   readonly addedViaApi: boolean;
   /** What main has to resolve; null unless the type is a DNS one. */
   readonly dns: DnsSpec | null;
+  /** Null unless the type is ORIGINAL_DST. */
+  readonly originalDst: OriginalDstSpec | null;
   /** Startup waits until it has its first hosts (or failed to get them). */
   readonly waitForWarmOnInit: boolean;
   /** Hosts known from the configuration: all of them for STATIC, none for DNS. */
@@ -139,6 +142,7 @@ export function clusterSpec(name: string, policy: BalancerPolicy, fields: Partia
     trackRequestResponseSizes: false,
     addedViaApi: false,
     dns: null,
+    originalDst: null,
     waitForWarmOnInit: true,
     initialHosts: [],
     ...fields,

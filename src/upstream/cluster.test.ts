@@ -154,10 +154,6 @@ describe('ClusterManager', () => {
     expect(manager.applyHosts(hostUpdate('a', 0, []))).toBe(false);
     const merged = new MergedStore();
     merged.apply(0, up.store.takeDelta());
-    expect(merged.counters.get('cluster_manager.cluster_added')?.value).toBe(1);
-    expect(merged.counters.get('cluster_manager.cluster_modified')?.value).toBe(1);
-    expect(merged.counters.get('cluster_manager.cluster_removed')?.value).toBe(1);
-    expect(merged.gauges.get('cluster_manager.active_clusters')?.value).toBe(0);
     // The stats of clusters that are gone are gone with them.
     expect([...merged.counters.keys()].filter((name) => name.startsWith('cluster.a.'))).toEqual([]);
   });

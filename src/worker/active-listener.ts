@@ -7,15 +7,9 @@ import { CloseType, Connection, ConnectionEvent, type ConnectionEvents } from '.
 import { ConnectionCount, type ConnectionLimits, CountedLimits } from '../net/connection-limits.ts';
 import type { AcceptedSocket } from '../net/filter.ts';
 import { type ConnectionReceiver, type DropReason, ListenerRuntime, replay } from '../net/listener-chain.ts';
-import {
-  keepAliveOptions,
-  type ListeningSocket,
-  type SocketOption,
-  type SocketRuntime,
-  type Transport,
-} from '../net/transport.ts';
+import { keepAliveOptions, type SocketOption, type SocketRuntime, type Transport } from '../net/transport.ts';
 import { type AccessLogger, AccessLogType } from '../pipeline/access-logger.ts';
-import type { ConnectionContext, DrainDecision, ListenerView, WorkerEnvironment } from '../pipeline/environment.ts';
+import type { DrainDecision, ListenerView, WorkerEnvironment } from '../pipeline/environment.ts';
 import { ResponseFlag } from '../pipeline/response-flag.ts';
 import { StreamInfo } from '../pipeline/stream-info.ts';
 import type { Counter } from '../stats/counter.ts';
@@ -24,15 +18,12 @@ import { type Histogram, HistogramUnit } from '../stats/histogram.ts';
 import type { Scope } from '../stats/store.ts';
 import { ActiveChain } from './active-chain.ts';
 import { DrainState } from './drain-state.ts';
+import { HandshakeTimeout } from './handshake-timeout.ts';
 import { ListeningAddress } from './listening-address.ts';
 import type { ListenOutcome } from './messages.ts';
 
 /** Counters that Envoy has of every listener and that nothing of ours counts yet: shown as 0. */
-const UNUSED_COUNTERS = [
-  'downstream_cx_transport_socket_connect_timeout',
-  'extension_config_missing',
-  'network_extension_config_missing',
-] as const;
+const UNUSED_COUNTERS = ['extension_config_missing', 'network_extension_config_missing'] as const;
 
 function limitsOf(spec: ListenerSpec, environment: WorkerEnvironment): ConnectionLimits {
   const { runtime, shared } = environment;
@@ -60,7 +51,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
   readonly #environment: WorkerEnvironment;
   readonly #sockets: SocketRuntime;
   readonly #decision: DrainDecision;
-  /** By specification; made with the chain's first connection. */
+  /** By specification. */
   readonly #chains = new Map<FilterChainSpec, ActiveChain>();
   /** Chains that an update took away, until their drain time is over. */
   readonly #oldChains = new Set<OldChain>();
@@ -77,6 +68,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
   readonly #cxDestroy: Counter;
   readonly #cxLength: Histogram;
   readonly #noChain: Counter;
+  readonly #handshakeTimeout: Counter;
   readonly #workerTotal: Counter;
   readonly #workerActive: Gauge;
 
@@ -104,6 +96,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     this.#cxDestroy = scope.counter('downstream_cx_destroy');
     this.#cxLength = scope.histogram('downstream_cx_length_ms', HistogramUnit.Milliseconds);
     this.#noChain = scope.counter('no_filter_chain_match');
+    this.#handshakeTimeout = scope.counter('downstream_cx_transport_socket_connect_timeout');
     scope.histogram('connections_accepted_per_socket_event');
     for (const name of UNUSED_COUNTERS) scope.counter(name);
     this.#workerTotal = scope.counter(`worker_${workerIndex}.downstream_cx_total`);
@@ -120,6 +113,15 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
       scope,
       this,
     );
+    this.#openChains();
+  }
+
+  /** Their transport sockets hear of secrets from now on. */
+  #openChains(): void {
+    for (const chain of this.spec.chainSpecs) {
+      if (this.#chains.has(chain)) continue;
+      this.#chains.set(chain, new ActiveChain(chain, this.#environment, this, this.#decision, this.scope));
+    }
   }
 
   get name(): string {
@@ -227,11 +229,13 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     const gone = this.spec.chainSpecs.filter((chain) => !kept.has(chain));
     this.spec = spec;
     this.#stats.push(stats);
+    this.#openChains();
     for (const chainSpec of gone) {
       const chain = this.#chains.get(chainSpec);
       this.#chains.delete(chainSpec);
       if (chain === undefined || chain.connections.size === 0) {
-        chainSpec.stats.close();
+        if (chain === undefined) chainSpec.stats.close();
+        else chain.release();
         continue;
       }
       chain.drain.begin(immediate ? 0 : drainMs);
@@ -264,7 +268,8 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     if (!this.#retired || this.#connections.size > 0 || this.#runtime.pendingCount > 0) return false;
     this.#retired = false;
     this.#drainTimer?.destroy();
-    for (const chain of this.spec.chainSpecs) chain.stats.close();
+    for (const chain of this.#chains.values()) chain.release();
+    this.#chains.clear();
     for (const stats of this.#stats) stats.close();
     this.onGone();
     return true;
@@ -273,22 +278,26 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
   // --- ConnectionReceiver ---
 
   onConnection(transport: Transport, socket: AcceptedSocket, peeked: ByteBuffer, peerEnded: boolean): void {
-    const { spec } = this;
     const { dispatcher } = this.#environment;
-    const connection = new Connection(dispatcher, transport, true);
+    const chainSpec = this.spec.chains.findChain(socket);
+    const chain = chainSpec === null ? null : this.#chains.get(chainSpec)!;
+    const wrap = chain === null ? null : chain.transportSocket;
+    const carrier = wrap === null ? transport : wrap.accept(transport, socket, peeked, peerEnded);
+    const connection = new Connection(dispatcher, carrier, wrap === null);
+    connection.isSecure = wrap?.isSecure ?? false;
     connection.localAddress = socket.localAddress;
+    connection.localAddressRestored = socket.localAddressRestored;
     connection.remoteAddress = socket.remoteAddress;
     connection.requestedServerName = socket.requestedServerName;
     connection.ja3 = socket.ja3;
     connection.ja4 = socket.ja4;
     connection.state = socket.state;
-    const chain = spec.chains.findChain(socket);
     if (chain === null) {
       this.#noChain.inc();
       this.#refuse(connection);
       return;
     }
-    transport.setHandler(connection);
+    carrier.setHandler(connection);
     this.#cxTotal.inc();
     this.#cxActive.inc();
     this.#workerTotal.inc();
@@ -300,7 +309,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
       connection.close(CloseType.NoFlush, 'bug');
       throw error;
     }
-    replay(connection, peeked, peerEnded);
+    if (wrap === null) replay(connection, peeked, peerEnded);
   }
 
   #refuse(connection: Connection): void {
@@ -312,16 +321,15 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     this.#log(info);
   }
 
-  #start(connection: Connection, chain: FilterChainSpec): void {
+  #start(connection: Connection, active: ActiveChain): void {
+    const { spec: chain } = active;
     connection.filterChainName = chain.name;
     connection.setBufferLimit(this.spec.bufferLimit);
-    let active = this.#chains.get(chain);
-    if (active === undefined) {
-      active = new ActiveChain(chain, this.#environment, this, this.#decision);
-      this.#chains.set(chain, active);
-    }
     active.connections.add(connection);
     connection.addEvents(new ConnectionWatch(this, active, connection));
+    if (chain.transportSocketConnectTimeoutMs > 0 && connection.isConnecting) {
+      new HandshakeTimeout(connection, chain.transportSocketConnectTimeoutMs, this.#handshakeTimeout);
+    }
     // Envoy closes what no filter would serve.
     if (chain.filters.length === 0) {
       connection.close(CloseType.NoFlush, 'no_filters');
@@ -388,7 +396,8 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
 
 /** What of a listener its sockets are made by: two versions that agree in it share them. */
 function socketKey(spec: ListenerSpec): string {
-  const { addresses, ipv4Compat, bindToPort, reusePort, backlog, transparent, freebind, socketOptions, keepalive } = spec;
+  const { addresses, ipv4Compat, bindToPort, reusePort, backlog, transparent, freebind, socketOptions, keepalive } =
+    spec;
   return JSON.stringify([
     addresses.map((address) => address.text),
     [ipv4Compat, bindToPort, reusePort, backlog, transparent, freebind],
@@ -418,7 +427,7 @@ class OldChain implements TimerTarget {
   #end(): void {
     this.#timer.destroy();
     this.#chain.onEmpty = null;
-    this.#chain.spec.stats.close();
+    this.#chain.release();
     this.#onOver();
   }
 }

@@ -35,6 +35,13 @@ export interface ListenOutcome {
   readonly error: string;
 }
 
+/** A listener to be opened, or another version of one. */
+export interface ListenerOrder {
+  readonly bytes: Uint8Array;
+  /** Only filter chains differ from the present version: its sockets stay, and the connections of chains that both have. */
+  readonly inPlace: boolean;
+}
+
 /** What main asks of a worker. `id` names the answer. */
 export type ToWorker =
   | {
@@ -42,18 +49,36 @@ export type ToWorker =
       readonly id: number;
       readonly changed: readonly Uint8Array[];
       readonly removed: readonly string[];
+      /** Of those changed: applied in the same turn, so that no request finds them empty. */
+      readonly hosts: readonly HostUpdate[];
       /** Circuit-breaker counts that all workers share, by cluster; empty with one worker. */
       readonly breakerCells: Readonly<Record<string, SharedArrayBuffer>>;
     }
   | {
       readonly kind: 'listeners';
       readonly id: number;
-      readonly changed: readonly Uint8Array[];
+      readonly changed: readonly ListenerOrder[];
       readonly removed: readonly string[];
+      /** For the connections of what is replaced or removed, ms. */
+      readonly drainMs: number;
+      /** `--drain-strategy immediate`: every answer closes its connection. */
+      readonly immediate: boolean;
       /** Ports already given by the system: `<listener>|<address index>` → port. */
       readonly ports: Readonly<Record<string, number>>;
     }
+  | {
+      readonly kind: 'routes';
+      readonly id: number;
+      readonly changed: readonly { readonly key: string; readonly bytes: Uint8Array }[];
+      readonly removed: readonly string[];
+    }
   | { readonly kind: 'hosts'; readonly update: HostUpdate }
+  /** Secrets by the keys of their `SecretDependency`: bytes of a Secret, files inline. Sent before what needs them. */
+  | {
+      readonly kind: 'secrets';
+      readonly changed: readonly (readonly [key: string, secret: Uint8Array])[];
+      readonly removed: readonly string[];
+    }
   | { readonly kind: 'stats'; readonly id: number }
   | { readonly kind: 'runtime'; readonly values: Readonly<Record<string, unknown>> }
   | { readonly kind: 'logging'; readonly levels: readonly (readonly [string, LogLevel])[] }

@@ -2,25 +2,29 @@ import { fromBinary, type Message } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../api/api-registry.ts';
 import type { Cluster as ClusterMessage } from '../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import type { Listener as ListenerMessage } from '../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
+import type { RouteConfiguration as RouteConfigurationMessage } from '../api/gen/envoy/config/route/v3/route_pb.d.ts';
 import type { Clock } from '../base/clock.ts';
 import { LoggerRegistry, type LogSink } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { SharedTable } from '../base/shared-table.ts';
-import { BuildContext, type BuildIssue } from '../config/build-context.ts';
+import { BuildContext, type BuildIssue, type BuildScope } from '../config/build-context.ts';
 import { buildCluster } from '../config/builders/cluster.ts';
 import { buildListener } from '../config/builders/listener.ts';
+import { buildRouteTable } from '../config/builders/route-config.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
 import { AnyMessages } from '../config/load/any-messages.ts';
 import { Dispatcher } from '../net/dispatcher.ts';
 import type { SocketRuntime } from '../net/transport.ts';
-import { NO_SECRETS, NO_TLS } from '../net/transport-socket.ts';
+import { NO_TLS } from '../net/transport-socket.ts';
 import type { WorkerEnvironment } from '../pipeline/environment.ts';
 import { RuntimeSnapshot } from '../pipeline/runtime-snapshot.ts';
 import { StatsStore } from '../stats/store.ts';
 import { ClusterManager } from '../upstream/cluster-manager.ts';
 import { ActiveListener } from './active-listener.ts';
 import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from './log-files.ts';
-import type { FromWorker, HostStatus, ListenOutcome, ToWorker, WorkerOptions } from './messages.ts';
+import type { FromWorker, HostStatus, ListenerOrder, ListenOutcome, ToWorker, WorkerOptions } from './messages.ts';
+import { RouteTables } from './route-tables.ts';
+import { WorkerSecrets } from './worker-secrets.ts';
 
 /** What a worker is made of that differs between a thread and the main thread, or in tests. */
 export interface WorkerParts {
@@ -42,6 +46,10 @@ export class Worker {
   readonly #sockets: SocketRuntime;
   readonly #clusters: ClusterManager;
   readonly #listeners = new Map<string, ActiveListener>();
+  /** Replaced or removed, until their last connection has ended. */
+  readonly #draining = new Set<ActiveListener>();
+  readonly #routes = new RouteTables();
+  readonly #secrets = new WorkerSecrets();
   readonly #runtime: RuntimeSnapshot;
   readonly #logFiles: BufferedLogFiles;
   readonly #health = { failed: false };
@@ -70,6 +78,7 @@ export class Worker {
       loggers.get('file'),
     );
     this.#anys = new AnyMessages(parts.api);
+    const transportSockets = { dispatcher, tls: NO_TLS, secrets: this.#secrets };
     this.#clusters = new ClusterManager({
       dispatcher,
       stats: root,
@@ -77,7 +86,7 @@ export class Worker {
       createHttp2Codec: () => {
         throw new Error('the HTTP/2 codec is not here yet');
       },
-      sockets: { runtime: this.#sockets, services: { dispatcher, tls: NO_TLS, secrets: NO_SECRETS } },
+      sockets: { runtime: this.#sockets, services: transportSockets },
       sharedCells: (cluster) => this.#breakerCells.get(cluster) ?? null,
     });
     this.environment = {
@@ -88,6 +97,8 @@ export class Worker {
       loggers,
       logFiles: this.#logFiles,
       stats: root,
+      routeTables: this.#routes,
+      transportSockets,
       health: this.#health,
       shared: new SharedTable(options.sharedMemory),
       sharedClockOffsetMs: parts.clock.wallMs() - parts.clock.monotonicMs(),
@@ -112,14 +123,23 @@ export class Worker {
           this.#breakerCells.set(name, new Int32Array(cells));
         }
         this.#applyClusters(message.changed, message.removed);
+        for (const update of message.hosts) this.#clusters.applyHosts(update);
         post({ kind: 'done', id: message.id });
         break;
       case 'listeners':
         post({
           kind: 'listening',
           id: message.id,
-          outcomes: this.#applyListeners(message.changed, message.removed, message.ports),
+          outcomes: this.#applyListeners(message),
         });
+        break;
+      case 'routes':
+        this.#applyRoutes(message.changed, message.removed);
+        post({ kind: 'done', id: message.id });
+        break;
+      case 'secrets':
+        for (const [key, secret] of message.changed) this.#secrets.set(key, secret);
+        for (const key of message.removed) this.#secrets.remove(key);
         break;
       case 'hosts':
         this.#clusters.applyHosts(message.update);
@@ -156,7 +176,7 @@ export class Worker {
     }
   }
 
-  #context(): BuildContext {
+  #context(more: Partial<BuildScope> = {}): BuildContext {
     return new BuildContext({
       api: this.#parts.api,
       anys: this.#anys,
@@ -166,6 +186,7 @@ export class Worker {
       warnings: [],
       stats: this.store.root,
       clusterNames: null,
+      ...more,
     });
   }
 
@@ -184,36 +205,86 @@ export class Worker {
     }
   }
 
-  #applyListeners(
-    changed: readonly Uint8Array[],
+  #applyRoutes(
+    changed: readonly { readonly key: string; readonly bytes: Uint8Array }[],
     removed: readonly string[],
-    ports: Readonly<Record<string, number>>,
-  ): ListenOutcome[] {
-    for (const name of removed) {
-      this.#listeners.get(name)?.stopListening();
+  ): void {
+    for (const { key, bytes } of changed) {
+      const message = this.#decode<RouteConfigurationMessage>('envoy.config.route.v3.RouteConfiguration', bytes);
+      const stats = this.store.root.createScope('');
+      const context = this.#context({ stats });
+      const table = buildRouteTable(context, message);
+      if (table === null) throw new Error(`worker cannot build route table ${message.name}: ${issues(context)}`);
+      this.#routes.set(key, table, stats);
+    }
+    for (const key of removed) this.#routes.remove(key);
+  }
+
+  #applyListeners(message: Extract<ToWorker, { kind: 'listeners' }>): ListenOutcome[] {
+    const { drainMs, immediate } = message;
+    for (const name of message.removed) {
+      const listener = this.#listeners.get(name);
+      if (listener === undefined) continue;
       this.#listeners.delete(name);
+      this.#retire(listener, drainMs, immediate);
     }
     const outcomes: ListenOutcome[] = [];
-    for (const bytes of changed) {
-      const message = this.#decode<ListenerMessage>('envoy.config.listener.v3.Listener', bytes);
-      const context = this.#context();
-      const spec = buildListener(context, message);
-      if (spec === null) throw new Error(`worker cannot build listener ${message.name}: ${issues(context)}`);
-      const listener = new ActiveListener(spec, this.environment, this.#sockets, this.#options.index);
-      this.#listeners.set(spec.name, listener);
-      if (!spec.bindToPort) continue;
-      spec.addresses.forEach((address, addressIndex) => {
-        const shared = address.kind === 'ip' && spec.reusePort;
-        if (!shared && this.#options.index > 0) return;
-        try {
-          const bound = listener.listen(addressIndex, ports[`${spec.name}|${addressIndex}`] ?? -1);
-          outcomes.push({ listener: spec.name, addressIndex, address: bound.text, error: '' });
-        } catch (error) {
-          outcomes.push({ listener: spec.name, addressIndex, address: '', error: (error as Error).message });
-        }
-      });
-    }
+    for (const order of message.changed) this.#applyListener(order, message, outcomes);
     return outcomes;
+  }
+
+  #applyListener(
+    order: ListenerOrder,
+    { drainMs, immediate, ports }: Extract<ToWorker, { kind: 'listeners' }>,
+    outcomes: ListenOutcome[],
+  ): void {
+    const message = this.#decode<ListenerMessage>('envoy.config.listener.v3.Listener', order.bytes);
+    const present = this.#listeners.get(message.name) ?? null;
+    const stats = this.store.root.createScope('');
+    const context = this.#context({
+      stats,
+      ...(order.inPlace && present !== null ? { presentChains: present.chainsByKey } : {}),
+    });
+    const spec = buildListener(context, message);
+    if (spec === null) throw new Error(`worker cannot build listener ${message.name}: ${issues(context)}`);
+    if (order.inPlace && present !== null) {
+      present.replaceChains(spec, stats, drainMs, immediate);
+      return;
+    }
+    const listener = new ActiveListener(spec, this.environment, this.#sockets, this.#options.index, stats);
+    listener.onGone = () => this.#draining.delete(listener);
+    if (spec.bindToPort) {
+      if (present?.mayHandOverTo(spec) === true) listener.takeSockets(present, outcomes);
+      else if (!this.#open(listener, ports, outcomes)) {
+        listener.stopListening();
+        stats.close();
+        return;
+      }
+    }
+    this.#listeners.set(spec.name, listener);
+    if (present !== null) this.#retire(present, drainMs, immediate);
+  }
+
+  #open(listener: ActiveListener, ports: Readonly<Record<string, number>>, outcomes: ListenOutcome[]): boolean {
+    const { spec } = listener;
+    let complete = true;
+    spec.addresses.forEach((address, addressIndex) => {
+      const shared = address.kind === 'ip' && spec.reusePort;
+      if (!shared && this.#options.index > 0) return;
+      try {
+        const bound = listener.listen(addressIndex, ports[`${spec.name}|${addressIndex}`] ?? -1);
+        outcomes.push({ listener: spec.name, addressIndex, address: bound.text, error: '' });
+      } catch (error) {
+        complete = false;
+        outcomes.push({ listener: spec.name, addressIndex, address: '', error: (error as Error).message });
+      }
+    });
+    return complete;
+  }
+
+  #retire(listener: ActiveListener, drainMs: number, immediate: boolean): void {
+    this.#draining.add(listener);
+    listener.retire(drainMs, immediate);
   }
 
   #hostStatuses(): HostStatus[] {
@@ -249,7 +320,7 @@ export class Worker {
   }
 
   #stop(id: number): void {
-    for (const listener of this.#listeners.values()) {
+    for (const listener of [...this.#listeners.values(), ...this.#draining]) {
       listener.stopListening();
       listener.closeConnections('');
     }

@@ -1,3 +1,4 @@
+import { NO_SECRETS, NO_TLS } from '../../src/net/transport-socket.ts';
 import { ByteBuffer } from '../../src/base/byte-buffer.ts';
 import { LoggerRegistry } from '../../src/base/log.ts';
 import { SharedTable } from '../../src/base/shared-table.ts';
@@ -5,7 +6,7 @@ import type { ResetReason } from '../../src/http/codec.ts';
 import { HeaderMap, RequestHeaders, ResponseHeaders } from '../../src/http/header-map.ts';
 import { Connection } from '../../src/net/connection.ts';
 import type { Dispatcher } from '../../src/net/dispatcher.ts';
-import type { ConnectionContext } from '../../src/pipeline/environment.ts';
+import { type ConnectionContext, NO_ROUTE_TABLES } from '../../src/pipeline/environment.ts';
 import {
   type FilterStream,
   Flow,
@@ -101,6 +102,8 @@ export class FilterHarness implements FilterStream {
         stats,
         health: this.health,
         shared,
+        routeTables: NO_ROUTE_TABLES,
+        transportSockets: { dispatcher, tls: NO_TLS, secrets: NO_SECRETS },
         sharedClockOffsetMs: 0,
       },
       drain: { drainClose: () => false },
@@ -275,6 +278,15 @@ export class FilterHarness implements FilterStream {
   addResponseTrailers(): HeaderMap {
     this.responseTrailers = new HeaderMap();
     return this.responseTrailers;
+  }
+
+  addDataBeforeResponseTrailers(data: ByteBuffer): void {
+    if (this.#depth === 0) throw new Error('data added outside of a hook');
+    if (this.response.flow === Flow.Continue) this.response.passed += data.latin1();
+    else {
+      this.response.held ??= new ByteBuffer();
+      this.response.held.moveFrom(data);
+    }
   }
 
   /** The reply's headers run through the filter's response hook, as in the chain. */

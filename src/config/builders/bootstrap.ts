@@ -10,6 +10,7 @@ import type { FieldSupport } from '../extension-registry.ts';
 import { type AccessLoggerMaker, buildAccessLogs } from './access-log.ts';
 import { buildAddress } from './addresses.ts';
 import { buildCluster } from './cluster.ts';
+import { buildConfigSource, CONFIG_SOURCE_SUPPORT, type SourceSpec } from './config-source.ts';
 import { durationMsOr } from './durations.ts';
 import { buildListener, type ListenerSpec } from './listener.ts';
 import { buildStringMatcher } from './route-config-matchers.ts';
@@ -30,7 +31,8 @@ export const BOOTSTRAP_SUPPORT: readonly FieldSupport[] = [
       grpc_async_client_manager_config`,
   },
   { message: `${BOOTSTRAP}.Bootstrap.StaticResources`, fields: 'listeners clusters' },
-  { message: `${BOOTSTRAP}.Bootstrap.DynamicResources`, fields: '' },
+  { message: `${BOOTSTRAP}.Bootstrap.DynamicResources`, fields: 'lds_config cds_config' },
+  ...CONFIG_SOURCE_SUPPORT,
   { message: `${BOOTSTRAP}.Bootstrap.ApplicationLogConfig`, fields: '*' },
   { message: `${BOOTSTRAP}.Bootstrap.ApplicationLogConfig.LogFormat`, fields: '*' },
   { message: `${BOOTSTRAP}.ClusterManager`, fields: '', inert: 'enable_deferred_cluster_creation' },
@@ -87,6 +89,9 @@ export interface BootstrapPlan {
   readonly statsServerVersion: number | null;
   readonly runtimeLayers: readonly RuntimeLayerSpec[];
   readonly applicationLog: ApplicationLogSpec | null;
+  /** `dynamic_resources.lds_config`; null: none. */
+  readonly listenerSource: SourceSpec | null;
+  readonly clusterSource: SourceSpec | null;
 }
 
 /** What of the command line has a say in building. */
@@ -149,6 +154,10 @@ export function buildBootstrap(
   const runtimeLayers = buildRuntimeLayers(context, message.layeredRuntime);
   const stats = buildStatsConfig(context.at('stats_config'), message.statsConfig, settings.statsTags);
   const applicationLog = buildApplicationLog(message);
+  const { ldsConfig, cdsConfig } = message.dynamicResources ?? {};
+  const dynamic = context.at('dynamic_resources');
+  const listenerSource = ldsConfig === undefined ? null : buildConfigSource(dynamic, 'lds_config', ldsConfig);
+  const clusterSource = cdsConfig === undefined ? null : buildConfigSource(dynamic, 'cds_config', cdsConfig);
   if (context.errorCount > before) return null;
   return {
     message,
@@ -162,6 +171,8 @@ export function buildBootstrap(
       message.statsServerVersionOverride === undefined ? null : Number(message.statsServerVersionOverride),
     runtimeLayers,
     applicationLog,
+    listenerSource,
+    clusterSource,
   };
 }
 

@@ -11,17 +11,22 @@ import {
   type CommonLbSettings,
   DEFAULT_LB_SETTINGS,
   DiscoveryType,
+  type TransportSocketMatch,
 } from '../../upstream/cluster-spec.ts';
 import type { EdsHealth } from '../../upstream/host.ts';
+import { CLUSTER_PROVIDED } from '../../upstream/original-dst.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { ADDRESS_SUPPORT, buildSocketAddress } from './addresses.ts';
 import { buildBalancerPolicy, LOCALITY_LB_SUPPORT } from './balancers.ts';
 import { buildDns, DNS_SUPPORT } from './cluster-dns.ts';
 import { buildMetadata, buildStaticHosts, ENDPOINT_SUPPORT } from './cluster-endpoints.ts';
+import { buildOriginalDst, ORIGINAL_DST_SUPPORT } from './cluster-original-dst.ts';
 import { buildProtocolSettings, PROTOCOL_OPTIONS_SUPPORT } from './cluster-protocol-options.ts';
+import { buildConfigSource, CONFIG_SOURCE_SUPPORT } from './config-source.ts';
 import { durationMsOr } from './durations.ts';
 import { buildSocketOptions } from './socket-options.ts';
+import { buildUpstreamSocket, TRANSPORT_SOCKET_SUPPORT } from './transport-sockets.ts';
 
 /** Everything below a Cluster that is obeyed; what is inert has no meaning for the types and policies that are supported. */
 export const CLUSTER_SUPPORT: readonly FieldSupport[] = [
@@ -32,13 +37,14 @@ export const CLUSTER_SUPPORT: readonly FieldSupport[] = [
       http_protocol_options http2_protocol_options protocol_selection upstream_http_protocol_options
       connection_pool_per_downstream_connection typed_extension_protocol_options dns_refresh_rate dns_jitter dns_failure_refresh_rate
       respect_dns_ttl dns_lookup_family dns_resolvers typed_dns_resolver_config wait_for_warm_on_init
-      upstream_bind_config ring_hash_lb_config maglev_lb_config least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata
+      upstream_bind_config ring_hash_lb_config maglev_lb_config least_request_lb_config round_robin_lb_config common_lb_config transport_socket transport_socket_matches metadata
       upstream_connection_options load_balancing_policy track_timeout_budgets track_cluster_stats preconnect_policy
       eds_cluster_config`,
-    inert: `cleanup_interval original_dst_lb_config
-      close_connections_on_host_health_failure ignore_health_on_host_removal`,
+    inert: `close_connections_on_host_health_failure ignore_health_on_host_removal`,
   },
   { message: 'envoy.config.cluster.v3.Cluster.CustomClusterType', fields: '*' },
+  { message: 'envoy.config.cluster.v3.Cluster.EdsClusterConfig', fields: '*' },
+  ...CONFIG_SOURCE_SUPPORT,
   { message: 'envoy.config.cluster.v3.Cluster.RoundRobinLbConfig', fields: '*' },
   { message: 'envoy.config.cluster.v3.Cluster.LeastRequestLbConfig', fields: '*' },
   { message: 'envoy.config.cluster.v3.Cluster.SlowStartConfig', fields: '*' },
@@ -93,13 +99,14 @@ export const CLUSTER_SUPPORT: readonly FieldSupport[] = [
   { message: 'envoy.config.cluster.v3.LoadBalancingPolicy.Policy', fields: '*' },
   { message: 'envoy.config.cluster.v3.TrackClusterStats', fields: 'timeout_budgets request_response_sizes' },
   { message: 'envoy.config.cluster.v3.Cluster.PreconnectPolicy', fields: 'per_upstream_preconnect_ratio' },
-  { message: 'envoy.config.core.v3.TransportSocket', fields: 'name typed_config' },
-  { message: 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer', fields: '*' },
+  { message: 'envoy.config.cluster.v3.Cluster.TransportSocketMatch', fields: '*' },
+  ...TRANSPORT_SOCKET_SUPPORT,
   ...ADDRESS_SUPPORT,
   ...LOCALITY_LB_SUPPORT,
   ...DNS_SUPPORT,
   ...ENDPOINT_SUPPORT,
   ...PROTOCOL_OPTIONS_SUPPORT,
+  ...ORIGINAL_DST_SUPPORT,
 ];
 
 const TYPE_NAMES = ['STATIC', 'STRICT_DNS', 'LOGICAL_DNS', 'EDS', 'ORIGINAL_DST'] as const;
@@ -107,9 +114,10 @@ const LEGACY_TYPE_EXTENSIONS: ReadonlyMap<string, DiscoveryType> = new Map([
   ['envoy.cluster.static', DiscoveryType.Static],
   ['envoy.cluster.strict_dns', DiscoveryType.StrictDns],
   ['envoy.cluster.logical_dns', DiscoveryType.LogicalDns],
+  ['envoy.cluster.original_dst', DiscoveryType.OriginalDst],
 ]);
+const TYPE_EXTENSIONS = ['static', 'strict_dns', 'logical_dns', 'eds', 'original_dst'] as const;
 const DNS_CLUSTER = 'envoy.extensions.clusters.dns.v3.DnsCluster';
-const RAW_BUFFER = 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer';
 
 const DEFAULT_CONNECT_TIMEOUT_MS = 5000;
 const DEFAULT_BUFFER_LIMIT = 1024 * 1024;
@@ -144,13 +152,21 @@ function buildDiscovery(context: BuildContext, message: Cluster): Discovery | nu
       return { type: DiscoveryType.StrictDns, dns: null };
     case 'LOGICAL_DNS':
       return { type: DiscoveryType.LogicalDns, dns: null };
+    case 'ORIGINAL_DST':
+      return { type: DiscoveryType.OriginalDst, dns: null };
     case 'EDS':
-      if (message.edsClusterConfig === undefined)
+      if (message.edsClusterConfig === undefined) {
         context.refuse('type', 'cannot create an EDS cluster without an EDS config');
-      else context.refuse('type', 'EDS is not supported yet');
-      return null;
+        return null;
+      }
+      buildConfigSource(context, 'eds_cluster_config.eds_config', message.edsClusterConfig.edsConfig);
+      return { type: DiscoveryType.Eds, dns: null };
     default:
-      context.refuse('type', `${name ?? type.value} is not supported yet`, 'use STATIC, STRICT_DNS or LOGICAL_DNS');
+      context.refuse(
+        'type',
+        `${name ?? type.value} is not supported yet`,
+        'use STATIC, STRICT_DNS, LOGICAL_DNS or EDS',
+      );
       return null;
   }
 }
@@ -245,13 +261,13 @@ function buildBind(context: BuildContext, message: BindConfig): { bind: BindSpec
   return { bind: { sourceV4: ofVersion(4), sourceV6: ofVersion(6) }, socketOptions };
 }
 
-function checkTransportSocket(context: BuildContext, message: Cluster): void {
-  const socket = message.transportSocket;
-  if (socket === undefined) return;
-  const any = socket.configType.case === 'typedConfig' ? socket.configType.value : undefined;
-  const type = any === undefined ? '' : any.typeUrl.slice(any.typeUrl.lastIndexOf('/') + 1);
-  if (type === RAW_BUFFER || (type === '' && socket.name === 'envoy.transport_sockets.raw_buffer')) return;
-  context.refuse('transport_socket', `transport socket ${type === '' ? socket.name : type} is not supported yet`);
+/** Criteria are plain values of a host's metadata; the first match in order counts. */
+function buildSocketMatches(context: BuildContext, message: Cluster): TransportSocketMatch[] {
+  return message.transportSocketMatches.map((match, index) => ({
+    name: match.name,
+    criteria: (match.match ?? {}) as Readonly<Record<string, unknown>>,
+    socket: buildUpstreamSocket(context, `transport_socket_matches[${index}].transport_socket`, match.transportSocket),
+  }));
 }
 
 /**
@@ -262,7 +278,7 @@ function checkTransportSocket(context: BuildContext, message: Cluster): void {
 export function buildCluster(context: BuildContext, message: Cluster, addedViaApi = false): ClusterSpec | null {
   const before = context.errorCount;
   const discovery = buildDiscovery(context, message);
-  if (message.edsClusterConfig !== undefined && discovery !== null) {
+  if (message.edsClusterConfig !== undefined && discovery !== null && discovery.type !== DiscoveryType.Eds) {
     context.refuse('eds_cluster_config', 'eds_cluster_config set in a non-EDS cluster');
   }
   if (
@@ -270,15 +286,17 @@ export function buildCluster(context: BuildContext, message: Cluster, addedViaAp
     discovery !== null &&
     discovery.type !== DiscoveryType.StrictDns
   ) {
-    const type = discovery.type === DiscoveryType.Static ? 'envoy.cluster.static' : 'envoy.cluster.logical_dns';
+    const type = `envoy.cluster.${TYPE_EXTENSIONS[discovery.type]}`;
     context.refuse(
       'common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing',
       `Cannot use hostname for consistent hashing loadbalancing for cluster of type: '${type}'`,
       'a cluster of type STRICT_DNS can',
     );
   }
-  checkTransportSocket(context, message);
-  const policy = buildBalancerPolicy(context, message);
+  const transportSocket = buildUpstreamSocket(context, 'transport_socket', message.transportSocket);
+  const transportSocketMatches = buildSocketMatches(context, message);
+  const originalDst = discovery?.type === DiscoveryType.OriginalDst ? buildOriginalDst(context, message) : null;
+  const policy = originalDst === null ? buildBalancerPolicy(context, message) : CLUSTER_PROVIDED;
   const thresholds = buildThresholds(context, message);
   const protocol = buildProtocolSettings(context, message);
   const assignment = message.loadAssignment;
@@ -287,7 +305,7 @@ export function buildCluster(context: BuildContext, message: Cluster, addedViaAp
       ? buildStaticHosts(context.at('load_assignment'), message.name, assignment)
       : [];
   const dns =
-    discovery === null || discovery.type === DiscoveryType.Static
+    discovery === null || (discovery.type !== DiscoveryType.StrictDns && discovery.type !== DiscoveryType.LogicalDns)
       ? null
       : buildDns(context, message, discovery.type === DiscoveryType.LogicalDns, discovery.dns);
   const bind =
@@ -309,7 +327,7 @@ export function buildCluster(context: BuildContext, message: Cluster, addedViaAp
   return {
     name: message.name,
     statName: message.altStatName === '' ? message.name : message.altStatName,
-    serviceName: '',
+    serviceName: message.edsClusterConfig?.serviceName ?? '',
     discovery: discovery.type,
     connectTimeoutMs: durationMsOr(message.connectTimeout, DEFAULT_CONNECT_TIMEOUT_MS),
     bufferLimitBytes: message.perConnectionBufferLimitBytes ?? DEFAULT_BUFFER_LIMIT,
@@ -320,14 +338,15 @@ export function buildCluster(context: BuildContext, message: Cluster, addedViaAp
     ...protocol,
     bind: bind === null ? null : bind.bind,
     socketOptions,
-    transportSocket: null,
-    transportSocketMatches: [],
+    transportSocket,
+    transportSocketMatches,
     connectionPoolPerDownstreamConnection: message.connectionPoolPerDownstreamConnection,
     perUpstreamPreconnectRatio: message.preconnectPolicy?.perUpstreamPreconnectRatio ?? 1,
     trackTimeoutBudgets: message.trackTimeoutBudgets || (message.trackClusterStats?.timeoutBudgets ?? false),
     trackRequestResponseSizes: message.trackClusterStats?.requestResponseSizes ?? false,
     addedViaApi,
     dns,
+    originalDst,
     waitForWarmOnInit: message.waitForWarmOnInit ?? true,
     initialHosts,
   };

@@ -6,22 +6,22 @@ import type { NetworkFilterBuilder } from '../../net/filter.ts';
 import { ANY_CONNECTION, type ChainCriteria, FilterChainIndex, type SourceType } from '../../net/filter-chain-index.ts';
 import { type FilterChainMatcher, SingleFilterChain } from '../../net/filter-chain-matcher.ts';
 import type { AddressRange } from '../../net/prefix-table.ts';
-import type { DownstreamTransportSocket, TransportSocketEnvironment } from '../../net/transport-socket.ts';
 import type { ConnectionContext } from '../../pipeline/environment.ts';
 import type { Scope } from '../../stats/store.ts';
 import { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { digestOf } from './config-source.ts';
+import { durationMsOr } from './durations.ts';
 import { buildChainsByName } from './filter-chain-matcher.ts';
 import { NETWORK_INPUT_SUPPORT } from './network-match-inputs.ts';
+import { buildDownstreamSocket, type DownstreamSocketMaker, TRANSPORT_SOCKET_SUPPORT } from './transport-sockets.ts';
 import { UNIFIED_MATCHER_SUPPORT } from './unified-matcher.ts';
 
 export const FILTER_CHAIN_SUPPORT: readonly FieldSupport[] = [
   {
     message: 'envoy.config.listener.v3.FilterChain',
-    // The timeout is for handshakes: a raw connection is up at once, and Envoy's timer never runs for it.
-    fields: 'filters name filter_chain_match transport_socket',
-    inert: 'metadata transport_socket_connect_timeout',
+    fields: 'filters name filter_chain_match transport_socket transport_socket_connect_timeout',
+    inert: 'metadata',
   },
   {
     message: 'envoy.config.listener.v3.FilterChainMatch',
@@ -30,8 +30,7 @@ export const FILTER_CHAIN_SUPPORT: readonly FieldSupport[] = [
       direct_source_prefix_ranges source_type source_prefix_ranges source_ports`,
   },
   { message: 'envoy.config.listener.v3.Filter', fields: 'name typed_config' },
-  { message: 'envoy.config.core.v3.TransportSocket', fields: 'name typed_config' },
-  { message: 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer', fields: '*' },
+  ...TRANSPORT_SOCKET_SUPPORT,
   ...NETWORK_INPUT_SUPPORT,
   ...UNIFIED_MATCHER_SUPPORT,
 ];
@@ -42,7 +41,7 @@ export interface FilterChainSpec {
   readonly name: string;
   readonly filters: readonly NetworkFilterBuilder<ConnectionContext>[];
   /** Null: plain bytes. */
-  readonly transportSocket: ((environment: TransportSocketEnvironment) => DownstreamTransportSocket) | null;
+  readonly transportSocket: DownstreamSocketMaker | null;
   /** How long the transport socket's handshake may take, ms; 0: for ever. */
   readonly transportSocketConnectTimeoutMs: number;
   /** Equal for equal messages: a chain that an update leaves as it is goes on with its connections. */
@@ -130,13 +129,7 @@ function buildChain(listener: BuildContext, message: FilterChain): FilterChainSp
     listener.path,
     stats.createScope(listener.stats.prefix),
   );
-  const socket = message.transportSocket;
-  if (socket !== undefined) {
-    const type = socket.configType.value?.typeUrl ?? '';
-    if (socket.name !== 'envoy.transport_sockets.raw_buffer' && !type.endsWith('.RawBuffer')) {
-      context.refuse('transport_socket', 'transport sockets other than raw_buffer are not supported yet');
-    }
-  }
+  const transportSocket = buildDownstreamSocket(context, 'transport_socket', message.transportSocket);
   const filters: NetworkFilterBuilder<ConnectionContext>[] = [];
   message.filters.forEach((filter, index) => {
     const at = context.at(`filters[${index}]`);
@@ -160,7 +153,14 @@ function buildChain(listener: BuildContext, message: FilterChain): FilterChainSp
     }
     filters.push(built);
   });
-  return { name: message.name, filters, transportSocket: null, transportSocketConnectTimeoutMs: 0, key, stats };
+  return {
+    name: message.name,
+    filters,
+    transportSocket,
+    transportSocketConnectTimeoutMs: durationMsOr(message.transportSocketConnectTimeout, 0),
+    key,
+    stats,
+  };
 }
 
 function buildCriteria(context: BuildContext, message: FilterChainMatch | undefined): ChainCriteria {

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'bun:test';
 import { TestBuild } from '../../../test/support/build-messages.ts';
 import { FakeUpstream } from '../../../test/support/fake-upstream.ts';
 import type { Cluster as ClusterMessage } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
-import { xxHash64 } from '../../routing/xxhash64.ts';
+import { xxHash64 } from '../../base/xxhash64.ts';
 import { Cluster } from '../../upstream/cluster.ts';
 import { HealthFlag } from '../../upstream/host.ts';
 import type { LoadBalancerContext } from '../../upstream/load-balancer.ts';

@@ -1,5 +1,5 @@
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
-import { xxHash64 } from '../../routing/xxhash64.ts';
+import { xxHash64 } from '../../base/xxhash64.ts';
 import { MaglevPolicy } from '../../upstream/balancing/maglev.ts';
 import { RingHashPolicy } from '../../upstream/balancing/ring-hash.ts';
 import type { BalancerPolicy } from '../../upstream/load-balancer.ts';

@@ -24,9 +24,11 @@ import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { buildAccessLogs } from './access-log.ts';
 import { buildCidrMatcher } from './cidr-ranges.ts';
+import type { RouteDependency } from './config-source.ts';
 import { durationMsOr } from './durations.ts';
 import { buildHttp1Options } from './http1-options.ts';
 import { buildLocalReplies } from './local-reply.ts';
+import { buildRds, RDS_SUPPORT } from './rds.ts';
 import { buildRouteTable } from './route-config.ts';
 import { buildRequestIdOptions, checkTracing, createTracing, TRACING_SUPPORT } from './tracing.ts';
 
@@ -35,7 +37,7 @@ const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3';
 export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
   {
     message: `${HCM}.HttpConnectionManager`,
-    fields: `codec_type stat_prefix route_config http_filters add_user_agent common_http_protocol_options
+    fields: `codec_type stat_prefix route_config rds http_filters add_user_agent common_http_protocol_options
       http_protocol_options server_name server_header_transformation scheme_header_transformation
       max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout drain_timeout
       delayed_close_timeout access_log access_log_flush_interval flush_access_log_on_new_request access_log_options
@@ -70,6 +72,7 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
     inert: 'subject cert chain dns uri',
   },
   ...TRACING_SUPPORT,
+  ...RDS_SUPPORT,
 ];
 
 const FORWARD_CERT = ['sanitize', 'forward-only', 'append-forward', 'sanitize-set', 'always-forward-only'] as const;
@@ -109,6 +112,7 @@ export function buildConnectionManager(
   const upgrades = message.upgradeConfigs.map((upgrade, index) => buildUpgrade(inner, index, upgrade));
   checkUpgradeNames(context, message.upgradeConfigs);
   let table: ReturnType<typeof buildRouteTable> = null;
+  let discovered: RouteDependency | null = null;
   switch (message.routeSpecifier.case) {
     case 'routeConfig':
       table = buildRouteTable(inner.at('route_config'), message.routeSpecifier.value);
@@ -116,12 +120,11 @@ export function buildConnectionManager(
     case undefined:
       context.refuse('route_config', 'a route table is missing', 'give route_config');
       break;
+    case 'rds':
+      discovered = buildRds(context.at('rds'), message.routeSpecifier.value, message.statPrefix);
+      break;
     default:
-      context.refuse(
-        message.routeSpecifier.case === 'rds' ? 'rds' : 'scoped_routes',
-        'discovered routes are not supported yet',
-        'use route_config',
-      );
+      context.refuse('scoped_routes', 'scoped routes are not supported yet', 'use route_config or rds');
   }
   const loggers = buildAccessLogs(context, 'access_log', message.accessLog);
   const localReplies = buildLocalReplies(context, 'local_reply_config', message.localReplyConfig);
@@ -180,7 +183,7 @@ export function buildConnectionManager(
   const requestId = buildRequestIdOptions(context, message);
   checkTracing(context.at('tracing'), message.tracing);
   const { runtime } = context.shared;
-  if (context.errorCount > before || filters === null || table === null) return null;
+  if (context.errorCount > before || filters === null || (table === null && discovered === null)) return null;
 
   const stats = createConnectionManagerStats(scope);
   const tracing = createTracing(inner, message.tracing, requestId);
@@ -193,7 +196,8 @@ export function buildConnectionManager(
     responseFlood: context.shared.stats.counter('http1.response_flood'),
   };
   const listenerStats = createListenerHttpStats(context.stats.createScope(`http.${message.statPrefix}.`));
-  const routeTable = table;
+  const fixedRoutes = { current: () => table };
+  const routeKey = discovered === null ? '' : discovered.key;
   const options = message.accessLogOptions;
   const slashes = {
     normalizePath: false,
@@ -220,8 +224,8 @@ export function buildConnectionManager(
       stats,
       listenerStats,
       createCodec: (connection, transport, events) =>
-        new Http1ServerCodec(transport, events, http1, codecStats, connection.security !== null),
-      routes: { current: () => routeTable },
+        new Http1ServerCodec(transport, events, http1, codecStats, connection.isSecure),
+      routes: routeKey === '' ? fixedRoutes : environment.routeTables.source(routeKey),
       filters,
       upgrades: upgrades.filter((upgrade) => upgrade !== null),
       accessLoggers: loggers.map((make) => make(environment)),

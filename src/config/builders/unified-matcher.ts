@@ -14,6 +14,7 @@ import type {
   Matcher_MatcherTree,
   Matcher_OnMatch,
 } from '../../api/gen/xds/type/matcher/v3/matcher_pb.d.ts';
+import { xxHash64 } from '../../base/xxhash64.ts';
 import { ipBytes } from '../../net/cidr.ts';
 import { PrefixTable } from '../../net/prefix-table.ts';
 import type { MetadataValue } from '../../routing/stream-view.ts';
@@ -37,7 +38,6 @@ import {
 } from '../../routing/unified-matcher.ts';
 import { matchesValue } from '../../routing/value-matcher.ts';
 import { wireText } from '../../routing/wire-text.ts';
-import { xxHash64 } from '../../routing/xxhash64.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { buildCidrMatcher } from './cidr-ranges.ts';

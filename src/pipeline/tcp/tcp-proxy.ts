@@ -1,5 +1,6 @@
 import type { ByteBuffer } from '../../base/byte-buffer.ts';
 import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
+import { xxHash64 } from '../../base/xxhash64.ts';
 import { BytesMeter } from '../../http/codec.ts';
 import type { HeaderMap } from '../../http/header-map.ts';
 import {
@@ -10,7 +11,6 @@ import {
   type ConnectionStats,
 } from '../../net/connection.ts';
 import { FilterStatus, NetworkFilter } from '../../net/filter.ts';
-import { xxHash64 } from '../../routing/xxhash64.ts';
 import { ResourcePriority } from '../../upstream/circuit-breaker.ts';
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
@@ -23,6 +23,9 @@ import { ResponseFlag } from '../response-flag.ts';
 import { StreamInfo, UpstreamInfo } from '../stream-info.ts';
 import type { TcpProxyConfig } from './tcp-proxy-config.ts';
 import { UpstreamDrainer } from './upstream-drainer.ts';
+
+/** Key of the filter state that names the cluster instead of the configuration. Source: Envoy, PerConnectionCluster. */
+export const PER_CONNECTION_CLUSTER = 'envoy.tcp_proxy.cluster';
 
 /** Where a proxied connection stands. */
 const State = { New: 0, Connecting: 1, Waiting: 2, Connected: 3, Closed: 4 } as const;
@@ -165,6 +168,8 @@ export class TcpProxy
 
   #pickCluster(): string {
     const { config } = this;
+    const forced = this.stream.filterState(PER_CONNECTION_CLUSTER)?.serialize() ?? null;
+    if (forced !== null) return forced;
     if (config.cluster !== '') return config.cluster;
     let left = this.#downstream.dispatcher.random.uint32() % Math.max(1, config.totalWeight);
     for (const cluster of config.weightedClusters) {
@@ -482,6 +487,10 @@ export class TcpProxy
   /** Not an HTTP request. */
   requestHeaders(): HeaderMap | null {
     return null;
+  }
+
+  streamState(): StreamInfo {
+    return this.stream;
   }
 
   shouldSelectAnotherHost(_host: Host): boolean {

@@ -1,0 +1,104 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { type Message, toBinary } from '@bufbuild/protobuf';
+import type { ApiConfigSource, ConfigSource } from '../../api/gen/envoy/config/core/v3/config_source_pb.d.ts';
+import type { BuildContext } from '../build-context.ts';
+import type { FieldSupport } from '../extension-registry.ts';
+import { durationMsOr } from './durations.ts';
+
+export const CONFIG_SOURCE_SUPPORT: readonly FieldSupport[] = [
+  {
+    message: 'envoy.config.core.v3.ConfigSource',
+    fields: 'path path_config_source api_config_source ads initial_fetch_timeout resource_api_version',
+  },
+  { message: 'envoy.config.core.v3.PathConfigSource', fields: '*' },
+  { message: 'envoy.config.core.v3.WatchedDirectory', fields: '*' },
+  { message: 'envoy.config.core.v3.AggregatedConfigSource', fields: '*' },
+];
+
+/** A resource must have come this long after it was first asked for; then the start goes on without it. */
+const DEFAULT_FETCH_TIMEOUT_MS = 15_000;
+
+/** Where resources of one type come from: an envoy.config.core.v3.ConfigSource, validated. */
+export type SourceSpec =
+  | {
+      readonly kind: 'file';
+      readonly path: string;
+      /** Moves into this directory are what makes the file read again; empty: moves over the file itself. */
+      readonly watchedDirectory: string;
+      readonly initialFetchTimeoutMs: number;
+    }
+  /** The bootstrap's `ads_config`. */
+  | { readonly kind: 'ads'; readonly initialFetchTimeoutMs: number }
+  | { readonly kind: 'api'; readonly config: ApiConfigSource; readonly initialFetchTimeoutMs: number };
+
+/** What a resource needs before it can serve: another one, from a source of its own. */
+export interface RouteDependency {
+  /** What the route tables of a worker are kept under: equal for equal sources and names. */
+  readonly key: string;
+  readonly name: string;
+  readonly source: SourceSpec;
+  /** `http.<prefix>`: its stats go below. */
+  readonly statPrefix: string;
+}
+
+/** @returns null when it was refused */
+export function buildConfigSource(
+  context: BuildContext,
+  field: string,
+  message: ConfigSource | undefined,
+): SourceSpec | null {
+  if (message === undefined) {
+    context.refuse(field, 'a configuration source is missing');
+    return null;
+  }
+  const at = context.at(field);
+  const initialFetchTimeoutMs = durationMsOr(message.initialFetchTimeout, DEFAULT_FETCH_TIMEOUT_MS);
+  const specifier = message.configSourceSpecifier;
+  switch (specifier.case) {
+    case 'path':
+      return fileSource(at, 'path', specifier.value, '', initialFetchTimeoutMs);
+    case 'pathConfigSource':
+      return fileSource(
+        at,
+        'path_config_source.path',
+        specifier.value.path,
+        specifier.value.watchedDirectory?.path ?? '',
+        initialFetchTimeoutMs,
+      );
+    case 'ads':
+      return { kind: 'ads', initialFetchTimeoutMs };
+    case 'apiConfigSource':
+      return { kind: 'api', config: specifier.value, initialFetchTimeoutMs };
+    default:
+      at.refuse(
+        '',
+        specifier.case === 'self'
+          ? 'self is a source only within ADS answers'
+          : 'Missing config source specifier in envoy::config::core::v3::ConfigSource',
+        'give path_config_source, api_config_source or ads',
+      );
+      return null;
+  }
+}
+
+function fileSource(
+  context: BuildContext,
+  field: string,
+  path: string,
+  watchedDirectory: string,
+  initialFetchTimeoutMs: number,
+): SourceSpec | null {
+  // As Envoy: a path that is not there yet cannot be watched for a first time.
+  if (context.shared.checksFiles === true && !existsSync(path)) {
+    context.refuse(field, `paths must refer to an existing path in the system: '${path}' does not exist`);
+    return null;
+  }
+  return { kind: 'file', path, watchedDirectory, initialFetchTimeoutMs };
+}
+
+/** A short name for a message's content: equal for equal messages. */
+export function digestOf(context: BuildContext, message: Message): string {
+  const desc = context.shared.api.message(message.$typeName)!;
+  return createHash('sha1').update(toBinary(desc, message)).digest('base64url');
+}

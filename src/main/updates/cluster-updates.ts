@@ -1,0 +1,336 @@
+import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
+import type { LoggerRegistry } from '../../base/log.ts';
+import type { Dispatcher } from '../../net/dispatcher.ts';
+import { defineStats } from '../../stats/stat-group.ts';
+import type { Scope } from '../../stats/store.ts';
+import { type ClusterSpec, DiscoveryType } from '../../upstream/cluster-spec.ts';
+import type { HostUpdate } from '../../upstream/host-update.ts';
+import type { DiscoveredResource, ResourceRefusal, ResourceUpdate } from '../../xds/resource-source.ts';
+import { DnsDiscoveries } from '../dns-discoveries.ts';
+import type { ClusterDiscovery } from './cluster-discovery.ts';
+import { EndpointDiscovery, emptied } from './endpoint-discovery.ts';
+import { InitTargets } from './init-targets.ts';
+import type { ResourceBuilds } from './resource-builds.ts';
+import type { Subscriptions } from './subscriptions.ts';
+import type { WorkerOrders } from './worker-orders.ts';
+
+/** `cluster_manager.*`; `cluster_updated` and the like are counted where hosts are applied. */
+const MANAGER_STATS = defineStats({
+  counters: ['cluster_added', 'cluster_modified', 'cluster_removed'],
+  neverImportGauges: ['active_clusters', 'warming_clusters'],
+} as const);
+
+/** One version of a cluster. */
+export interface ClusterVersion {
+  readonly spec: ClusterSpec;
+  readonly message: Cluster;
+  readonly bytes: Uint8Array;
+  /** Of the answer that brought it; empty in the bootstrap. */
+  readonly version: string;
+  /** Wall-clock ms. */
+  readonly updatedMs: number;
+}
+
+/** A cluster that waits for its first hosts. */
+class Warming {
+  readonly version: ClusterVersion;
+  readonly hosts: HostUpdate[] = [];
+  readonly targets: InitTargets;
+  discovery: ClusterDiscovery | null = null;
+
+  constructor(version: ClusterVersion) {
+    this.version = version;
+    this.targets = new InitTargets(`Cluster ${version.spec.name}`);
+  }
+}
+
+export interface ClusterUpdatesParts {
+  readonly dispatcher: Dispatcher;
+  /** Root of main's store. */
+  readonly stats: Scope;
+  readonly loggers: LoggerRegistry;
+  readonly builds: ResourceBuilds;
+  readonly subscriptions: Subscriptions;
+  readonly orders: WorkerOrders;
+  /** What the start waits for. */
+  readonly init: InitTargets;
+}
+
+/** The clusters of the process, on main: versions, warming, what workers are told. Source: Envoy, ClusterManagerImpl. */
+export class ClusterUpdates {
+  readonly active = new Map<string, ClusterVersion>();
+  readonly warming = new Map<string, Warming>();
+  /** `version_info` of the last update that changed anything. */
+  version = '';
+  readonly #parts: ClusterUpdatesParts;
+  readonly #stats;
+  readonly #dns: DnsDiscoveries;
+  readonly #discoveries = new Map<string, ClusterDiscovery>();
+  #started = false;
+
+  constructor(parts: ClusterUpdatesParts) {
+    this.#parts = parts;
+    this.#stats = MANAGER_STATS.create(parts.stats, 'cluster_manager');
+    this.#dns = new DnsDiscoveries(parts.dispatcher, parts.stats);
+    this.#countGauges();
+  }
+
+  /** The start is over: from now on a cluster warms before anybody sees it. */
+  onStarted(): void {
+    this.#started = true;
+  }
+
+  /** Names that routes may speak of. */
+  names(): ReadonlySet<string> {
+    return new Set([...this.active.keys(), ...this.warming.keys()]);
+  }
+
+  /** The bootstrap's clusters: workers have them at once, the start waits for their hosts. */
+  async addStatic(versions: readonly ClusterVersion[]): Promise<void> {
+    for (const version of versions) {
+      this.active.set(version.spec.name, version);
+      this.#stats.cluster_added.inc();
+    }
+    this.#countGauges();
+    await this.#parts.orders.clusters(
+      versions.map((version) => version.bytes),
+      [],
+      [],
+    );
+    for (const version of versions) this.#discoverAtStart(version);
+  }
+
+  #discoverAtStart(version: ClusterVersion): void {
+    const { spec } = version;
+    const target = spec.waitForWarmOnInit ? this.#parts.init.add(`Cluster ${spec.name}`) : null;
+    const discovery = this.#createDiscovery(version, {
+      onHosts: (updates) => this.#parts.orders.hosts(updates),
+      onFirstAnswer: () => target?.ready(),
+      onRefused: (details) => {
+        if (target !== null) target.lastRefusal = details;
+      },
+    });
+    if (discovery === null) {
+      target?.ready();
+      return;
+    }
+    this.#discoveries.set(spec.name, discovery);
+    discovery.start();
+  }
+
+  #createDiscovery(version: ClusterVersion, events: ConstructorParameters<typeof EndpointDiscovery>[5]) {
+    const { spec } = version;
+    const { builds, subscriptions, stats } = this.#parts;
+    if (spec.discovery === DiscoveryType.Eds) {
+      const source = builds.endpointSource(version.message);
+      if (source === null) return null;
+      return new EndpointDiscovery(spec, source, subscriptions, builds, stats, events);
+    }
+    if (spec.dns === null) return null;
+    return this.#dns.create(spec, {
+      onHosts: (update) => events.onHosts([update]),
+      onFirstAnswer: () => events.onFirstAnswer(),
+    });
+  }
+
+  /** What CDS (or the watched file) says. Every resource stands for itself: one that is refused stops no other. */
+  async apply(update: ResourceUpdate, name = 'cds', viaApi = true): Promise<readonly ResourceRefusal[]> {
+    const log = this.#parts.loggers.get('upstream');
+    const { changed, removed } = update;
+    log.info(`${name}: add ${changed.length} cluster(s), remove ${removed.length} cluster(s)`);
+    const refusals: ResourceRefusal[] = [];
+    const seen = new Set<string>();
+    let updated = 0;
+    let skipped = 0;
+    let applied = false;
+    const ready: Warming[] = [];
+    for (const resource of changed) {
+      if (seen.has(resource.name)) {
+        refusals.push({ name: resource.name, details: `duplicate cluster ${resource.name} found` });
+        continue;
+      }
+      seen.add(resource.name);
+      const outcome = this.#addOrUpdate(resource, viaApi, ready);
+      if (typeof outcome === 'string') refusals.push({ name: resource.name, details: outcome });
+      else if (outcome) updated++;
+      else skipped++;
+    }
+    // In one order for all that need not warm: thousands of clusters are one message.
+    await this.#activate(ready);
+    const gone = removed.filter((each) => this.#remove(each, viaApi));
+    if (gone.length > 0) await this.#parts.orders.clusters([], gone, []);
+    applied = updated > 0 || gone.length > 0;
+    log.info(`${name}: added/updated ${updated} cluster(s), skipped ${skipped} unmodified cluster(s)`);
+    if (applied) this.version = update.version;
+    return refusals;
+  }
+
+  /** @returns the refusal, or whether anything changed */
+  #addOrUpdate(resource: DiscoveredResource, viaApi: boolean, ready: Warming[]): string | boolean {
+    const { name } = resource;
+    const present = this.active.get(name);
+    const warming = this.warming.get(name);
+    const last = warming?.version ?? present;
+    if (last !== undefined && (last.spec.addedViaApi !== viaApi || sameBytes(last.bytes, resource.bytes))) return false;
+    const built = this.#parts.builds.cluster(resource, viaApi);
+    if (!built.ok) return built.error;
+    const version: ClusterVersion = {
+      spec: built.value,
+      message: resource.message as Cluster,
+      bytes: resource.bytes,
+      version: resource.version,
+      updatedMs: Date.now(),
+    };
+    if (present !== undefined) this.#stats.cluster_modified.inc();
+    else if (warming === undefined) this.#stats.cluster_added.inc();
+    warming?.discovery?.stop();
+    this.#warm(version, ready);
+    return true;
+  }
+
+  #warm(version: ClusterVersion, ready: Warming[]): void {
+    const { name } = version.spec;
+    const entry = new Warming(version);
+    this.warming.set(name, entry);
+    const initial = this.#started ? null : this.#parts.init.add(`Cluster ${name}`);
+    const target = entry.targets.add(`Cluster ${name}`);
+    let collecting = true;
+    entry.discovery = this.#createDiscovery(version, {
+      onHosts: (updates) => {
+        if (this.warming.get(name) === entry) entry.hosts.push(...updates);
+        else this.#parts.orders.hosts(updates);
+      },
+      onFirstAnswer: () => {
+        target.ready();
+        initial?.ready();
+        if (collecting || this.warming.get(name) !== entry) return;
+        void this.#activate([entry]);
+      },
+      onRefused: (details) => {
+        target.lastRefusal = details;
+        if (initial !== null) initial.lastRefusal = details;
+      },
+    });
+    if (entry.discovery === null) {
+      target.ready();
+      initial?.ready();
+    } else {
+      entry.discovery.start();
+    }
+    collecting = false;
+    if (entry.targets.isReady) ready.push(entry);
+    this.#countGauges();
+  }
+
+  /** The new versions take over in every worker, with their hosts. */
+  async #activate(entries: readonly Warming[]): Promise<void> {
+    if (entries.length === 0) return;
+    const changed: Uint8Array[] = [];
+    const hosts: HostUpdate[] = [];
+    const hostsOnly: HostUpdate[] = [];
+    for (const entry of entries) {
+      const { version, discovery } = entry;
+      const { name } = version.spec;
+      if (this.warming.get(name) !== entry) continue;
+      this.warming.delete(name);
+      const previous = this.active.get(name);
+      this.active.set(name, version);
+      this.#discoveries.get(name)?.stop();
+      if (discovery === null) this.#discoveries.delete(name);
+      else this.#discoveries.set(name, discovery);
+      const membership = previous === undefined ? null : onlyHostsDiffer(previous, version);
+      if (membership !== null) {
+        hostsOnly.push(...membership);
+      } else {
+        changed.push(version.bytes);
+        hosts.push(...entry.hosts);
+      }
+    }
+    this.#countGauges();
+    // Pools and counts of hosts that stay are kept.
+    if (hostsOnly.length > 0) this.#parts.orders.hosts(hostsOnly);
+    if (changed.length > 0) await this.#parts.orders.clusters(changed, [], hosts);
+  }
+
+  /** @returns whether workers must be told */
+  #remove(name: string, viaApi: boolean): boolean {
+    const warming = this.warming.get(name);
+    const active = this.active.get(name);
+    if ((warming?.version ?? active)?.spec.addedViaApi !== viaApi) return false;
+    if (warming !== undefined) {
+      warming.discovery?.stop();
+      this.warming.delete(name);
+    }
+    if (active !== undefined) {
+      this.active.delete(name);
+      this.#discoveries.get(name)?.stop();
+      this.#discoveries.delete(name);
+    }
+    this.#stats.cluster_removed.inc();
+    this.#countGauges();
+    return active !== undefined;
+  }
+
+  #countGauges(): void {
+    this.#stats.active_clusters.set(this.active.size);
+    this.#stats.warming_clusters.set(this.warming.size);
+  }
+
+  stop(): void {
+    for (const discovery of this.#discoveries.values()) discovery.stop();
+    for (const entry of this.warming.values()) entry.discovery?.stop();
+  }
+}
+
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
+}
+
+/** The membership of a STATIC cluster whose new version differs in endpoints alone; null: something else differs. */
+function onlyHostsDiffer(previous: ClusterVersion, next: ClusterVersion): HostUpdate[] | null {
+  if (next.spec.discovery !== DiscoveryType.Static || previous.spec.discovery !== DiscoveryType.Static) return null;
+  if (!sameBytes(bytesWithoutHosts(previous), bytesWithoutHosts(next))) return null;
+  const updates = [...next.spec.initialHosts];
+  for (let priority = updates.length; priority < previous.spec.initialHosts.length; priority++) {
+    updates.push(emptied(next.spec.name, priority));
+  }
+  return updates;
+}
+
+const LOAD_ASSIGNMENT_FIELD = 33;
+
+/** The cluster's encoding without its `load_assignment`: walks the fields of the message, which are few. */
+function bytesWithoutHosts(version: ClusterVersion): Uint8Array {
+  const { bytes } = version;
+  const out: Uint8Array[] = [];
+  let at = 0;
+  const varint = (): number => {
+    let value = 0;
+    for (let shift = 1; ; shift *= 128) {
+      const byte = bytes[at++] ?? 0;
+      value += (byte & 0x7f) * shift;
+      if (byte < 0x80) return value;
+    }
+  };
+  while (at < bytes.length) {
+    const start = at;
+    const tag = varint();
+    switch (tag & 7) {
+      case 0:
+        varint();
+        break;
+      case 1:
+        at += 8;
+        break;
+      case 2: {
+        const length = varint();
+        at += length;
+        break;
+      }
+      default:
+        at += 4;
+    }
+    if (Math.floor(tag / 8) !== LOAD_ASSIGNMENT_FIELD) out.push(bytes.subarray(start, at));
+  }
+  return Buffer.concat(out);
+}

@@ -1,0 +1,195 @@
+import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
+import type { LoggerRegistry } from '../../base/log.ts';
+import type { SourceSpec } from '../../config/builders/config-source.ts';
+import type { Dispatcher } from '../../net/dispatcher.ts';
+import type { RuntimeReader } from '../../routing/runtime-fraction.ts';
+import type { Scope } from '../../stats/store.ts';
+import { ResourceDecoder, type UnknownFields } from '../../xds/resource-decoder.ts';
+import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
+import { CLUSTER_TYPE, LISTENER_TYPE, type ResourceType } from '../../xds/resource-type.ts';
+import type { LoadedBootstrap } from '../load-bootstrap.ts';
+import type { ServerParts } from '../server.ts';
+import type { ServerFlags } from '../server-flags.ts';
+import type { LISTENER_MANAGER_STATS } from '../server-stats.ts';
+import type { WorkerHandle } from '../worker-handle.ts';
+import { ClusterUpdates } from './cluster-updates.ts';
+import { type InitTarget, InitTargets } from './init-targets.ts';
+import { ListenerUpdates } from './listener-updates.ts';
+import { ResourceBuilds } from './resource-builds.ts';
+import { RouteUpdates } from './route-updates.ts';
+import { type RemoteSources, Subscriptions } from './subscriptions.ts';
+import { WorkerOrders } from './worker-orders.ts';
+
+export interface DynamicConfigParts {
+  readonly flags: ServerFlags;
+  readonly server: ServerParts;
+  readonly bootstrap: LoadedBootstrap;
+  readonly dispatcher: Dispatcher;
+  readonly runtime: RuntimeReader;
+  /** Root of main's store. */
+  readonly stats: Scope;
+  readonly listenerStats: ReturnType<typeof LISTENER_MANAGER_STATS.create>;
+  /** Filled later, by {@link DynamicConfig.startClusters}' caller. */
+  readonly workers: readonly WorkerHandle[];
+  readonly drainMs: number;
+  readonly remote: RemoteSources;
+  onUnknownField(): void;
+}
+
+/** A whole type at once: LDS or CDS. */
+class WholeTypeWatcher implements ResourceWatcher {
+  readonly #target: InitTarget;
+  readonly #apply: (update: ResourceUpdate) => Promise<readonly ResourceRefusal[]>;
+
+  constructor(target: InitTarget, apply: (update: ResourceUpdate) => Promise<readonly ResourceRefusal[]>) {
+    this.#target = target;
+    this.#apply = apply;
+  }
+
+  async onUpdate(update: ResourceUpdate): Promise<readonly ResourceRefusal[]> {
+    const refusals = await this.#apply(update);
+    this.#target.ready();
+    return refusals;
+  }
+
+  onFailure(reason: 'timeout' | 'rejected' | 'connection', details: string): void {
+    this.#target.lastRefusal = details;
+    // The start goes on, whatever came.
+    if (reason !== 'connection') this.#target.ready();
+  }
+}
+
+function unknownFields(flags: ServerFlags): UnknownFields {
+  if (flags.rejectUnknownDynamicFields) return 'reject';
+  return flags.ignoreUnknownDynamicFields ? 'ignore' : 'warn';
+}
+
+/** Everything that may change while the process runs: what there is, where it comes from, who is told. */
+export class DynamicConfig {
+  readonly clusters: ClusterUpdates;
+  readonly routes: RouteUpdates;
+  readonly listeners: ListenerUpdates;
+  readonly decoder: ResourceDecoder;
+  readonly builds: ResourceBuilds;
+  readonly subscriptions: Subscriptions;
+  /** What the clusters' part of the start waits for, and what its second part does. */
+  readonly clusterInit = new InitTargets('cluster manager');
+  readonly serverInit = new InitTargets('init manager Server');
+  readonly #parts: DynamicConfigParts;
+  readonly #open: Subscription[] = [];
+
+  constructor(parts: DynamicConfigParts) {
+    this.#parts = parts;
+    const { api, extensions, loggers } = parts.server;
+    this.decoder = new ResourceDecoder(api, unknownFields(parts.flags), parts.onUnknownField);
+    this.builds = new ResourceBuilds(api, extensions, parts.runtime);
+    this.subscriptions = new Subscriptions(this.decoder, loggers.get('config'), parts.remote);
+    const orders = new WorkerOrders(parts.workers, parts.drainMs, parts.flags.drainStrategy === 'immediate', (bytes) =>
+      this.builds.decode<Cluster>('envoy.config.cluster.v3.Cluster', bytes),
+    );
+    this.clusters = new ClusterUpdates({
+      dispatcher: parts.dispatcher,
+      stats: parts.stats,
+      loggers,
+      builds: this.builds,
+      subscriptions: this.subscriptions,
+      orders,
+      init: this.clusterInit,
+    });
+    this.routes = new RouteUpdates(this.builds, orders, this.subscriptions, parts.stats);
+    this.listeners = new ListenerUpdates({
+      listenerType: api.message('envoy.config.listener.v3.Listener')!,
+      stats: parts.listenerStats,
+      loggers,
+      builds: this.builds,
+      routes: this.routes,
+      orders,
+      workerCount: parts.flags.concurrency,
+      init: this.serverInit,
+      clusterNames: () => this.clusters.names(),
+    });
+  }
+
+  get #loggers(): LoggerRegistry {
+    return this.#parts.server.loggers;
+  }
+
+  /** The bootstrap's clusters, then CDS and the clusters that it brings. Resolves when all have their hosts. */
+  async startClusters(): Promise<void> {
+    const { plan } = this.#parts.bootstrap;
+    const messages = plan.message.staticResources?.clusters ?? [];
+    const updatedMs = Date.now();
+    await this.clusters.addStatic(
+      plan.clusters.map(({ spec, bytes }, index) => ({
+        spec,
+        bytes,
+        message: messages[index]!,
+        version: '',
+        updatedMs,
+      })),
+    );
+    await this.#ready(this.clusterInit);
+    const { clusterSource } = plan;
+    if (clusterSource !== null) {
+      const apply = (update: ResourceUpdate) => this.clusters.apply(update);
+      this.#watch(
+        clusterSource,
+        CLUSTER_TYPE,
+        'cluster_manager.cds',
+        new WholeTypeWatcher(this.clusterInit.add('CDS'), apply),
+      );
+      await this.#ready(this.clusterInit);
+    }
+    this.clusters.onStarted();
+    this.#loggers.get('upstream').info('cm init: all clusters initialized');
+  }
+
+  /** The bootstrap's listeners and those of LDS. Resolves when all may open. */
+  async startListeners(): Promise<void> {
+    const { plan, loaded } = this.#parts.bootstrap;
+    const messages = plan.message.staticResources?.listeners ?? [];
+    const updatedMs = Date.now();
+    this.listeners.addStatic(
+      plan.listeners.map(({ name, spec, bytes }, index) => ({
+        name,
+        spec,
+        bytes,
+        message: messages[index]!,
+        version: '',
+        updatedMs,
+        addedViaApi: false,
+        routes: this.builds.routesOf(messages[index]!, loaded.anys),
+        addresses: spec.addresses.map((address) => address.text),
+      })),
+    );
+    const { listenerSource } = plan;
+    if (listenerSource !== null) {
+      const apply = (update: ResourceUpdate) => this.listeners.apply(update);
+      this.#watch(
+        listenerSource,
+        LISTENER_TYPE,
+        'listener_manager.lds',
+        new WholeTypeWatcher(this.serverInit.add('LDS'), apply),
+      );
+    }
+    await this.#ready(this.serverInit);
+  }
+
+  #watch(source: SourceSpec, type: ResourceType, scopeName: string, watcher: ResourceWatcher): void {
+    const scope = this.#parts.stats.createScope(scopeName);
+    const subscription = this.subscriptions.open(source, { type, names: null }, watcher, scope);
+    this.#open.push(subscription);
+    subscription.start();
+  }
+
+  #ready(targets: InitTargets): Promise<void> {
+    return new Promise((resolve) => targets.whenReady(resolve));
+  }
+
+  stop(): void {
+    for (const subscription of this.#open) subscription.stop();
+    this.clusters.stop();
+    this.routes.stop();
+    this.listeners.stop();
+  }
+}

@@ -1,0 +1,366 @@
+import { type DescMessage, toBinary } from '@bufbuild/protobuf';
+import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
+import type { LoggerRegistry } from '../../base/log.ts';
+import type { RouteDependency } from '../../config/builders/config-source.ts';
+import type { ListenerSpec } from '../../config/builders/listener.ts';
+import type { DiscoveredResource, ResourceRefusal, ResourceUpdate } from '../../xds/resource-source.ts';
+import type { LISTENER_MANAGER_STATS } from '../server-stats.ts';
+import { sameBytes } from './cluster-updates.ts';
+import { InitTargets } from './init-targets.ts';
+import type { ResourceBuilds } from './resource-builds.ts';
+import type { RouteUpdates } from './route-updates.ts';
+import type { WorkerOrders } from './worker-orders.ts';
+
+/** One version of a listener. */
+export interface ListenerVersion {
+  readonly name: string;
+  readonly spec: ListenerSpec;
+  readonly message: Listener;
+  readonly bytes: Uint8Array;
+  /** Of the answer that brought it; empty in the bootstrap. */
+  readonly version: string;
+  /** Wall-clock ms. */
+  readonly updatedMs: number;
+  readonly addedViaApi: boolean;
+  readonly routes: readonly RouteDependency[];
+  /** As configured; with real ports once it is open. */
+  readonly addresses: string[];
+  /** What it waits for before it may serve. */
+  readonly targets: InitTargets;
+}
+
+/** The last update of a listener that was refused. */
+export interface ListenerError {
+  readonly name: string;
+  readonly details: string;
+  readonly message: Listener;
+  readonly attemptedMs: number;
+}
+
+export interface ListenerUpdatesParts {
+  readonly listenerType: DescMessage;
+  readonly stats: ReturnType<typeof LISTENER_MANAGER_STATS.create>;
+  readonly loggers: LoggerRegistry;
+  readonly builds: ResourceBuilds;
+  readonly routes: RouteUpdates;
+  readonly orders: WorkerOrders;
+  readonly workerCount: number;
+  /** What the start waits for. */
+  readonly init: InitTargets;
+  clusterNames(): ReadonlySet<string>;
+}
+
+/** The listeners of the process, on main: versions, warming, draining. Source: Envoy, ListenerManagerImpl. */
+export class ListenerUpdates {
+  readonly active = new Map<string, ListenerVersion>();
+  readonly warming = new Map<string, ListenerVersion>();
+  readonly draining = new Set<ListenerVersion>();
+  readonly errors = new Map<string, ListenerError>();
+  /** `version_info` of the last update that changed anything. */
+  version = '';
+  /** `/drain_listeners`, or the end: nothing is added any more. */
+  stopped = false;
+  readonly #parts: ListenerUpdatesParts;
+  readonly #timers = new Set<ReturnType<typeof setTimeout>>();
+  #drainingChains = 0;
+  #started = false;
+  /** Openings come one after the other. */
+  #queue: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: ListenerUpdatesParts) {
+    this.#parts = parts;
+  }
+
+  get started(): boolean {
+    return this.#started;
+  }
+
+  /** The bootstrap's: open with {@link start}. */
+  addStatic(versions: readonly Omit<ListenerVersion, 'targets'>[]): void {
+    for (const version of versions) {
+      this.#parts.stats.listener_added.inc();
+      this.#addBeforeStart({ ...version, targets: new InitTargets(`Listener ${version.name}`) });
+    }
+    this.#countGauges();
+  }
+
+  #addBeforeStart(version: ListenerVersion): void {
+    const target = this.#parts.init.add(`Listener-init-target ${version.name}`);
+    this.active.set(version.name, version);
+    this.#prepare(version);
+    version.targets.whenReady(() => target.ready());
+  }
+
+  /** Asks for what the version needs. */
+  #prepare(version: ListenerVersion): void {
+    const { routes } = this.#parts;
+    // All of them first: one may answer at once.
+    const targets = version.routes.map((route) => {
+      routes.acquire(route);
+      return version.targets.add(`RdsRouteConfigSubscription RDS ${route.name}`);
+    });
+    version.routes.forEach((route, index) => {
+      routes.start(route.key, targets[index]!);
+    });
+  }
+
+  /** Opens all that there are. @throws Error when an address cannot be bound */
+  async start(): Promise<void> {
+    const { stats, loggers } = this.#parts;
+    this.#started = true;
+    const versions = [...this.active.values()];
+    const error = await this.#open(versions, false);
+    if (error !== '') {
+      stats.listener_create_failure.inc();
+      const [name, ...reason] = error.split('|');
+      loggers.get('config').error(`listener '${name}' failed to bind or apply socket options: ${reason.join('|')}`);
+      throw new Error(reason.join('|'));
+    }
+    this.#countGauges();
+  }
+
+  /** @returns the first that failed, as `name|reason`; empty: all are open */
+  async #open(versions: readonly ListenerVersion[], inPlace: boolean): Promise<string> {
+    const { orders, stats, workerCount } = this.#parts;
+    let error = '';
+    await orders.listeners(
+      versions.map((version) => ({ bytes: version.bytes, inPlace })),
+      (outcome) => {
+        if (outcome.error !== '') {
+          if (error === '') error = `${outcome.listener}|${outcome.error}`;
+          return;
+        }
+        const version = versions.find((each) => each.name === outcome.listener);
+        if (version !== undefined) version.addresses[outcome.addressIndex] = outcome.address;
+      },
+    );
+    if (error === '') stats.listener_create_success.add(versions.length * workerCount);
+    return error;
+  }
+
+  /** What LDS (or the watched file) says. Removals come first: an address may go from one listener to another. */
+  async apply(update: ResourceUpdate, name = 'lds', viaApi = true): Promise<readonly ResourceRefusal[]> {
+    const log = this.#parts.loggers.get('upstream');
+    const refusals: ResourceRefusal[] = [];
+    const seen = new Set<string>();
+    let applied = false;
+    for (const removed of update.removed) {
+      if (!(await this.#remove(removed, viaApi))) continue;
+      log.info(`${name}: remove listener '${removed}'`);
+      applied = true;
+    }
+    for (const resource of update.changed) {
+      if (seen.has(resource.name)) {
+        refusals.push({ name: resource.name, details: `duplicate listener ${resource.name} found` });
+        continue;
+      }
+      seen.add(resource.name);
+      const outcome = await this.#addOrUpdate(resource, viaApi);
+      if (typeof outcome === 'string') {
+        refusals.push({ name: resource.name, details: outcome });
+        this.errors.set(resource.name, {
+          name: resource.name,
+          details: outcome,
+          message: resource.message as Listener,
+          attemptedMs: Date.now(),
+        });
+        continue;
+      }
+      this.errors.delete(resource.name);
+      if (!outcome) continue;
+      log.info(`${name}: add/update listener '${resource.name}'`);
+      applied = true;
+    }
+    if (applied) this.version = update.version;
+    return refusals;
+  }
+
+  /** @returns the refusal, or whether anything changed */
+  async #addOrUpdate(resource: DiscoveredResource, viaApi: boolean): Promise<string | boolean> {
+    if (this.stopped) return false;
+    const { stats, builds } = this.#parts;
+    const message = resource.message as Listener;
+    const name = resource.name === '' ? crypto.randomUUID() : resource.name;
+    const present = this.active.get(name);
+    const warming = this.warming.get(name);
+    if (present !== undefined && warming !== undefined && sameBytes(present.bytes, resource.bytes)) {
+      this.#forget(warming);
+      stats.listener_modified.inc();
+      return true;
+    }
+    for (const version of [warming, present]) {
+      if (version === undefined) continue;
+      if (version.addedViaApi !== viaApi || sameBytes(version.bytes, resource.bytes)) return false;
+    }
+    const built = builds.listener(resource, this.#parts.clusterNames());
+    if (!built.ok) return built.error;
+    const { spec, routes } = built.value;
+    const inPlace = this.#started && present !== undefined && this.#onlyChainsDiffer(present.message, message);
+    const refusal = this.#conflict(spec, present ?? warming ?? null);
+    if (refusal !== '') return refusal;
+    const next: ListenerVersion = {
+      name,
+      spec,
+      message,
+      bytes: resource.bytes,
+      version: resource.version,
+      updatedMs: Date.now(),
+      addedViaApi: viaApi,
+      routes,
+      addresses: spec.addresses.map((address) => address.text),
+      targets: new InitTargets(`Listener ${name}`),
+    };
+    if (inPlace) stats.listener_in_place_updated.inc();
+    if (present === undefined && warming === undefined) stats.listener_added.inc();
+    else stats.listener_modified.inc();
+    if (!this.#started) {
+      if (present !== undefined) for (const route of present.routes) this.#parts.routes.release(route.key);
+      this.#addBeforeStart(next);
+      this.#countGauges();
+      return true;
+    }
+    if (warming !== undefined) this.#forget(warming);
+    this.warming.set(name, next);
+    this.#prepare(next);
+    this.#countGauges();
+    if (next.targets.isReady) return (await this.#activate(next, inPlace)) || true;
+    next.targets.whenReady(() => {
+      void this.#activate(next, inPlace).then((error) => {
+        if (error === '') return;
+        this.errors.set(name, { name, details: error, message, attemptedMs: Date.now() });
+        this.#parts.loggers.get('config').error(error);
+      });
+    });
+    return true;
+  }
+
+  /** What Envoy's listener manager refuses before anything is opened. */
+  #conflict(spec: ListenerSpec, previous: ListenerVersion | null): string {
+    if (previous !== null && previous.spec.reusePort !== spec.reusePort) {
+      return `Listener ${spec.name}: reuse port cannot be changed during an update`;
+    }
+    if (!spec.bindToPort) return '';
+    for (const other of [...this.active.values(), ...this.warming.values()]) {
+      if (other.name === spec.name || !other.spec.bindToPort) continue;
+      for (const address of spec.addresses) {
+        if (address.kind === 'ip' && address.port === 0) continue;
+        if (!other.spec.addresses.some((each) => each.text === address.text)) continue;
+        return `error adding listener: '${spec.name}' has duplicate address '${address.text}' as existing listener, to check if the listener has duplicated addresses with other listeners or 'enable_reuse_port' is set to 'false' for the listener`;
+      }
+    }
+    return '';
+  }
+
+  #onlyChainsDiffer(present: Listener, next: Listener): boolean {
+    return sameBytes(this.#withoutChains(present), this.#withoutChains(next));
+  }
+
+  #withoutChains(message: Listener): Uint8Array {
+    const { defaultFilterChain: _default, filterChainMatcher: _matcher, ...rest } = message;
+    return toBinary(this.#parts.listenerType, { ...rest, filterChains: [] } as unknown as Listener);
+  }
+
+  /** The warmed version takes over. @returns why it could not; empty: it serves */
+  #activate(version: ListenerVersion, inPlace: boolean): Promise<string> {
+    const turn = this.#queue.then(() => this.#takeOver(version, inPlace));
+    this.#queue = turn.catch(() => {});
+    return turn;
+  }
+
+  async #takeOver(version: ListenerVersion, inPlace: boolean): Promise<string> {
+    const { name } = version;
+    const { stats } = this.#parts;
+    // Another update, or a removal, may have come in between.
+    if (this.warming.get(name) !== version || this.stopped) return '';
+    const previous = this.active.get(name);
+    const keepsSockets = inPlace && previous !== undefined;
+    if (keepsSockets) version.addresses.splice(0, version.addresses.length, ...previous.addresses);
+    const failure = await this.#open([version], keepsSockets);
+    if (failure !== '') {
+      stats.listener_create_failure.inc();
+      this.#forget(version);
+      return failure.slice(failure.indexOf('|') + 1);
+    }
+    this.warming.delete(name);
+    this.active.set(name, version);
+    if (previous !== undefined) {
+      if (keepsSockets) this.#drainChains(previous, version);
+      else this.#drain(previous);
+    }
+    this.#countGauges();
+    return '';
+  }
+
+  /** A version that never served. */
+  #forget(version: ListenerVersion): void {
+    if (this.warming.get(version.name) === version) this.warming.delete(version.name);
+    for (const route of version.routes) this.#parts.routes.release(route.key);
+    this.#countGauges();
+  }
+
+  #drain(version: ListenerVersion): void {
+    this.draining.add(version);
+    this.#afterDrainTime(() => {
+      this.draining.delete(version);
+      for (const route of version.routes) this.#parts.routes.release(route.key);
+      this.#countGauges();
+    });
+  }
+
+  #drainChains(previous: ListenerVersion, next: ListenerVersion): void {
+    const kept = new Set(next.spec.chainSpecs.map((chain) => chain.key));
+    const count = previous.spec.chainSpecs.filter((chain) => !kept.has(chain.key)).length;
+    this.#drainingChains += count;
+    this.#afterDrainTime(() => {
+      this.#drainingChains -= count;
+      for (const route of previous.routes) this.#parts.routes.release(route.key);
+      this.#countGauges();
+    });
+  }
+
+  #afterDrainTime(done: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      done();
+    }, this.#parts.orders.drainMs);
+    timer.unref();
+    this.#timers.add(timer);
+  }
+
+  async #remove(name: string, viaApi: boolean): Promise<boolean> {
+    const present = this.active.get(name);
+    const warming = this.warming.get(name);
+    this.errors.delete(name);
+    if (present === undefined && warming === undefined) return false;
+    if ((present ?? warming)!.addedViaApi !== viaApi) return false;
+    this.#parts.stats.listener_removed.inc();
+    if (warming !== undefined) this.#forget(warming);
+    if (present === undefined) return true;
+    this.active.delete(name);
+    if (!this.#started) {
+      for (const target of present.targets.unready) target.ready();
+      for (const route of present.routes) this.#parts.routes.release(route.key);
+    } else {
+      const turn = this.#queue.then(() => this.#parts.orders.removeListeners([name]));
+      this.#queue = turn.catch(() => {});
+      await turn;
+      this.#drain(present);
+    }
+    this.#countGauges();
+    return true;
+  }
+
+  #countGauges(): void {
+    const { stats } = this.#parts;
+    const opened = this.#started ? this.active.size : 0;
+    stats.total_listeners_active.set(opened);
+    stats.total_listeners_warming.set(this.warming.size + (this.active.size - opened));
+    stats.total_listeners_draining.set(this.draining.size);
+    stats.total_filter_chains_draining.set(this.#drainingChains);
+  }
+
+  stop(): void {
+    this.stopped = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+  }
+}

@@ -1,0 +1,120 @@
+import { fromBinary, type Message } from '@bufbuild/protobuf';
+import type { ApiRegistry } from '../../api/api-registry.ts';
+import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
+import type { ClusterLoadAssignment } from '../../api/gen/envoy/config/endpoint/v3/endpoint_pb.d.ts';
+import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
+import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb.d.ts';
+import { err, ok, type Result } from '../../base/result.ts';
+import { BuildContext, type BuildScope } from '../../config/build-context.ts';
+import { buildCluster } from '../../config/builders/cluster.ts';
+import { buildStaticHosts } from '../../config/builders/cluster-endpoints.ts';
+import { buildConfigSource, type RouteDependency, type SourceSpec } from '../../config/builders/config-source.ts';
+import { buildListener, type ListenerSpec } from '../../config/builders/listener.ts';
+import { buildRouteTable } from '../../config/builders/route-config.ts';
+import { errorLine } from '../../config/diagnostics/render.ts';
+import type { ExtensionRegistry } from '../../config/extension-registry.ts';
+import type { FieldSupportTable } from '../../config/field-support.ts';
+import { AnyMessages } from '../../config/load/any-messages.ts';
+import { supportedFields } from '../../config/supported-fields.ts';
+import type { RuntimeReader } from '../../routing/runtime-fraction.ts';
+import { StatsStore } from '../../stats/store.ts';
+import type { ClusterSpec } from '../../upstream/cluster-spec.ts';
+import type { HostUpdate } from '../../upstream/host-update.ts';
+import { locate } from '../../xds/resource-decoder.ts';
+import type { DiscoveredResource, ResourceOrigin } from '../../xds/resource-source.ts';
+
+const NOWHERE: ResourceOrigin = { positions: null, path: '', anys: null };
+
+/** Builds resources dry, as workers will build them: what is accepted here cannot fail there. */
+export class ResourceBuilds {
+  readonly #api: ApiRegistry;
+  readonly #extensions: ExtensionRegistry;
+  readonly #runtime: RuntimeReader;
+  readonly #fields: FieldSupportTable;
+
+  constructor(api: ApiRegistry, extensions: ExtensionRegistry, runtime: RuntimeReader) {
+    this.#api = api;
+    this.#extensions = extensions;
+    this.#runtime = runtime;
+    this.#fields = supportedFields(extensions);
+  }
+
+  cluster(resource: DiscoveredResource, viaApi: boolean): Result<ClusterSpec, string> {
+    return this.#build(resource, {}, (context) => buildCluster(context, resource.message as Cluster, viaApi));
+  }
+
+  /** @param clusterNames that exist, for routes that are checked against them */
+  listener(
+    resource: DiscoveredResource,
+    clusterNames: ReadonlySet<string>,
+  ): Result<{ readonly spec: ListenerSpec; readonly routes: readonly RouteDependency[] }, string> {
+    const routes: RouteDependency[] = [];
+    const more = { clusterNames, routeDependencies: routes };
+    const built = this.#build(resource, more, (context) => buildListener(context, resource.message as Listener));
+    return built.ok ? ok({ spec: built.value, routes }) : built;
+  }
+
+  /** The sources of routes that a listener of the bootstrap names. */
+  routesOf(message: Listener, anys: AnyMessages): readonly RouteDependency[] {
+    const routes: RouteDependency[] = [];
+    const context = this.#context({ anys, routeDependencies: routes });
+    buildListener(context, message);
+    return routes;
+  }
+
+  routeTable(resource: DiscoveredResource): Result<true, string> {
+    const built = this.#build(resource, {}, (context) =>
+      buildRouteTable(context, resource.message as RouteConfiguration),
+    );
+    return built.ok ? ok(true) : built;
+  }
+
+  assignment(resource: DiscoveredResource, cluster: string): Result<readonly HostUpdate[], string> {
+    return this.#build(resource, {}, (context) =>
+      buildStaticHosts(context, cluster, resource.message as ClusterLoadAssignment),
+    );
+  }
+
+  /** Where the endpoints of an EDS cluster come from; null: it is none. */
+  endpointSource(message: Cluster): SourceSpec | null {
+    const { edsClusterConfig } = message;
+    if (edsClusterConfig === undefined) return null;
+    return buildConfigSource(this.#context({}), 'eds_config', edsClusterConfig.edsConfig);
+  }
+
+  decode<M extends Message>(typeName: string, bytes: Uint8Array): M {
+    return fromBinary(this.#api.message(typeName)!, bytes) as M;
+  }
+
+  #context(more: Partial<BuildScope>): BuildContext {
+    return new BuildContext({
+      api: this.#api,
+      anys: new AnyMessages(this.#api),
+      extensions: this.#extensions,
+      runtime: this.#runtime,
+      errors: [],
+      warnings: [],
+      stats: new StatsStore().root,
+      clusterNames: null,
+      ...more,
+    });
+  }
+
+  #build<T>(
+    resource: DiscoveredResource,
+    more: Partial<BuildScope>,
+    build: (context: BuildContext) => T | null,
+  ): Result<T, string> {
+    const origin = resource.origin ?? NOWHERE;
+    const context = this.#context({
+      ...(origin.anys === null ? {} : { anys: origin.anys }),
+      checksFiles: true,
+      ...more,
+    });
+    this.#fields.check(context, this.#api.message(resource.message.$typeName)!, resource.message);
+    const built = build(context);
+    const { errors } = context.shared;
+    if (built !== null && errors.length === 0) return ok(built);
+    return err(errors.map((issue) => errorLine(locate(issue, origin))).join('\n'));
+  }
+}

@@ -1,0 +1,156 @@
+import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb.d.ts';
+import type { RouteDependency } from '../../config/builders/config-source.ts';
+import { defineStats } from '../../stats/stat-group.ts';
+import type { Scope } from '../../stats/store.ts';
+import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
+import { ROUTE_TYPE } from '../../xds/resource-type.ts';
+import { sameBytes } from './cluster-updates.ts';
+import type { InitTarget } from './init-targets.ts';
+import type { ResourceBuilds } from './resource-builds.ts';
+import type { Subscriptions } from './subscriptions.ts';
+import type { WorkerOrders } from './worker-orders.ts';
+
+const RDS_STATS = defineStats({
+  counters: ['config_reload', 'update_empty'],
+  neverImportGauges: ['config_reload_time_ms'],
+} as const);
+
+/** A route table as it is in force. */
+export interface RouteVersion {
+  readonly message: RouteConfiguration;
+  readonly bytes: Uint8Array;
+  readonly version: string;
+  readonly updatedMs: number;
+}
+
+/** One discovered route table, for all listeners that name it by the same source. Source: Envoy, RdsRouteConfigProviderImpl. */
+class RouteProvider implements ResourceWatcher {
+  readonly dependency: RouteDependency;
+  users = 0;
+  current: RouteVersion | null = null;
+  lastRefusal = '';
+  readonly #owner: RouteUpdates;
+  readonly #scope: Scope;
+  readonly #stats;
+  readonly #subscription: Subscription;
+  #started = false;
+  #answered = false;
+  #waiting: InitTarget[] = [];
+
+  constructor(dependency: RouteDependency, owner: RouteUpdates, stats: Scope, subscriptions: Subscriptions) {
+    this.dependency = dependency;
+    this.#owner = owner;
+    this.#scope = stats.createScope(`${dependency.statPrefix}.rds.${dependency.name}`);
+    this.#stats = RDS_STATS.create(this.#scope);
+    const interest = { type: ROUTE_TYPE, names: [dependency.name] };
+    this.#subscription = subscriptions.open(dependency.source, interest, this, this.#scope);
+  }
+
+  /** @param target is ready with the first answer, whatever it is */
+  start(target: InitTarget): void {
+    if (this.#answered) {
+      target.ready();
+      return;
+    }
+    target.lastRefusal = this.lastRefusal;
+    this.#waiting.push(target);
+    if (this.#started) return;
+    this.#started = true;
+    this.#subscription.start();
+  }
+
+  stop(): void {
+    this.#subscription.stop();
+    this.#scope.close();
+  }
+
+  async onUpdate(update: ResourceUpdate): Promise<readonly ResourceRefusal[]> {
+    const { name, key } = this.dependency;
+    const refuse = (details: string): readonly ResourceRefusal[] => [{ name, details }];
+    const [resource] = update.changed;
+    if (resource === undefined) {
+      this.#stats.update_empty.inc();
+      this.#answer();
+      return [];
+    }
+    if (update.changed.length > 1) return refuse(`Unexpected RDS resource length: ${update.changed.length}`);
+    if (resource.name !== name) return refuse(`Unexpected RDS configuration (expecting ${name}): ${resource.name}`);
+    if (this.current === null || !sameBytes(this.current.bytes, resource.bytes)) {
+      const built = this.#owner.builds.routeTable(resource);
+      if (!built.ok) return refuse(built.error);
+      this.current = {
+        message: resource.message as RouteConfiguration,
+        bytes: resource.bytes,
+        version: resource.version,
+        updatedMs: Date.now(),
+      };
+      await this.#owner.orders.routes([{ key, bytes: resource.bytes }], []);
+      this.#stats.config_reload.inc();
+      this.#stats.config_reload_time_ms.set(Date.now());
+    }
+    this.lastRefusal = '';
+    this.#answer();
+    return [];
+  }
+
+  onFailure(reason: 'timeout' | 'rejected' | 'connection', details: string): void {
+    this.lastRefusal = details;
+    for (const target of this.#waiting) target.lastRefusal = details;
+    if (reason !== 'connection') this.#answer();
+  }
+
+  #answer(): void {
+    this.#answered = true;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const target of waiting) target.ready();
+  }
+}
+
+/** The discovered route tables of the process, on main. */
+export class RouteUpdates {
+  readonly builds: ResourceBuilds;
+  readonly orders: WorkerOrders;
+  readonly #providers = new Map<string, RouteProvider>();
+  readonly #stats: Scope;
+  readonly #subscriptions: Subscriptions;
+
+  constructor(builds: ResourceBuilds, orders: WorkerOrders, subscriptions: Subscriptions, stats: Scope) {
+    this.builds = builds;
+    this.orders = orders;
+    this.#subscriptions = subscriptions;
+    this.#stats = stats;
+  }
+
+  /** Route tables in force, for `/config_dump`. */
+  *current(): IterableIterator<RouteVersion> {
+    for (const { current } of this.#providers.values()) if (current !== null) yield current;
+  }
+
+  /** A listener's version needs the table. Its first update is asked for by {@link start}. */
+  acquire(dependency: RouteDependency): void {
+    let provider = this.#providers.get(dependency.key);
+    if (provider === undefined) {
+      provider = new RouteProvider(dependency, this, this.#stats, this.#subscriptions);
+      this.#providers.set(dependency.key, provider);
+    }
+    provider.users++;
+  }
+
+  start(key: string, target: InitTarget): void {
+    this.#providers.get(key)?.start(target);
+  }
+
+  /** The listener's version is gone. */
+  release(key: string): void {
+    const provider = this.#providers.get(key);
+    if (provider === undefined || --provider.users > 0) return;
+    this.#providers.delete(key);
+    provider.stop();
+    void this.orders.routes([], [key]).catch(() => {});
+  }
+
+  stop(): void {
+    for (const provider of this.#providers.values()) provider.stop();
+  }
+}

@@ -1,0 +1,84 @@
+import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
+import { CELLS_PER_CLUSTER } from '../../upstream/circuit-breaker.ts';
+import type { HostUpdate } from '../../upstream/host-update.ts';
+import type { ListenerOrder, ListenOutcome } from '../../worker/messages.ts';
+import type { WorkerHandle } from '../worker-handle.ts';
+
+/** What every worker is told of resources. A worker carries its orders out one after the other. */
+export class WorkerOrders {
+  readonly #workers: readonly WorkerHandle[];
+  readonly #breakerCells = new Map<string, SharedArrayBuffer>();
+  readonly #nameOf: (bytes: Uint8Array) => string;
+  readonly drainMs: number;
+  readonly immediate: boolean;
+
+  constructor(
+    workers: readonly WorkerHandle[],
+    drainMs: number,
+    immediate: boolean,
+    decodeCluster: (bytes: Uint8Array) => Cluster,
+  ) {
+    this.#workers = workers;
+    this.drainMs = drainMs;
+    this.immediate = immediate;
+    this.#nameOf = (bytes) => decodeCluster(bytes).name;
+  }
+
+  async clusters(
+    changed: readonly Uint8Array[],
+    removed: readonly string[],
+    hosts: readonly HostUpdate[],
+  ): Promise<void> {
+    const breakerCells: Record<string, SharedArrayBuffer> = {};
+    for (const name of removed) this.#breakerCells.delete(name);
+    if (this.#workers.length > 1) {
+      for (const bytes of changed) {
+        const name = this.#nameOf(bytes);
+        let cells = this.#breakerCells.get(name);
+        if (cells === undefined) {
+          cells = new SharedArrayBuffer(CELLS_PER_CLUSTER * 4);
+          this.#breakerCells.set(name, cells);
+          breakerCells[name] = cells;
+        }
+      }
+    }
+    await Promise.all(
+      this.#workers.map((worker) => worker.request({ kind: 'clusters', changed, removed, hosts, breakerCells })),
+    );
+  }
+
+  hosts(updates: readonly HostUpdate[]): void {
+    for (const worker of this.#workers) for (const update of updates) worker.send({ kind: 'hosts', update });
+  }
+
+  async routes(
+    changed: readonly { readonly key: string; readonly bytes: Uint8Array }[],
+    removed: readonly string[],
+  ): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.request({ kind: 'routes', changed, removed })));
+  }
+
+  async removeListeners(removed: readonly string[]): Promise<void> {
+    const { drainMs, immediate } = this;
+    await Promise.all(
+      this.#workers.map((worker) =>
+        worker.request({ kind: 'listeners', changed: [], removed, drainMs, immediate, ports: {} }),
+      ),
+    );
+  }
+
+  /** The first worker goes first: ports that the system chooses are known to the others. @param onOutcome for each address */
+  async listeners(changed: readonly ListenerOrder[], onOutcome: (outcome: ListenOutcome) => void): Promise<void> {
+    const { drainMs, immediate } = this;
+    const ports: Record<string, number> = {};
+    for (const worker of this.#workers) {
+      const reply = await worker.request({ kind: 'listeners', changed, removed: [], drainMs, immediate, ports });
+      if (reply.kind !== 'listening') continue;
+      for (const outcome of reply.outcomes) {
+        onOutcome(outcome);
+        const port = Number(/:(\d+)$/.exec(outcome.address)?.[1] ?? -1);
+        if (port >= 0) ports[`${outcome.listener}|${outcome.addressIndex}`] = port;
+      }
+    }
+  }
+}

@@ -1,0 +1,72 @@
+import type { Message } from '@bufbuild/protobuf';
+import type { AnyMessages } from '../config/load/any-messages.ts';
+import type { PositionMap } from '../config/load/position-map.ts';
+import type { ResourceType } from './resource-type.ts';
+import type { SubscriptionStats } from './subscription-stats.ts';
+
+/** Where a resource was written, for the messages about what is wrong with it. */
+export interface ResourceOrigin {
+  /** Null: it came in binary form. */
+  readonly positions: PositionMap | null;
+  /** Path of the resource within the text; empty for binary ones. */
+  readonly path: string;
+  /** Messages inside its Anys, where they are decoded already. */
+  readonly anys: AnyMessages | null;
+}
+
+/** One resource as it arrived: decoded, its fields checked one by one, not yet built. */
+export interface DiscoveredResource {
+  readonly name: string;
+  readonly version: string;
+  readonly message: Message;
+  /** Its deterministic encoding: equal bytes are an equal resource. */
+  readonly bytes: Uint8Array;
+  readonly origin: ResourceOrigin;
+}
+
+/** A change: the one form in which watchers see every transport. Full states of the world are translated where they arrive. */
+export interface ResourceUpdate {
+  readonly changed: readonly DiscoveredResource[];
+  readonly removed: readonly string[];
+  /** `version_info`, or `system_version_info` of delta. */
+  readonly version: string;
+}
+
+/** A resource that the watcher did not take. The last good one stays in force. */
+export interface ResourceRefusal {
+  readonly name: string;
+  readonly details: string;
+}
+
+export interface ResourceWatcher {
+  /**
+   * Applies what can be applied. Updates of one subscription come one after the other.
+   * @returns the refusals; empty: everything was taken (ACK)
+   */
+  onUpdate(update: ResourceUpdate): Promise<readonly ResourceRefusal[]>;
+  /** Nothing came in time, or what came could not be read at all. Told every time; `details` is empty for a timeout. */
+  onFailure(reason: 'timeout' | 'rejected' | 'connection', details: string): void;
+}
+
+/** Which resources of a type somebody wants. */
+export interface Interest {
+  readonly type: ResourceType;
+  /** Null: all that there are (wildcard). */
+  readonly names: readonly string[] | null;
+}
+
+export interface Subscription {
+  /** Starts fetching. Not before the watcher can be called. */
+  start(): void;
+  stop(): void;
+}
+
+/** Files, gRPC and REST behind one shape. */
+export interface ResourceSource {
+  watch(interest: Interest, watcher: ResourceWatcher, stats: SubscriptionStats): Subscription;
+}
+
+/** What a person should read when resources were refused (Envoy: "Error adding/updating cluster(s) ..."). */
+export function refusalText(refusals: readonly ResourceRefusal[]): string {
+  return refusals.map(({ name, details }) => (name === '' ? details : `${name}: ${details}`)).join(', ');
+}
