@@ -1,5 +1,6 @@
 import { defineStats } from '../../stats/stat-group.ts';
 import type { AccessLogger } from '../access-logger.ts';
+import type { TunnelConfig } from './http-tunnel.ts';
 
 /** `tcp.<stat_prefix>.*`. Source: Envoy's TCP proxy statistics and the list of a running 1.40. */
 export const TCP_PROXY_STATS = defineStats({
@@ -46,4 +47,6 @@ export interface TcpProxyConfig {
   readonly accessLoggers: readonly AccessLogger[];
   readonly accessLogFlushIntervalMs: number;
   readonly accessLogOnConnected: boolean;
+  /** Null: bytes go as they are. */
+  readonly tunnel: TunnelConfig | null;
 }

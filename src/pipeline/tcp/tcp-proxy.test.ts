@@ -24,6 +24,7 @@ function proxied(maxConnectAttempts: number): { up: FakeUpstream; client: FakeTr
     accessLoggers: [],
     accessLogFlushIntervalMs: 0,
     accessLogOnConnected: false,
+    tunnel: null,
   };
   const context = {
     environment: { clusters: { get: () => cluster } },

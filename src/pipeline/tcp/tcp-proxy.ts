@@ -5,7 +5,7 @@ import { BytesMeter } from '../../http/codec.ts';
 import type { HeaderMap } from '../../http/header-map.ts';
 import {
   CloseType,
-  type Connection,
+  Connection,
   ConnectionEvent,
   type ConnectionEvents,
   type ConnectionStats,
@@ -15,12 +15,21 @@ import { ResourcePriority } from '../../upstream/circuit-breaker.ts';
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
 import type { LoadBalancerContext, PriorityLoads } from '../../upstream/load-balancer.ts';
-import { type PendingStream, PoolFailure, type TcpPoolWaiter } from '../../upstream/pool.ts';
+import {
+  type HttpPool,
+  type PendingStream,
+  PoolFailure,
+  type TcpPool,
+  type TcpPoolWaiter,
+  type UpstreamConnectionInfo,
+} from '../../upstream/pool.ts';
 import type { PrioritySet } from '../../upstream/priority-set.ts';
 import { AccessLogType, type LogContext } from '../access-logger.ts';
 import type { ConnectionContext } from '../environment.ts';
 import { ResponseFlag } from '../response-flag.ts';
 import { StreamInfo, UpstreamInfo } from '../stream-info.ts';
+import { upstreamSocketOptions } from '../upstream-socket-options.ts';
+import { HttpTunnel, type TunnelOwner } from './http-tunnel.ts';
 import type { TcpProxyConfig } from './tcp-proxy-config.ts';
 import { UpstreamDrainer } from './upstream-drainer.ts';
 
@@ -91,7 +100,7 @@ class UpstreamEvents implements ConnectionEvents {
  */
 export class TcpProxy
   extends NetworkFilter
-  implements ConnectionEvents, ConnectionStats, TimerTarget, TcpPoolWaiter, LoadBalancerContext
+  implements ConnectionEvents, ConnectionStats, TimerTarget, TcpPoolWaiter, TunnelOwner, LoadBalancerContext
 {
   readonly config: TcpProxyConfig;
   readonly context: ConnectionContext;
@@ -99,7 +108,8 @@ export class TcpProxy
   stream!: StreamInfo;
   #downstream!: Connection;
   #initialized = false;
-  #upstream: Connection | null = null;
+  /** Where the client's bytes go: a connection, or a tunnel. */
+  #upstream: Connection | HttpTunnel | null = null;
   #drainer: UpstreamDrainer | null = null;
   #cluster: Cluster | null = null;
   #pending: PendingStream | null = null;
@@ -216,7 +226,7 @@ export class TcpProxy
     }
     stream.upstream = upstream;
     const host = cluster.chooseHost(this);
-    const pool = host === null ? null : cluster.tcpPool(host, ResourcePriority.Default);
+    const pool = host === null ? null : this.#poolOf(cluster, host);
     if (host === null || pool === null) {
       stream.setFlag(ResponseFlag.NoHealthyUpstream);
       this.#fail(InitFailure.NoHealthyUpstream);
@@ -227,9 +237,23 @@ export class TcpProxy
     upstream.host = host;
     upstream.attemptCount = this.#attempts;
     upstream.poolStartMs = this.#downstream.dispatcher.nowMs;
-    const pending = pool.newConnection(this);
+    const pending = this.#newUpstream(pool);
     // Null: answered already; if by a failure, the next attempt has begun within the call and left its own.
     if (pending !== null) this.#pending = pending;
+  }
+
+  #poolOf(cluster: Cluster, host: Host): TcpPool | HttpPool | null {
+    const options = upstreamSocketOptions(cluster.spec, this.stream, null);
+    return this.config.tunnel === null
+      ? cluster.tcpPool(host, ResourcePriority.Default, options, this.#downstream)
+      : cluster.httpPool(host, ResourcePriority.Default, null, options, this.#downstream);
+  }
+
+  #newUpstream(pool: TcpPool | HttpPool): PendingStream | null {
+    const { tunnel: config } = this.config;
+    if (config === null) return (pool as TcpPool).newConnection(this);
+    const tunnel = new HttpTunnel(this, config);
+    return tunnel.start(pool as HttpPool) ? tunnel : null;
   }
 
   #fail(reason: InitFailure): void {
@@ -237,11 +261,21 @@ export class TcpProxy
   }
 
   onPoolReady(connection: Connection, host: Host): void {
+    connection.addEvents(new UpstreamEvents(this));
+    connection.addFilter(new UpstreamReads(this));
+    this.#onUpstreamReady(connection, connection, host);
+  }
+
+  onTunnelReady(tunnel: HttpTunnel, host: Host, info: UpstreamConnectionInfo): void {
+    this.#onUpstreamReady(tunnel, info.connection, host);
+  }
+
+  #onUpstreamReady(upstream: Connection | HttpTunnel, connection: Connection, host: Host): void {
     this.#pending = null;
     const { stream, config } = this;
     const { dispatcher } = this.#downstream;
     this.#state = State.Connected;
-    this.#upstream = connection;
+    this.#upstream = upstream;
     const info = stream.upstream!;
     info.host = host;
     info.connection = connection;
@@ -249,8 +283,6 @@ export class TcpProxy
     info.poolReadyMs = dispatcher.nowMs;
     info.connectStartMs = connection.startMs;
     info.connectEndMs = dispatcher.nowMs;
-    connection.addEvents(new UpstreamEvents(this));
-    connection.addFilter(new UpstreamReads(this));
     if (config.accessLogOnConnected) this.#log(AccessLogType.TcpUpstreamConnected);
     if (config.idleTimeoutMs > 0) {
       this.#idleTimer = dispatcher.timerPool.take(this);
@@ -361,9 +393,14 @@ export class TcpProxy
     if (upstream === null) return;
     this.#upstream = null;
     this.#dropIdleTimer();
-    if (upstream.detectedRemoteReset) this.stream.setFlag(ResponseFlag.UpstreamRemoteReset);
+    const reset = upstream instanceof Connection && upstream.detectedRemoteReset;
+    if (reset) this.stream.setFlag(ResponseFlag.UpstreamRemoteReset);
     if (!this.#downstream.isOpen) return;
-    this.#downstream.close(upstream.detectedRemoteReset ? CloseType.Abort : CloseType.FlushWrite);
+    this.#downstream.close(reset ? CloseType.Abort : CloseType.FlushWrite);
+  }
+
+  onTunnelClosed(): void {
+    this.onUpstreamClosed();
   }
 
   onConnectionEvent(event: ConnectionEvent): void {
@@ -386,8 +423,10 @@ export class TcpProxy
     this.#logTimer = this.#drop(this.#logTimer);
   }
 
-  #closeUpstream(upstream: Connection, event: ConnectionEvent): void {
-    if (event === ConnectionEvent.LocalClose) {
+  #closeUpstream(upstream: Connection | HttpTunnel, event: ConnectionEvent): void {
+    if (upstream instanceof HttpTunnel) {
+      upstream.close();
+    } else if (event === ConnectionEvent.LocalClose) {
       upstream.close(CloseType.NoFlush, 'closing_upstream_tcp_connection_due_to_downstream_local_close');
     } else if (this.#downstream.detectedRemoteReset) {
       upstream.close(CloseType.Abort, 'closing_upstream_tcp_connection_due_to_downstream_reset_close');
@@ -420,7 +459,7 @@ export class TcpProxy
     if (timer === this.#idleTimer) {
       const upstream = this.#upstream;
       // Reads re-arm the timer at once; a slow receiver that takes what is buffered is not idle either.
-      if (upstream !== null && upstream.output.length > 0 && upstream.bytesSent !== this.#upstreamSentBefore) {
+      if (upstream instanceof Connection && upstream.output.length > 0 && upstream.bytesSent !== this.#upstreamSentBefore) {
         this.#upstreamSentBefore = upstream.bytesSent;
         timer.enable(config.idleTimeoutMs);
         return;

@@ -1,17 +1,24 @@
 import type { Message } from '@bufbuild/protobuf';
-import type { TcpProxy as TcpProxyMessage } from '../../../api/gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.d.ts';
+import type {
+  TcpProxy_TunnelingConfig,
+  TcpProxy as TcpProxyMessage,
+} from '../../../api/gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.d.ts';
 import type { BuildContext } from '../../../config/build-context.ts';
 import { ACCESS_LOG_SUPPORT, buildAccessLogs } from '../../../config/builders/access-log.ts';
 import { durationMs, durationMsOr } from '../../../config/builders/durations.ts';
+import { buildFormatters, buildTextFormat } from '../../../config/builders/format.ts';
+import { buildHeaderMutation, HEADER_MUTATION_SUPPORT } from '../../../config/builders/route-config-headers.ts';
 import type { ExtensionFactory, FieldSupport } from '../../../config/extension-registry.ts';
 import type { NetworkFilter, NetworkFilterBuilder } from '../../../net/filter.ts';
 import type { ConnectionContext, WorkerEnvironment } from '../../../pipeline/environment.ts';
+import type { TunnelConfig } from '../../../pipeline/tcp/http-tunnel.ts';
 import { TcpProxy } from '../../../pipeline/tcp/tcp-proxy.ts';
 import {
   TCP_PROXY_STATS,
   type TcpProxyConfig,
   type TcpWeightedCluster,
 } from '../../../pipeline/tcp/tcp-proxy-config.ts';
+import { HeaderMutations } from '../../../routing/header-mutation.ts';
 
 const NAME = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
 const DEFAULT_IDLE_TIMEOUT_MS = 3_600_000;
@@ -22,8 +29,14 @@ const TCP_PROXY_SUPPORT: readonly FieldSupport[] = [
     fields:
       'stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts backoff_options hash_policy ' +
       'max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage ' +
-      'access_log_flush_interval flush_access_log_on_connected access_log_options',
+      'access_log_flush_interval flush_access_log_on_connected access_log_options tunneling_config',
   },
+  {
+    message: `${NAME}.TunnelingConfig`,
+    fields:
+      'hostname use_post post_path headers_to_add propagate_response_headers propagate_response_trailers formatters',
+  },
+  ...HEADER_MUTATION_SUPPORT,
   { message: `${NAME}.WeightedCluster`, fields: '*' },
   { message: `${NAME}.WeightedCluster.ClusterWeight`, fields: 'name weight' },
   { message: `${NAME}.TcpAccessLogOptions`, fields: 'access_log_flush_interval flush_access_log_on_connected' },
@@ -49,6 +62,27 @@ class TcpProxyBuilder implements NetworkFilterBuilder<ConnectionContext> {
   }
 }
 
+function buildTunnel(context: BuildContext, message: TcpProxy_TunnelingConfig): TunnelConfig | null {
+  if (!message.usePost && message.postPath !== '') {
+    context.refuse('post_path', "Can't set a post path when POST method isn't used", 'set use_post');
+  }
+  const formatters = buildFormatters(context, 'formatters', message.formatters);
+  if (formatters === null) return null;
+  const hostname = buildTextFormat(context, 'hostname', message.hostname, false, formatters);
+  if (hostname === null) return null;
+  const additions = message.headersToAdd
+    .map((header, index) => buildHeaderMutation(context, `headers_to_add[${index}]`, header, formatters))
+    .filter((header) => header !== null);
+  return {
+    hostname,
+    usePost: message.usePost,
+    postPath: message.postPath === '' ? '/' : message.postPath,
+    headersToAdd: new HeaderMutations([], additions),
+    propagateResponseHeaders: message.propagateResponseHeaders,
+    propagateResponseTrailers: message.propagateResponseTrailers,
+  };
+}
+
 function build(message: TcpProxyMessage, context: BuildContext): TcpProxyBuilder | null {
   const before = context.errorCount;
   let cluster = '';
@@ -66,6 +100,8 @@ function build(message: TcpProxyMessage, context: BuildContext): TcpProxyBuilder
   if (backoff !== undefined && maxMs < baseMs) {
     context.refuse('backoff_options.max_interval', 'max_interval must be greater than or equal to base_interval');
   }
+  const tunneling = message.tunnelingConfig;
+  const tunnel = tunneling === undefined ? null : buildTunnel(context.at('tunneling_config'), tunneling);
   const loggers = buildAccessLogs(context, 'access_log', message.accessLog);
   if (context.errorCount > before) return null;
   if (names !== null) {
@@ -88,6 +124,7 @@ function build(message: TcpProxyMessage, context: BuildContext): TcpProxyBuilder
     hashBySourceIp: message.hashPolicy.some((policy) => policy.policySpecifier.case === 'sourceIp'),
     accessLoggers: loggers.map((make) => make(environment)),
     accessLogFlushIntervalMs: durationMsOr(options?.accessLogFlushInterval ?? message.accessLogFlushInterval, 0),
+    tunnel,
     accessLogOnConnected: options?.flushAccessLogOnConnected ?? message.flushAccessLogOnConnected,
   }));
 }
