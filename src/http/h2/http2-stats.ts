@@ -32,3 +32,31 @@ export interface Http2CodecStats {
   readonly pendingSendBytes: Http2Gauge;
   readonly streamsActive: Http2Gauge;
 }
+
+const COUNTER: Http2Counter = { inc() {} };
+const GAUGE: Http2Gauge = { add() {} };
+/** For owners that count nothing. */
+export const NO_HTTP2_STATS: Http2CodecStats = {
+  droppedHeadersWithUnderscores: COUNTER,
+  goawaySent: COUNTER,
+  headerOverflow: COUNTER,
+  headersCbNoStream: COUNTER,
+  inboundEmptyFramesFlood: COUNTER,
+  inboundPriorityFramesFlood: COUNTER,
+  inboundWindowUpdateFramesFlood: COUNTER,
+  keepaliveTimeout: COUNTER,
+  metadataEmptyFrames: COUNTER,
+  outboundControlFlood: COUNTER,
+  outboundFlood: COUNTER,
+  requestsRejectedWithUnderscoresInHeaders: COUNTER,
+  rxMessagingError: COUNTER,
+  rxReset: COUNTER,
+  streamRefusedErrors: COUNTER,
+  trailers: COUNTER,
+  txFlushTimeout: COUNTER,
+  txReset: COUNTER,
+  outboundControlFramesActive: GAUGE,
+  outboundFramesActive: GAUGE,
+  pendingSendBytes: GAUGE,
+  streamsActive: GAUGE,
+};

@@ -1,0 +1,478 @@
+import { ByteBuffer } from '../../../base/byte-buffer.ts';
+import type { ProtocolError } from '../../codec.ts';
+import type { Http2Options } from '../http2-options.ts';
+import {
+  DEFAULT_MAX_FRAME_BYTES,
+  ErrorCode,
+  FRAME_HEADER_BYTES,
+  FrameFlag,
+  FrameType,
+  MAX_WINDOW,
+  PREFACE,
+  SettingId,
+} from './frame-types.ts';
+import type { InboundLimits } from './inbound-limits.ts';
+
+/** CONTINUATION frames that a header block may have beside those that its limit in bytes needs (nghttp2: 8 in all). */
+const SPARE_CONTINUATIONS = 8;
+/** Envoy's words for whatever its library refused. */
+const ENVOY_TEXT = 'The user callback function failed';
+const EMPTY = Buffer.alloc(0);
+
+/** Where the reader stands. */
+const State = {
+  /** The client's connection preface (RFC 9113 section 3.4). */
+  Preface: 0,
+  /** The peer's first frame, which is SETTINGS. */
+  FirstSettings: 1,
+  Frame: 2,
+  /** Inside a DATA frame's payload. */
+  Data: 3,
+  /** Behind the data of a padded DATA frame. */
+  Padding: 4,
+  /** Between HEADERS and the last CONTINUATION. */
+  HeaderBlock: 5,
+  Dead: 6,
+} as const;
+type State = (typeof State)[keyof typeof State];
+
+/**
+ * Takes frames apart and checks what can be checked without knowing the streams (RFC 9113 sections 4 and 6).
+ *
+ * DATA passes through as it comes, without a copy; every other frame is taken once it is whole, which the input holds until then:
+ * at most 16 KiB, the frame size that we allow. Header blocks over several frames are put together first: at most
+ * `maxHeadersBytes` and nine frames, then the connection ends.
+ */
+export abstract class FrameReader {
+  protected readonly options: Http2Options;
+  protected failure: ProtocolError | null = null;
+  protected abstract readonly limits: InboundLimits;
+  #state: State;
+  readonly #body = new ByteBuffer();
+  // The present DATA frame.
+  #dataStream = 0;
+  #dataLeft = 0;
+  #dataEnd = false;
+  #paddingLeft = 0;
+  // The present header block.
+  #block: Buffer = EMPTY;
+  #blockBytes = 0;
+  #blockStream = 0;
+  #blockEnd = false;
+  /** Bytes of its frames, headers of the frames included. */
+  #blockWireBytes = 0;
+  #continuations = 0;
+  readonly #maxContinuations: number;
+
+  constructor(options: Http2Options, expectsPreface: boolean) {
+    this.options = options;
+    this.#state = expectsPreface ? State.Preface : State.FirstSettings;
+    this.#maxContinuations = SPARE_CONTINUATIONS + Math.ceil(options.maxHeadersBytes / DEFAULT_MAX_FRAME_BYTES);
+  }
+
+  /** A whole header block in `bytes[start..end)`. `wireBytes`: of the frames it came in. */
+  protected abstract onHeaderBlock(
+    id: number,
+    bytes: Buffer,
+    start: number,
+    end: number,
+    endStream: boolean,
+    wireBytes: number,
+  ): void;
+  /** A DATA frame begins; `size` is its whole payload, which counts against the windows; `padding` of it is never passed on. */
+  protected abstract onDataBegin(id: number, size: number, padding: number, endStream: boolean): void;
+  /** A part of the present frame's data. What is left in `data` is dropped. `end`: the stream's last byte. */
+  protected abstract onDataPart(id: number, data: ByteBuffer, end: boolean): void;
+  protected abstract onRstStream(id: number, code: number): void;
+  protected abstract onSetting(identifier: number, value: number): void;
+  protected abstract onSettingsEnd(): void;
+  protected abstract onSettingsAck(): void;
+  protected abstract onPing(high: number, low: number): void;
+  protected abstract onPingAck(): void;
+  protected abstract onGoAwayFrame(lastStreamId: number, code: number): void;
+  protected abstract onWindowUpdate(id: number, increment: number): void;
+  /** The stream has never been used. */
+  protected abstract isIdle(id: number): boolean;
+  /** A frame of any kind but the answer to a PING begins. */
+  protected abstract onFrameBegin(): void;
+  /** Ends one stream for an error of the peer. */
+  protected abstract failStream(id: number, code: ErrorCode): void;
+  /** Tells the peer why, and lets go of the connection: sets `failure`. */
+  protected abstract failConnection(code: ErrorCode, message: string, envoyText: string): void;
+
+  /** Takes what it can from `input`. */
+  protected read(input: ByteBuffer): void {
+    while (input.length > 0 && this.failure === null) {
+      switch (this.#state) {
+        case State.Preface:
+          if (!this.#readPreface(input)) return;
+          break;
+        case State.Data:
+          this.#readData(input);
+          break;
+        case State.Padding: {
+          const size = Math.min(this.#paddingLeft, input.length);
+          input.drain(size);
+          this.#paddingLeft -= size;
+          if (this.#paddingLeft === 0) this.#state = State.Frame;
+          break;
+        }
+        case State.Dead:
+          return;
+        default:
+          if (!this.#readFrame(input)) return;
+      }
+    }
+  }
+
+  /** Nothing further is read. */
+  protected stopReading(): void {
+    this.#state = State.Dead;
+    this.#block = EMPTY;
+  }
+
+  protected protocolError(message: string): void {
+    this.failConnection(ErrorCode.ProtocolError, message, ENVOY_TEXT);
+  }
+
+  protected connectionError(code: ErrorCode, message: string): void {
+    this.failConnection(code, message, ENVOY_TEXT);
+  }
+
+  #readPreface(input: ByteBuffer): boolean {
+    const size = Math.min(input.length, PREFACE.length);
+    const slice = input.linearize(size);
+    for (let i = 0; i < size; i++) {
+      if (slice.bytes[slice.start + i] !== PREFACE[i]) {
+        this.failConnection(ErrorCode.ProtocolError, 'bad connection preface', 'Received bad client magic byte string');
+        return false;
+      }
+    }
+    if (size < PREFACE.length) return false;
+    input.drain(size);
+    this.#state = State.FirstSettings;
+    return true;
+  }
+
+  /** @returns false when there is not enough of it yet */
+  #readFrame(input: ByteBuffer): boolean {
+    if (input.length < FRAME_HEADER_BYTES) return false;
+    let slice = input.firstSlice()!;
+    if (slice.end - slice.start < FRAME_HEADER_BYTES) slice = input.linearize(FRAME_HEADER_BYTES);
+    let bytes = slice.bytes;
+    let at = slice.start;
+    const size = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
+    const type = bytes[at + 3]!;
+    const flags = bytes[at + 4]!;
+    const id = read31(bytes, at + 5);
+    const error = this.#headerError(size, type, flags, id);
+    if (error !== null) {
+      const code = size > DEFAULT_MAX_FRAME_BYTES ? ErrorCode.FrameSizeError : ErrorCode.ProtocolError;
+      this.connectionError(code, error);
+      return false;
+    }
+    if (type === FrameType.Data) return this.#beginData(input, size, flags, id);
+    const total = FRAME_HEADER_BYTES + size;
+    if (input.length < total) return false;
+    if (slice.end - slice.start < total) {
+      slice = input.linearize(total);
+      bytes = slice.bytes;
+      at = slice.start;
+    }
+    if (type !== FrameType.Ping || (flags & FrameFlag.Ack) === 0) this.onFrameBegin();
+    this.#dispatch(type, flags, id, bytes, at + FRAME_HEADER_BYTES, at + total);
+    if (this.failure === null) input.drain(total);
+    return true;
+  }
+
+  #headerError(size: number, type: number, flags: number, id: number): string | null {
+    if (size > DEFAULT_MAX_FRAME_BYTES) return 'frame larger than SETTINGS_MAX_FRAME_SIZE';
+    if (this.#state === State.HeaderBlock) {
+      if (type !== FrameType.Continuation || id !== this.#blockStream) return 'CONTINUATION expected';
+    } else if (type === FrameType.Continuation) {
+      return 'CONTINUATION without HEADERS';
+    }
+    if (this.#state === State.FirstSettings) {
+      if (type !== FrameType.Settings || (flags & FrameFlag.Ack) !== 0) return 'SETTINGS expected';
+    }
+    return null;
+  }
+
+  #dispatch(type: number, flags: number, id: number, bytes: Buffer, start: number, end: number): void {
+    const size = end - start;
+    switch (type) {
+      case FrameType.Headers:
+        this.#readHeaders(flags, id, bytes, start, end);
+        break;
+      case FrameType.Continuation:
+        this.#readContinuation(flags, bytes, start, end);
+        break;
+      case FrameType.Priority: {
+        if (id === 0) {
+          this.protocolError('PRIORITY on stream 0');
+          return;
+        }
+        if (size !== 5) {
+          this.failStream(id, ErrorCode.FrameSizeError);
+          return;
+        }
+        if (read31(bytes, start) === id) {
+          this.protocolError('stream depends on itself');
+          return;
+        }
+        this.#limit(this.limits.onPriority());
+        break;
+      }
+      case FrameType.RstStream:
+        if (id === 0 || this.isIdle(id)) {
+          this.protocolError('RST_STREAM on an idle stream');
+          return;
+        }
+        if (size !== 4) {
+          this.connectionError(ErrorCode.FrameSizeError, 'RST_STREAM of a wrong size');
+          return;
+        }
+        this.onRstStream(id, read32(bytes, start));
+        break;
+      case FrameType.Settings:
+        this.#readSettings(flags, id, bytes, start, end);
+        break;
+      case FrameType.PushPromise:
+        // We always say SETTINGS_ENABLE_PUSH 0, and a client never sends it.
+        this.protocolError('PUSH_PROMISE');
+        return;
+      case FrameType.Ping:
+        if (id !== 0) {
+          this.protocolError('PING on a stream');
+          return;
+        }
+        if (size !== 8) {
+          this.connectionError(ErrorCode.FrameSizeError, 'PING of a wrong size');
+          return;
+        }
+        if ((flags & FrameFlag.Ack) !== 0) this.onPingAck();
+        else this.onPing(read32(bytes, start), read32(bytes, start + 4));
+        break;
+      case FrameType.GoAway:
+        if (id !== 0) {
+          this.protocolError('GOAWAY on a stream');
+          return;
+        }
+        if (size < 8) {
+          this.connectionError(ErrorCode.FrameSizeError, 'GOAWAY of a wrong size');
+          return;
+        }
+        this.onGoAwayFrame(read31(bytes, start), read32(bytes, start + 4));
+        break;
+      case FrameType.WindowUpdate: {
+        if (size !== 4) {
+          this.connectionError(ErrorCode.FrameSizeError, 'WINDOW_UPDATE of a wrong size');
+          return;
+        }
+        if (id !== 0 && this.isIdle(id)) {
+          this.protocolError('WINDOW_UPDATE on an idle stream');
+          return;
+        }
+        if (this.#limit(this.limits.onWindowUpdate())) return;
+        const increment = read31(bytes, start);
+        if (increment === 0) {
+          if (id === 0) {
+            this.protocolError('WINDOW_UPDATE of 0');
+            return;
+          }
+          this.failStream(id, ErrorCode.ProtocolError);
+          return;
+        }
+        this.onWindowUpdate(id, increment);
+        break;
+      }
+      default:
+      // Unknown frames are ignored (section 4.1); METADATA is one of them.
+    }
+  }
+
+  /** @returns whether the connection is over */
+  #limit(envoyText: string | null): boolean {
+    if (envoyText === null) return false;
+    this.failConnection(ErrorCode.EnhanceYourCalm, envoyText, envoyText);
+    return true;
+  }
+
+  #readHeaders(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
+    if (id === 0) {
+      this.protocolError('HEADERS on stream 0');
+      return;
+    }
+    const wireBytes = FRAME_HEADER_BYTES + end - start;
+    let at = start;
+    let padding = 0;
+    if ((flags & FrameFlag.Padded) !== 0) {
+      if (at === end) {
+        this.connectionError(ErrorCode.FrameSizeError, 'HEADERS without its padding length');
+        return;
+      }
+      padding = bytes[at++]!;
+    }
+    if ((flags & FrameFlag.Priority) !== 0) {
+      if (end - at < 5) {
+        this.connectionError(ErrorCode.FrameSizeError, 'HEADERS without its priority');
+        return;
+      }
+      if (read31(bytes, at) === id) {
+        this.protocolError('stream depends on itself');
+        return;
+      }
+      at += 5;
+    }
+    if (padding > end - at) {
+      this.protocolError('HEADERS with more padding than payload');
+      return;
+    }
+    const stop = end - padding;
+    const endStream = (flags & FrameFlag.EndStream) !== 0;
+    if (this.#limit(this.limits.onMessageFrame(end - start - padding, endStream))) return;
+    if ((flags & FrameFlag.EndHeaders) !== 0) {
+      this.onHeaderBlock(id, bytes, at, stop, endStream, wireBytes);
+      return;
+    }
+    this.#state = State.HeaderBlock;
+    this.#blockStream = id;
+    this.#blockEnd = endStream;
+    this.#continuations = 0;
+    this.#blockWireBytes = wireBytes;
+    this.#blockBytes = 0;
+    this.#hold(bytes, at, stop);
+  }
+
+  #readContinuation(flags: number, bytes: Buffer, start: number, end: number): void {
+    if (this.#limit(this.limits.onMessageFrame(end - start, false))) return;
+    if (++this.#continuations > this.#maxContinuations) {
+      this.connectionError(ErrorCode.EnhanceYourCalm, 'too many CONTINUATION frames');
+      return;
+    }
+    this.#blockWireBytes += FRAME_HEADER_BYTES + end - start;
+    this.#hold(bytes, start, end);
+    if ((flags & FrameFlag.EndHeaders) === 0) return;
+    const block = this.#block;
+    this.#block = EMPTY;
+    this.#state = State.Frame;
+    this.onHeaderBlock(this.#blockStream, block, 0, this.#blockBytes, this.#blockEnd, this.#blockWireBytes);
+  }
+
+  /** Doubles its room, so that a block is copied twice at most. */
+  #hold(bytes: Buffer, start: number, end: number): void {
+    const size = this.#blockBytes + end - start;
+    if (size > this.#block.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(size, this.#block.length * 2));
+      this.#block.copy(larger, 0, 0, this.#blockBytes);
+      this.#block = larger;
+    }
+    bytes.copy(this.#block, this.#blockBytes, start, end);
+    this.#blockBytes = size;
+  }
+
+  #readSettings(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
+    if (id !== 0) {
+      this.protocolError('SETTINGS on a stream');
+      return;
+    }
+    const size = end - start;
+    if ((flags & FrameFlag.Ack) !== 0) {
+      if (size !== 0) {
+        this.connectionError(ErrorCode.FrameSizeError, 'acknowledgement with a payload');
+        return;
+      }
+      this.onSettingsAck();
+      return;
+    }
+    if (size % 6 !== 0) {
+      this.connectionError(ErrorCode.FrameSizeError, 'SETTINGS of a wrong size');
+      return;
+    }
+    if (this.#state === State.FirstSettings) this.#state = State.Frame;
+    for (let at = start; at < end && this.failure === null; at += 6) {
+      const identifier = (bytes[at]! << 8) | bytes[at + 1]!;
+      const value = read32(bytes, at + 2);
+      switch (identifier) {
+        case SettingId.EnablePush:
+        case SettingId.EnableConnectProtocol:
+          if (value > 1) {
+            this.protocolError('a switch among the SETTINGS is neither 0 nor 1');
+            return;
+          }
+          break;
+        case SettingId.InitialWindowSize:
+          if (value > MAX_WINDOW) {
+            this.connectionError(ErrorCode.FlowControlError, 'initial window too large');
+            return;
+          }
+          break;
+        case SettingId.MaxFrameSize:
+          if (value < DEFAULT_MAX_FRAME_BYTES || value > 0xff_ffff) {
+            this.protocolError('bad maximum frame size');
+            return;
+          }
+          break;
+      }
+      this.onSetting(identifier, value);
+    }
+    if (this.failure === null) this.onSettingsEnd();
+  }
+
+  #beginData(input: ByteBuffer, size: number, flags: number, id: number): boolean {
+    const padded = (flags & FrameFlag.Padded) !== 0;
+    let padding = 0;
+    if (padded) {
+      if (size === 0) {
+        this.connectionError(ErrorCode.FrameSizeError, 'DATA without its padding length');
+        return false;
+      }
+      if (input.length <= FRAME_HEADER_BYTES) return false;
+      padding = input.byteAt(FRAME_HEADER_BYTES) + 1;
+      if (padding > size) {
+        this.protocolError('DATA with more padding than payload');
+        return false;
+      }
+    }
+    if (id === 0 || this.isIdle(id)) {
+      this.protocolError('DATA on an idle stream');
+      return false;
+    }
+    const end = (flags & FrameFlag.EndStream) !== 0;
+    this.onFrameBegin();
+    if (this.#limit(this.limits.onMessageFrame(size - padding, end))) return false;
+    input.drain(padded ? FRAME_HEADER_BYTES + 1 : FRAME_HEADER_BYTES);
+    const left = size - padding;
+    this.#paddingLeft = padded ? padding - 1 : 0;
+    this.#dataLeft = left;
+    this.#dataStream = id;
+    this.#dataEnd = end;
+    this.onDataBegin(id, size, padding, end);
+    if (left > 0) this.#state = State.Data;
+    else {
+      this.#state = this.#paddingLeft > 0 ? State.Padding : State.Frame;
+      if (end && this.failure === null) this.onDataPart(id, this.#body, true);
+    }
+    return true;
+  }
+
+  #readData(input: ByteBuffer): void {
+    const body = this.#body;
+    const size = Math.min(this.#dataLeft, input.length);
+    body.moveFrom(input, size);
+    const left = this.#dataLeft - size;
+    this.#dataLeft = left;
+    if (left === 0) this.#state = this.#paddingLeft > 0 ? State.Padding : State.Frame;
+    this.onDataPart(this.#dataStream, body, left === 0 && this.#dataEnd);
+    if (body.length > 0) body.clear();
+  }
+}
+
+function read32(bytes: Buffer, at: number): number {
+  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
+}
+
+/** The reserved bit is ignored. */
+function read31(bytes: Buffer, at: number): number {
+  return ((bytes[at]! & 0x7f) << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!;
+}

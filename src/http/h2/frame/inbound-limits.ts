@@ -1,0 +1,50 @@
+import type { Http2Options } from '../http2-options.ts';
+import type { Http2CodecStats } from '../http2-stats.ts';
+import type { OutboundFrames } from './outbound-frames.ts';
+
+/** Frames that cost the peer little and us work, counted as Envoy's ProtocolConstraints does. Five numbers per connection. */
+export class InboundLimits {
+  readonly #stats: Http2CodecStats;
+  readonly #outbound: OutboundFrames;
+  readonly #maxEmpty: number;
+  readonly #maxPriority: number;
+  readonly #maxWindowUpdates: number;
+  #empty = 0;
+  #priority = 0;
+  #windowUpdates = 0;
+  /** Streams that were ever opened, by either side. */
+  openedStreams = 0;
+
+  constructor(options: Http2Options, stats: Http2CodecStats, outbound: OutboundFrames) {
+    this.#stats = stats;
+    this.#outbound = outbound;
+    this.#maxEmpty = options.maxConsecutiveInboundFramesWithEmptyPayload;
+    this.#maxPriority = options.maxInboundPriorityFramesPerStream;
+    this.#maxWindowUpdates = options.maxInboundWindowUpdateFramesPerDataFrameSent;
+  }
+
+  /** DATA, HEADERS or CONTINUATION. @returns Envoy's words for what is too much, or null */
+  onMessageFrame(payloadBytes: number, endStream: boolean): string | null {
+    if (payloadBytes > 0 || endStream) {
+      this.#empty = 0;
+      return null;
+    }
+    if (++this.#empty <= this.#maxEmpty) return null;
+    this.#stats.inboundEmptyFramesFlood.inc();
+    return 'Too many consecutive frames with an empty payload';
+  }
+
+  onPriority(): string | null {
+    if (++this.#priority <= this.#maxPriority * (1 + this.openedStreams)) return null;
+    this.#stats.inboundPriorityFramesFlood.inc();
+    return 'Too many PRIORITY frames';
+  }
+
+  onWindowUpdate(): string | null {
+    this.#windowUpdates++;
+    const earned = this.openedStreams + this.#maxWindowUpdates * this.#outbound.dataFrames;
+    if (this.#windowUpdates <= 5 + 2 * earned) return null;
+    this.#stats.inboundWindowUpdateFramesFlood.inc();
+    return 'Too many WINDOW_UPDATE frames';
+  }
+}

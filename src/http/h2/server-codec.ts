@@ -1,0 +1,182 @@
+import type { Random } from '../../base/random.ts';
+import type { TimerWheel } from '../../base/timer-wheel.ts';
+import {
+  type CodecTransport,
+  type RequestDecoder,
+  ResetReason,
+  type ResponseEncoder,
+  type ServerCodec,
+  type ServerCodecEvents,
+} from '../codec.ts';
+import type { HeaderMap, ResponseHeaders } from '../header-map.ts';
+import { ErrorCode } from './frame/frame-types.ts';
+import { encodedBound } from './frame/header-writer.ts';
+import { Http2Connection } from './http2-connection.ts';
+import type { Http2Options } from './http2-options.ts';
+import type { Http2CodecStats } from './http2-stats.ts';
+import { BlockKind, NO_CONTENT_LENGTH, Verdict } from './stream/header-block.ts';
+import { Http2Stream } from './stream/http2-stream.ts';
+import { StreamEvent, StreamState } from './stream/stream-state.ts';
+import { answersUpgrade, upgradeFromExtendedConnect } from './upgrade.ts';
+
+const STATUS_TEXT: string[] = [];
+for (let status = 0; status < 1000; status++) STATUS_TEXT.push(String(status));
+/** `:status` with its value. */
+const STATUS_BOUND = 32;
+
+/** One request with its response. */
+export class Http2ServerStream extends Http2Stream implements ResponseEncoder {
+  readonly #codec: Http2ServerCodec;
+
+  constructor(codec: Http2ServerCodec, id: number) {
+    super(codec, StreamState.Open);
+    this.#codec = codec;
+    this.id = id;
+  }
+
+  get streamErrorOnInvalidHttpMessage(): boolean {
+    return this.#codec.streamErrorOnInvalidHttpMessage;
+  }
+
+  encode1xxHeaders(headers: ResponseHeaders): void {
+    if (this.localEnded || this.state === StreamState.Closed) return;
+    this.#codec.writeResponse(this, headers, false);
+  }
+
+  encodeHeaders(headers: ResponseHeaders, end: boolean): void {
+    if (this.localEnded || this.state === StreamState.Closed) return;
+    this.#codec.writeResponse(this, headers, end);
+  }
+}
+
+/**
+ * Server side of HTTP/2. Streams are answered in any order; a pause of a stream's reads holds back its window, never the
+ * connection. For bounds see Http2Connection.
+ */
+export class Http2ServerCodec extends Http2Connection implements ServerCodec {
+  readonly #events: ServerCodecEvents;
+  #goAwayReceived = false;
+  protected readonly nextLocalId = 2;
+  protected readonly messagingErrorReason = ResetReason.LocalReset;
+
+  constructor(
+    transport: CodecTransport,
+    events: ServerCodecEvents,
+    options: Http2Options,
+    stats: Http2CodecStats,
+    timers: TimerWheel,
+    random: Random,
+  ) {
+    super(transport, events, options, stats, timers, random, true);
+    this.#events = events;
+  }
+
+  get streamErrorOnInvalidHttpMessage(): boolean {
+    return this.options.streamErrorOnInvalidHttpMessage;
+  }
+
+  protected writePreface(): void {
+    const pairs: number[] = [];
+    this.ourSettings(pairs);
+    this.frames.settings(pairs);
+  }
+
+  protected onEnablePush(_value: number): void {}
+  protected onPeerSettings(): void {}
+  protected onStreamGone(): void {}
+
+  protected isLocalId(id: number): boolean {
+    return (id & 1) === 0;
+  }
+
+  protected onGoAwayFrame(_lastStreamId: number, _code: number): void {
+    if (this.#goAwayReceived) return;
+    this.#goAwayReceived = true;
+    this.#events.onGoAway();
+  }
+
+  protected onHeaderBlock(
+    id: number,
+    bytes: Buffer,
+    start: number,
+    end: number,
+    endStream: boolean,
+    wireBytes: number,
+  ): void {
+    const known = this.streams.get(id);
+    if (known !== undefined) {
+      this.stats.trailers.inc();
+      this.onTrailerBlock(known, bytes, start, end, endStream, wireBytes);
+      return;
+    }
+    if (this.isLocalId(id)) {
+      this.protocolError('a stream of the client has an even id');
+      return;
+    }
+    if (id <= this.lastPeerId) {
+      this.onClosedStreamBlock(id, bytes, start, end);
+      return;
+    }
+    const refused = this.goAwaySent || this.streams.size >= this.options.maxConcurrentStreams;
+    if (refused) {
+      const ignored = this.goAwaySent;
+      // What comes behind our GOAWAY was told that it would not be answered.
+      if (!ignored) this.lastPeerId = id;
+      this.block.begin(BlockKind.Ignored);
+      if (!this.decodeBlock(bytes, start, end) || ignored) return;
+      this.stats.streamRefusedErrors.inc();
+      this.refuse(id, ErrorCode.RefusedStream);
+      return;
+    }
+    this.lastPeerId = id;
+    const block = this.block;
+    block.begin(BlockKind.Request);
+    if (!this.decodeBlock(bytes, start, end)) return;
+    const stream = new Http2ServerStream(this, id);
+    this.addStream(stream);
+    this.countBlock(stream, wireBytes);
+    let verdict = block.finish(endStream);
+    const length = block.contentLength;
+    if (endStream && length > 0 && verdict === Verdict.Ok) verdict = Verdict.InvalidMessage;
+    const decoder: RequestDecoder = this.#events.onNewStream(stream);
+    if (stream.state === StreamState.Closed) return;
+    if (verdict !== Verdict.Ok) {
+      this.failMessage(stream, verdict);
+      return;
+    }
+    stream.body = decoder;
+    stream.headReceived = true;
+    if (length !== NO_CONTENT_LENGTH) stream.contentLeft = length;
+    const headers = block.takeRequest();
+    if (headers.protocol !== null) upgradeFromExtendedConnect(headers);
+    if (endStream) stream.transition(StreamEvent.ReceiveEnd);
+    decoder.onHeaders(headers, endStream);
+    if (endStream) this.settle(stream);
+  }
+
+  /** By a stream. */
+  writeResponse(stream: Http2ServerStream, headers: ResponseHeaders, end: boolean): void {
+    if (this.failure !== null) return;
+    const writer = this.headerWriter;
+    const list = headers.list;
+    writer.open(encodedBound(list) + STATUS_BOUND);
+    let status = headers.status;
+    // An upgrade that was accepted is a tunnel here (RFC 8441 section 5).
+    const upgraded = answersUpgrade(headers);
+    if (upgraded && status === 101) status = 200;
+    writer.field(':status', STATUS_TEXT[status] ?? String(status));
+    if (upgraded) writeWithoutEmptyLength(writer, headers);
+    else writer.fields(list);
+    this.countHeadSent(stream, writer.close(stream.id, end));
+    this.afterHead(stream, end);
+  }
+}
+
+/** nghttp2 refuses an upgrade's answer with a Content-Length; Envoy leaves out that of 0. */
+function writeWithoutEmptyLength(writer: { field(name: string, value: string): void }, headers: HeaderMap): void {
+  const list = headers.list;
+  for (let i = 0; i < list.length; i += 2) {
+    if (list[i] === 'content-length' && list[i + 1] === '0') continue;
+    writer.field(list[i]!, list[i + 1]!);
+  }
+}
