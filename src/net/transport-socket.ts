@@ -82,6 +82,15 @@ export interface UpstreamTransportSocket {
   ): Transport;
 }
 
+/** One that can begin over a connection that there is: behind an upstream PROXY protocol header, inside a tunnel. */
+export interface WrappingTransportSocket extends UpstreamTransportSocket {
+  /**
+   * Takes over `raw`, open or connecting, which nothing was read from. `handler` hears of it later, as for `connect`; `raw`'s
+   * own handler hears nothing more.
+   */
+  wrap(raw: Transport, peer: SocketPeer, options: TransportSocketOptions, handler: TransportHandler): Transport;
+}
+
 /** Hears of a secret: once as soon as it is known, then whenever it changes. */
 export interface SecretWatcher {
   /** Bytes of an envoy.extensions.transport_sockets.tls.v3.Secret whose files are inline; validated by main. */
@@ -113,7 +122,7 @@ export interface TransportSocketEnvironment extends TransportSocketServices {
 export interface TlsEngine {
   /** Stats are those of the listener (or cluster) that the socket belongs to. */
   serverSocket(source: TlsSettingsSource<TlsServerSettings>, stats: TlsStats): DownstreamTransportSocket;
-  clientSocket(source: TlsSettingsSource<TlsClientSettings>, stats: TlsStats): UpstreamTransportSocket;
+  clientSocket(source: TlsSettingsSource<TlsClientSettings>, stats: TlsStats): WrappingTransportSocket;
   /**
    * Whether the runtime can carry the settings out.
    * @returns why not, in words for the person who wrote the configuration; null: it can

@@ -17,7 +17,7 @@ import type {
 import { PausedWatch } from './paused-watch.ts';
 import { BindError, Posix } from './posix.ts';
 
-type BunSocket = import('bun').Socket<BunTransport>;
+export type BunSocket = import('bun').Socket<BunTransport>;
 type ConnectOptions = Parameters<typeof Bun.connect<BunTransport>>[0];
 type ListenOptions = Parameters<typeof Bun.listen<BunTransport>>[0];
 
@@ -27,10 +27,10 @@ const NO_PEER_NAME = pipeAddress('');
 /** A raw TCP or Unix socket of Bun's native API. */
 export class BunTransport implements Transport, TurnTask {
   readonly dispatcher: Dispatcher;
-  readonly #watch: PausedWatch | null;
+  readonly watch: PausedWatch | null;
   localAddress: Address;
   readonly remoteAddress: Address;
-  readonly security: TransportSecurity | null = null;
+  security: TransportSecurity | null = null;
   socket: BunSocket | null = null;
   handler: TransportHandler | null = null;
   /** Handed to Bun as a descriptor whose connect is under way: Bun calls `open` at once, `drain` once it is connected. */
@@ -47,11 +47,12 @@ export class BunTransport implements Transport, TurnTask {
   #peerEnded = false;
   /** Inside a call of ours: Bun then calls `close` back before it returns, the handler is to hear of it later. */
   isCalling = false;
+  #finishPending = false;
   #pendingError: TransportError | null = null;
 
   constructor(dispatcher: Dispatcher, watch: PausedWatch | null, local: Address, remote: Address, opened: boolean) {
     this.dispatcher = dispatcher;
-    this.#watch = watch;
+    this.watch = watch;
     this.localAddress = local;
     this.remoteAddress = remote;
     this.opened = opened;
@@ -64,6 +65,14 @@ export class BunTransport implements Transport, TurnTask {
 
   get closeRequested(): boolean {
     return this.#closeRequested;
+  }
+
+  get isPaused(): boolean {
+    return this.#paused;
+  }
+
+  get isClosed(): boolean {
+    return this.#closed;
   }
 
   setHandler(handler: TransportHandler): void {
@@ -104,14 +113,20 @@ export class BunTransport implements Transport, TurnTask {
       this.#fail();
       return;
     }
-    this.#watch?.add(this);
+    // Until it is open, there is nothing to stop: a handshake goes on.
+    if (this.opened) this.#stopReading();
+  }
+
+  #stopReading(): void {
+    this.watch?.add(this);
     this.socket?.pause();
   }
 
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    this.#watch?.remove(this);
+    if (!this.opened) return;
+    this.watch?.remove(this);
     if (!this.#closed) this.socket?.resume();
   }
 
@@ -128,8 +143,13 @@ export class BunTransport implements Transport, TurnTask {
     if (this.#closeRequested || this.#closed) return;
     this.#closeRequested = true;
     this.isCalling = true;
-    this.socket?.end();
+    this.endSocket();
     this.isCalling = false;
+  }
+
+  /** Closes the socket behind what it took. */
+  protected endSocket(): void {
+    this.socket?.end();
   }
 
   reset(): void {
@@ -154,7 +174,7 @@ export class BunTransport implements Transport, TurnTask {
     if (this.opened || this.#closed || this.#closeRequested) return;
     this.opened = true;
     if (local !== null) this.localAddress = local;
-    if (this.#paused) this.socket?.pause();
+    if (this.#paused) this.#stopReading();
     this.handler?.onOpen();
   }
 
@@ -173,27 +193,31 @@ export class BunTransport implements Transport, TurnTask {
   onSocketClosed(error: TransportError | null): void {
     if (this.#closed) return;
     this.#closed = true;
-    if (this.isCalling) {
-      this.#pendingError = error;
-      this.dispatcher.defer(this);
-      return;
-    }
-    this.#finish(error);
+    if (this.isCalling) this.#finishLater(error);
+    else this.#finish(error);
   }
 
   /** The connect could not even begin: the handler is to hear of it later. */
-  failLater(error: TransportError): void {
+  failLater(error: TransportError | null): void {
+    if (this.#closed) return;
     this.#closed = true;
+    this.#finishLater(error);
+  }
+
+  #finishLater(error: TransportError | null): void {
+    this.#finishPending = true;
     this.#pendingError = error;
     this.dispatcher.defer(this);
   }
 
   onTurnEnd(): void {
+    if (!this.#finishPending) return;
+    this.#finishPending = false;
     this.#finish(this.#pendingError);
   }
 
   #finish(error: TransportError | null): void {
-    if (this.#paused) this.#watch?.remove(this);
+    if (this.#paused) this.watch?.remove(this);
     if (this.#closeRequested) {
       error = null;
     } else if (error === null) {

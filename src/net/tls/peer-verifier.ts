@@ -1,5 +1,5 @@
 import { Certificate, certificatesOf } from './certificate.ts';
-import { type PathBuilder as Paths, PathBuilder } from './certificate-path.ts';
+import { PathBuilder, type PathBuilder as Paths } from './certificate-path.ts';
 import { dnsNameMatches } from './dns-name-match.ts';
 import { SanType, type TlsValidation } from './tls-settings.ts';
 
@@ -84,19 +84,15 @@ export class PeerVerifier {
     this.#paths = anchors.length === 0 ? null : new PathBuilder(anchors);
   }
 
-  /** There is a CA to check chains against. */
-  get checksChain(): boolean {
-    return checksChain(this.#validation);
-  }
-
   verify(evidence: PeerEvidence): Verdict {
     const leaf = Certificate.parse(evidence.leaf);
     if (leaf === null) return this.#failed(VerifyStat.Error, 'verify cert failed: malformed certificate');
     let validated = false;
-    if (this.checksChain) {
+    if (checksChain(this.#validation)) {
       const problem = this.#chainProblem(evidence, leaf);
       if (problem !== '') {
-        if (this.#validation.acceptUntrusted) return { accepted: true, validated: false, stat: VerifyStat.Error, detail: '' };
+        if (this.#validation.acceptUntrusted)
+          return { accepted: true, validated: false, stat: VerifyStat.Error, detail: '' };
         const detail = `verify cert failed: X509_verify_cert: certificate verification error at ${problem}`;
         return this.#failed(VerifyStat.Error, detail);
       }
@@ -137,7 +133,9 @@ export class PeerVerifier {
       const certificate = Certificate.parse(der);
       if (certificate !== null && !certificate.der.equals(leaf.der)) others.push(certificate);
     }
-    return this.#paths?.build(leaf, others, this.#peer) ?? { depth: 0, reason: REASONS.UNABLE_TO_GET_ISSUER_CERT_LOCALLY! };
+    return (
+      this.#paths?.build(leaf, others, this.#peer) ?? { depth: 0, reason: REASONS.UNABLE_TO_GET_ISSUER_CERT_LOCALLY! }
+    );
   }
 
   #pathProblem(evidence: PeerEvidence, leaf: Certificate): string {
@@ -204,7 +202,9 @@ export class PeerVerifier {
       const matched =
         sni === ''
           ? sanMatchers.some((matcher) =>
-              names.some((name) => name.type === matcher.type && name.oid === matcher.oid && matcher.matches(name.value)),
+              names.some(
+                (name) => name.type === matcher.type && name.oid === matcher.oid && matcher.matches(name.value),
+              ),
             )
           : names.some((name) => name.type === SanType.Dns && dnsNameMatches(sni, name.value));
       if (!matched) {

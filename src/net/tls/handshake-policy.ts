@@ -1,0 +1,243 @@
+import type { TransportError } from '../transport.ts';
+import type { TransportSocketOptions } from '../transport-socket.ts';
+import { CertificateSelector, ecdsaCurvesOf } from './certificate-selector.ts';
+import { certificatesOf } from './certificate.ts';
+import { DEFAULT_CURVES } from './cipher-names.ts';
+import type { ClientHello } from './client-hello.ts';
+import type { HandshakeCounts } from './handshake-outcome.ts';
+import { checksChain, needsCertificate, PeerVerifier } from './peer-verifier.ts';
+import { type LiveSession, SessionFacts } from './session-facts.ts';
+import type { TlsClientSettings, TlsServerSettings, TlsValidation } from './tls-settings.ts';
+
+/** What the runtime tells of a handshake that it finished. */
+export interface HandshakeView {
+  readonly protocolVersion: string;
+  readonly cipher: string;
+  /** Empty: not known. */
+  readonly curve: string;
+  readonly alpn: string;
+  readonly serverName: string;
+  readonly sessionId: string;
+  readonly resumed: boolean;
+  /** Code of the verdict about the peer's chain; empty: trusted. */
+  readonly chainError: string;
+  /** DER of the peer's certificate; null: none was presented. */
+  readonly leaf: Buffer | null;
+}
+
+export interface Conclusion {
+  /** Null: the session may begin. */
+  readonly failure: TransportError | null;
+  readonly facts: SessionFacts | null;
+}
+
+const NO_ROOTS: ReadonlySet<string> = new Set();
+
+/** IANA numbers of groups by the names that BoringSSL gives to them. */
+const GROUPS: ReadonlyMap<string, number> = new Map([
+  ['P-256', 23],
+  ['prime256v1', 23],
+  ['P-384', 24],
+  ['secp384r1', 24],
+  ['P-521', 25],
+  ['secp521r1', 25],
+  ['X25519', 29],
+  ['X25519MLKEM768', 0x11ec],
+]);
+const GROUP_NAMES: ReadonlyMap<number, string> = new Map([
+  [23, 'P-256'],
+  [24, 'P-384'],
+  [25, 'P-521'],
+  [29, 'X25519'],
+  [0x11ec, 'X25519MLKEM768'],
+]);
+
+/** What BoringSSL calls a group that Node may call otherwise. */
+export function curveName(name: string): string {
+  return GROUP_NAMES.get(GROUPS.get(name) ?? -1) ?? name;
+}
+
+/** By the key in the certificate: what signs with it by default. Object identifiers in DER, without their tags. */
+const SIGNATURES: readonly (readonly [Buffer, string])[] = [
+  [Buffer.from('2a8648ce3d030107', 'hex'), 'ecdsa_secp256r1_sha256'],
+  [Buffer.from('2b81040022', 'hex'), 'ecdsa_secp384r1_sha384'],
+  [Buffer.from('2b81040023', 'hex'), 'ecdsa_secp521r1_sha512'],
+  [Buffer.from('2a864886f70d010101', 'hex'), 'rsa_pss_rsae_sha256'],
+];
+
+/** The runtimes do not tell the signature algorithm: it is inferred from the kind of key. */
+function signatureAlgorithm(leaf: Buffer | null): string {
+  if (leaf === null) return '';
+  for (const [oid, name] of SIGNATURES) if (leaf.includes(oid)) return name;
+  return '';
+}
+
+/** Checks of one end that do not depend on the runtime. One per settings. */
+abstract class HandshakePolicy {
+  readonly verifier: PeerVerifier | null;
+  /** SHA-256 of the CAs. */
+  readonly roots: ReadonlySet<string>;
+
+  constructor(validation: TlsValidation | null, peer: 'server' | 'client', now: () => number) {
+    this.verifier = validation === null ? null : new PeerVerifier(validation, peer, now);
+    this.roots =
+      validation === null || validation.trustedCaPem === ''
+        ? NO_ROOTS
+        : new Set(certificatesOf(validation.trustedCaPem).map((each) => each.sha256));
+  }
+
+  protected judge(
+    view: HandshakeView,
+    live: LiveSession,
+    counts: HandshakeCounts,
+    sanOverride: readonly string[],
+    sniToMatch: string,
+  ): TransportError | boolean {
+    const verdict = this.verifier!.verify({
+      chainError: view.chainError,
+      leaf: view.leaf!,
+      chain: () => live.peerChain(),
+      resumed: view.resumed,
+      sanOverride,
+      sniToMatch,
+    });
+    counts.verdict(verdict);
+    return verdict.accepted ? verdict.validated : { code: 'TLS', message: counts.refused(verdict) };
+  }
+
+  protected conclude(
+    view: HandshakeView,
+    live: LiveSession,
+    counts: HandshakeCounts,
+    validated: boolean,
+    local: SessionFacts['local'],
+  ): Conclusion {
+    counts.done({
+      cipher: view.cipher,
+      version: view.protocolVersion,
+      curve: view.protocolVersion === 'TLSv1.3' || view.cipher.startsWith('ECDHE') ? view.curve : '',
+      sigalg: view.resumed ? '' : signatureAlgorithm(view.leaf),
+      resumed: view.resumed,
+      hasPeerCertificate: view.leaf !== null,
+    });
+    const facts = new SessionFacts({ ...view, validated, local, live, trustedRoots: this.roots });
+    return { failure: null, facts };
+  }
+}
+
+function verifies(validation: TlsValidation | null): boolean {
+  return validation !== null && (checksChain(validation) || needsCertificate(validation) || validation.acceptUntrusted);
+}
+
+/** The server's side. */
+export class ServerPolicy extends HandshakePolicy {
+  readonly settings: TlsServerSettings;
+  readonly selector: CertificateSelector;
+  readonly requestsCertificate: boolean;
+  readonly requiresCertificate: boolean;
+  /**
+   * The runtime itself may refuse what it does not trust: then a client without a certificate gets its alert. Not where our
+   * own checks may accept what the runtime does not.
+   */
+  readonly runtimeRefuses: boolean;
+  readonly #curves: readonly number[];
+  readonly #requests: boolean;
+
+  constructor(settings: TlsServerSettings, now: () => number) {
+    super(settings.validation, 'client', now);
+    const { validation, requireClientCertificate } = settings;
+    this.settings = settings;
+    this.selector = new CertificateSelector(settings);
+    this.#requests = verifies(validation);
+    this.requestsCertificate = this.#requests || requireClientCertificate;
+    this.requiresCertificate = requireClientCertificate || (validation !== null && needsCertificate(validation));
+    this.runtimeRefuses =
+      this.requiresCertificate &&
+      validation !== null &&
+      checksChain(validation) &&
+      !validation.allowExpired &&
+      !validation.acceptUntrusted;
+    const curves = settings.parameters.ecdhCurves === '' ? DEFAULT_CURVES : settings.parameters.ecdhCurves;
+    this.#curves = curves.split(':').map((name) => GROUPS.get(name) ?? -1);
+  }
+
+  chooseCertificate(hello: ClientHello | null, serverName: string): number {
+    if (hello === null || !this.selector.needsHello) return 0;
+    return this.selector.select(serverName, ecdsaCurvesOf(hello));
+  }
+
+  /** The group that a server with its own order of preference takes; empty: none in common. */
+  curveFor(hello: ClientHello | null): string {
+    if (hello === null) return '';
+    const offered = hello.supportedGroups();
+    for (const curve of this.#curves) if (offered.includes(curve)) return GROUP_NAMES.get(curve) ?? '';
+    return '';
+  }
+
+  onHandshake(view: HandshakeView, live: LiveSession, counts: HandshakeCounts, certificate: number): Conclusion {
+    let validated = false;
+    if (view.leaf === null) {
+      if (this.requiresCertificate) {
+        return { failure: { code: 'TLS', message: counts.noClientCertificate() }, facts: null };
+      }
+    } else if (this.#requests) {
+      const result = this.judge(view, live, counts, [], '');
+      if (typeof result !== 'boolean') return { failure: result, facts: null };
+      validated = result;
+    }
+    return this.conclude(view, live, counts, validated, this.settings.certificates[certificate]?.leaf ?? null);
+  }
+}
+
+/** The client's side. */
+export class ClientPolicy extends HandshakePolicy {
+  readonly settings: TlsClientSettings;
+  readonly #requests: boolean;
+
+  constructor(settings: TlsClientSettings, now: () => number) {
+    super(settings.validation, 'server', now);
+    this.settings = settings;
+    this.#requests = verifies(settings.validation);
+  }
+
+  serverName(options: TransportSocketOptions, hostname: string): string {
+    if (options.serverName !== '') return options.serverName;
+    if (this.settings.autoHostSni && hostname !== '') return hostname;
+    return this.settings.sni;
+  }
+
+  alpnProtocols(options: TransportSocketOptions): readonly string[] {
+    if (options.applicationProtocols.length > 0) return options.applicationProtocols;
+    if (this.settings.alpnProtocols.length > 0) return this.settings.alpnProtocols;
+    return options.applicationProtocolFallback;
+  }
+
+  onHandshake(
+    view: HandshakeView,
+    live: LiveSession,
+    counts: HandshakeCounts,
+    options: TransportSocketOptions,
+    sentName: string,
+  ): Conclusion {
+    let validated = false;
+    const sanOverride = options.subjectAltNames;
+    if (this.#requests || sanOverride.length > 0) {
+      if (this.verifier === null || view.leaf === null) {
+        // Names to check but nothing to trust: as BoringSSL with an empty store.
+        const verdict = {
+          accepted: false,
+          validated: false,
+          stat: 1 as const,
+          detail: 'verify cert failed: X509_verify_cert: certificate verification error at depth 0: unable to get local issuer certificate',
+        };
+        counts.verdict(verdict);
+        return { failure: { code: 'TLS', message: counts.refused(verdict) }, facts: null };
+      }
+      const sni = this.settings.autoSniSanValidation ? sentName : '';
+      const result = this.judge(view, live, counts, sanOverride, sni);
+      if (typeof result !== 'boolean') return { failure: result, facts: null };
+      validated = result;
+    }
+    return this.conclude(view, live, counts, validated, this.settings.certificate?.leaf ?? null);
+  }
+}
