@@ -158,6 +158,8 @@ export interface ServerCodec {
   shutdownNotice(): void;
   /** No new streams: HTTP/2 GOAWAY; nothing for HTTP/1 (the manager sets `connection: close`). */
   goAway(): void;
+  /** The connection is gone: timers and gauges are let go, streams that are left hear of it. */
+  onConnectionClosed(): void;
   /** The connection's write buffer crossed its watermark; the codec tells its streams. */
   onUnderlyingAboveWriteHighWatermark(): void;
   onUnderlyingBelowWriteLowWatermark(): void;
@@ -190,6 +192,8 @@ export interface ClientCodec {
   readonly maxStreams: number;
   /** Tells the peer that no stream of its own would be answered, and that we leave: HTTP/2 GOAWAY; nothing for HTTP/1. */
   goAway(): void;
+  /** As of {@link ServerCodec}. */
+  onConnectionClosed(): void;
   onUnderlyingAboveWriteHighWatermark(): void;
   onUnderlyingBelowWriteLowWatermark(): void;
 }

@@ -179,7 +179,6 @@ export class Server implements WorkerObserver {
       dispatcher,
       stats: new StatsStore().root,
       runtime: runtime.snapshot,
-      createHttp2Codec: null,
       sockets: null,
       sharedCells: () => null,
     });

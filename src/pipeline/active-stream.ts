@@ -8,7 +8,6 @@ import {
   type StreamEvents,
 } from '../http/codec.ts';
 import { HeaderMap, type RequestHeaders, type ResponseHeaders } from '../http/header-map.ts';
-import { upgradeRequestFromHttp2, upgradeResponseToHttp2 } from '../http/upgrade-bridge.ts';
 import type { Connection } from '../net/connection.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { Route } from '../routing/route.ts';
@@ -51,8 +50,6 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
   responseStarted = false;
   /** The last byte of the response has gone to the codec. */
   responseComplete = false;
-  /** The request is an upgrade that came as extended CONNECT (RFC 8441): filters see it as HTTP/1 writes it. */
-  isHttp2Upgrade = false;
   /** The response opens a tunnel: bytes without HTTP semantics follow. */
   isTunnel = false;
   isHeadRequest = false;
@@ -119,7 +116,6 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
   onHeaders(headers: RequestHeaders, end: boolean): void {
     if (this.#destroyed) return;
     const { config, info } = this;
-    this.isHttp2Upgrade = upgradeRequestFromHttp2(headers);
     this.requestHeaders = headers;
     this.isHeadRequest = headers.method === 'HEAD';
     this.isGrpcRequest = isGrpcContentType(headers.get('content-type'));
@@ -368,7 +364,6 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     if (this.isTunnel && this.config.accessLogOnTunnelEstablished) {
       this.log(AccessLogType.DownstreamTunnelSuccessfullyEstablished);
     }
-    if (this.isHttp2Upgrade) upgradeResponseToHttp2(headers);
     this.encoder.encodeHeaders(headers, end);
     if (end) this.#onResponseEnd();
   }

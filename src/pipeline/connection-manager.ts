@@ -171,7 +171,8 @@ export class HttpConnectionManager
       }
     }
     this.connection.marks |= ResponseFlag.DownstreamProtocolError;
-    const details = `codec_error:${error.message.replaceAll(' ', '_')}`;
+    const http2 = this.#codec!.protocol >= Protocol.Http2;
+    const details = http2 ? error.details : `codec_error:${error.message.replaceAll(' ', '_')}`;
     this.#closeConnection(CloseType.FlushWriteAndDelay, ResponseFlag.DownstreamProtocolError, details);
   }
 
@@ -417,6 +418,7 @@ export class HttpConnectionManager
     if (this.#softDrain) stats.downstreamCxHttp1SoftDrain.dec();
     if (this.connection.security !== null) stats.downstreamCxSslActive.dec();
     if (this.#codec !== null) {
+      this.#codec.onConnectionClosed();
       if (this.#codec.protocol >= Protocol.Http2) stats.downstreamCxHttp2Active.dec();
       else stats.downstreamCxHttp1Active.dec();
     }

@@ -1,4 +1,3 @@
-import { Protocol } from '../http/codec.ts';
 import { type RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
 import type { Address } from '../net/address.ts';
 import { stripHostPort, stripTrailingHostDot } from '../routing/host.ts';
@@ -115,10 +114,8 @@ function mutateRequestHeaders(
 ): LocalReply | null {
   const { connection, info } = stream;
   const secure = connection.security !== null;
-  dropHopHeaders(
-    headers,
-    (stream.codecStream.protocol < Protocol.Http2 || stream.isHttp2Upgrade) && isUpgrade(headers),
-  );
+  // An extended CONNECT of HTTP/2 looks like an upgrade here, and nothing else of HTTP/2 does.
+  dropHopHeaders(headers, isUpgrade(headers));
 
   let remote: Address | null = null;
   let trusted: boolean;

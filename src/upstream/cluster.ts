@@ -35,6 +35,7 @@ import { EdsHealth, type Host, HostHealth } from './host.ts';
 import type { HostUpdate } from './host-update.ts';
 import type { HttpConnectionPool } from './http-pool.ts';
 import type { BalancerEnvironment, LoadBalancer, LoadBalancerContext } from './load-balancer.ts';
+import { OriginalDstHosts } from './original-dst.ts';
 import type { HttpPool, TcpPool } from './pool.ts';
 import { type MembershipObserver, PrioritySet } from './priority-set.ts';
 import { RawTcpPool } from './tcp-pool.ts';
@@ -64,6 +65,7 @@ export class Cluster implements MembershipObserver {
   #balancer: LoadBalancer;
   /** Pools of removed hosts, until their last stream has ended. */
   readonly #draining = new Set<ConnectionPool>();
+  readonly #originalDst: OriginalDstHosts | null;
   #removed = false;
 
   constructor(spec: ClusterSpec, environment: UpstreamEnvironment) {
@@ -93,6 +95,16 @@ export class Cluster implements MembershipObserver {
     this.priorities.batch(() => {
       for (const update of spec.initialHosts) this.applyHosts(update);
     });
+    this.#originalDst =
+      spec.originalDst === null
+        ? null
+        : new OriginalDstHosts(spec.originalDst, {
+            name: spec.name,
+            priorities: this.priorities,
+            stats: this.stats,
+            dispatcher,
+            isInUse: (host) => poolsOf(host).some((pool) => !pool.isIdle),
+          });
   }
 
   get name(): string {
@@ -196,7 +208,9 @@ export class Cluster implements MembershipObserver {
       if (host !== null && this.#mayBeForced(host)) return host;
       if (forced.strict) return this.#noHost();
     }
-    return this.#balancer.chooseHost(context) ?? this.#noHost();
+    const host =
+      this.#originalDst === null ? this.#balancer.chooseHost(context) : this.#originalDst.chooseHost(context);
+    return host ?? this.#noHost();
   }
 
   #noHost(): null {
@@ -337,6 +351,7 @@ export class Cluster implements MembershipObserver {
   /** Active streams may end; no new ones. The manager calls it when the cluster is removed or replaced. */
   drain(): void {
     this.#removed = true;
+    this.#originalDst?.close();
     for (const host of this.priorities.allHosts()) this.#drainHost(host);
     if (this.#draining.size === 0) this.#release();
     else for (const pool of this.#draining) this.#closeScopeAfter(pool);
@@ -357,6 +372,7 @@ export class Cluster implements MembershipObserver {
   /** Closes every connection now. */
   close(): void {
     this.#removed = true;
+    this.#originalDst?.close();
     for (const pool of [...this.#pools()]) pool.close();
     for (const pool of [...this.#draining]) pool.close();
   }

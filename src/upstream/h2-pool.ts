@@ -11,8 +11,8 @@ import {
   type ResponseDecoder,
   type StreamEvents,
 } from '../http/codec.ts';
+import { Http2ClientCodec } from '../http/h2/client-codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
-import { upgradeRequestToHttp2, upgradeResponseFromHttp2 } from '../http/upgrade-bridge.ts';
 import { FilterStatus, NetworkFilter } from '../net/filter.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import { HttpConnectionPool, type HttpPoolClient } from './http-pool.ts';
@@ -29,8 +29,6 @@ class H2Stream implements RequestEncoder, ResponseDecoder, CodecStream, StreamEv
   readonly #encoder: RequestEncoder;
   readonly #codecStream: CodecStream;
   #events: StreamEvents | null = null;
-  /** What the request asks to upgrade to; null: nothing. */
-  #upgrade: string | null = null;
   #requestEnded = false;
   #responseEnded = false;
   #done = false;
@@ -58,9 +56,7 @@ class H2Stream implements RequestEncoder, ResponseDecoder, CodecStream, StreamEv
 
   encodeHeaders(headers: RequestHeaders, end: boolean): string | null {
     if (this.#done) return null;
-    const upgrade = headers.has('upgrade') ? upgradeRequestToHttp2(headers) : null;
-    if (upgrade !== null) this.#upgrade = upgrade.protocol;
-    const error = this.#encoder.encodeHeaders(upgrade ?? headers, end);
+    const error = this.#encoder.encodeHeaders(headers, end);
     if (error === null && end) this.#onRequestEnd();
     return error;
   }
@@ -136,7 +132,6 @@ class H2Stream implements RequestEncoder, ResponseDecoder, CodecStream, StreamEv
 
   onHeaders(headers: ResponseHeaders, end: boolean): void {
     if (this.#done) return;
-    if (this.#upgrade !== null) upgradeResponseFromHttp2(headers, this.#upgrade);
     this.#decoder.onHeaders(headers, end);
     if (end) this.#onResponseEnd();
   }
@@ -216,7 +211,7 @@ class CodecReadFilter extends NetworkFilter {
 /** One HTTP/2 connection. Source: Envoy, MultiplexedActiveClientBase and CodecClient. */
 export class H2Client extends PoolClient implements HttpPoolClient, ClientCodecEvents {
   /** Made when the connection is up: its preface must not go out before. */
-  #codec: ClientCodec | null = null;
+  #codec: Http2ClientCodec | null = null;
   readonly #streams: H2Stream[] = [];
   #dispatching = false;
   #protocolError = false;
@@ -230,7 +225,15 @@ export class H2Client extends PoolClient implements HttpPoolClient, ClientCodecE
 
   protected override onConnected(): boolean {
     const { cluster, environment } = this.pool;
-    this.#codec = environment.createHttp2Codec!(this.connection, this, cluster.spec.http2, cluster.http2Stats);
+    const { dispatcher } = environment;
+    this.#codec = new Http2ClientCodec(
+      this.connection,
+      this,
+      cluster.spec.http2,
+      cluster.http2Stats,
+      dispatcher.timers,
+      dispatcher.random,
+    );
     this.connection.addFilter(new CodecReadFilter(this));
     return true;
   }
@@ -331,6 +334,8 @@ export class H2Client extends PoolClient implements HttpPoolClient, ClientCodecE
 
   protected onDisconnected(): void {
     const reason = this.#protocolError ? ResetReason.ProtocolError : ResetReason.ConnectionTermination;
+    this.#codec?.onConnectionClosed(reason);
+    // Those whose headers have not been sent are unknown to the codec.
     while (this.#streams.length > 0) {
       const stream = this.#streams[this.#streams.length - 1]!;
       this.countReset(reason);

@@ -1,3 +1,4 @@
+import type { FilterStateObject, MetadataStruct } from '../base/connection-state.ts';
 import type { Random } from '../base/random.ts';
 import type { HeaderMap } from '../http/header-map.ts';
 import type { Connection } from '../net/connection.ts';
@@ -13,6 +14,12 @@ export interface PriorityLoads {
   readonly degraded: readonly number[];
 }
 
+/** What filters leave with a request or connection, as balancers see it. */
+export interface StreamState {
+  dynamicMetadata(namespace: string): MetadataStruct | null;
+  filterState(key: string): FilterStateObject | null;
+}
+
 /** What a balancer may know of the request (or connection) that it places. One long-lived object per stream. */
 export interface LoadBalancerContext {
   /** 64-bit hash by the route's hash policy; null: none. */
@@ -21,6 +28,8 @@ export interface LoadBalancerContext {
   metadataMatch(): ReadonlyMap<string, unknown> | null;
   downstreamConnection(): Connection | null;
   requestHeaders(): HeaderMap | null;
+  /** What filters left for this request; absent: nothing. */
+  streamState?(): StreamState | null;
   /** Retry: true asks for another host than this, up to `hostSelectionRetryCount` times. */
   shouldSelectAnotherHost(host: Host): boolean;
   readonly hostSelectionRetryCount: number;

@@ -83,9 +83,6 @@ export class Worker {
       dispatcher,
       stats: root,
       runtime: this.#runtime,
-      createHttp2Codec: () => {
-        throw new Error('the HTTP/2 codec is not here yet');
-      },
       sockets: { runtime: this.#sockets, services: transportSockets },
       sharedCells: (cluster) => this.#breakerCells.get(cluster) ?? null,
     });

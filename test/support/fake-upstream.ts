@@ -61,7 +61,6 @@ export class FakeUpstream {
       dispatcher: this.loop.dispatcher,
       stats: this.store.root,
       runtime: NO_RUNTIME,
-      createHttp2Codec: null,
       sockets: {
         runtime: this.connector,
         services: { dispatcher: this.loop.dispatcher, tls: NO_TLS, secrets: NO_SECRETS },

@@ -91,7 +91,6 @@ export class FilterHarness implements FilterStream {
           dispatcher,
           stats,
           runtime: EMPTY_RUNTIME,
-          createHttp2Codec: null,
           sockets: null,
           sharedCells: () => null,
         }),

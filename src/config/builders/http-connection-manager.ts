@@ -5,8 +5,11 @@ import type {
 } from '../../api/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.d.ts';
 import type { Http1CodecStats } from '../../http/h1/http1-options.ts';
 import { Http1ServerCodec } from '../../http/h1/server-codec.ts';
+import type { Http2CodecStats } from '../../http/h2/http2-stats.ts';
+import { Http2ServerCodec } from '../../http/h2/server-codec.ts';
 import type { Address } from '../../net/address.ts';
 import type { NetworkFilter, NetworkFilterBuilder } from '../../net/filter.ts';
+import { type CodecType, speaksHttp2 } from '../../pipeline/codec-choice.ts';
 import { HttpConnectionManager as Manager } from '../../pipeline/connection-manager.ts';
 import type {
   ConnectionManagerConfig,
@@ -20,6 +23,7 @@ import { isPrivateIp } from '../../pipeline/forwarded-for.ts';
 import { HttpDateCache } from '../../pipeline/http-date.ts';
 import { EscapedSlashesAction } from '../../routing/path-normalization.ts';
 import { FractionalPercent, RuntimeFraction } from '../../routing/runtime-fraction.ts';
+import { createHttp2CodecStats } from '../../upstream/codec-stats.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { buildAccessLogs } from './access-log.ts';
@@ -27,6 +31,7 @@ import { buildCidrMatcher } from './cidr-ranges.ts';
 import type { RouteDependency } from './config-source.ts';
 import { durationMsOr } from './durations.ts';
 import { buildHttp1Options } from './http1-options.ts';
+import { buildHttp2Options, HTTP2_SUPPORT } from './http2-options.ts';
 import { buildLocalReplies } from './local-reply.ts';
 import { buildRds, RDS_SUPPORT } from './rds.ts';
 import { buildRouteTable } from './route-config.ts';
@@ -38,7 +43,7 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
   {
     message: `${HCM}.HttpConnectionManager`,
     fields: `codec_type stat_prefix route_config rds http_filters add_user_agent common_http_protocol_options
-      http_protocol_options server_name server_header_transformation scheme_header_transformation
+      http_protocol_options http2_protocol_options server_name server_header_transformation scheme_header_transformation
       max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout drain_timeout
       delayed_close_timeout access_log access_log_flush_interval flush_access_log_on_new_request access_log_options
       use_remote_address xff_num_trusted_hops internal_address_config skip_xff_append via generate_request_id
@@ -71,6 +76,7 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
     fields: '',
     inert: 'subject cert chain dns uri',
   },
+  ...HTTP2_SUPPORT,
   ...TRACING_SUPPORT,
   ...RDS_SUPPORT,
 ];
@@ -101,10 +107,8 @@ export function buildConnectionManager(
   message: HttpConnectionManager,
 ): NetworkFilterBuilder<ConnectionContext> | null {
   const before = context.errorCount;
-  if (message.codecType === 2) {
-    context.refuse('codec_type', 'HTTP/2 is not supported yet', 'use AUTO or HTTP1');
-  } else if (message.codecType === 3) {
-    context.refuse('codec_type', 'HTTP/3 is not supported yet', 'use AUTO or HTTP1');
+  if (message.codecType === 3) {
+    context.refuse('codec_type', 'HTTP/3 is not supported yet', 'use AUTO, HTTP1 or HTTP2');
   }
   const scope = context.shared.stats.createScope(`http.${message.statPrefix}.`);
   const inner = context.withStats(scope);
@@ -143,6 +147,13 @@ export function buildConnectionManager(
     // Envoy checks the scheme of absolute targets where nobody in front of it is trusted.
     validateScheme: (message.useRemoteAddress ?? false) && message.xffNumTrustedHops === 0,
   };
+  const http2 = buildHttp2Options(
+    context.at('http2_protocol_options'),
+    message.http2ProtocolOptions,
+    common,
+    message.maxRequestHeadersKb ?? 60,
+    message.streamErrorOnInvalidHttpMessage ?? null,
+  );
   const isInternalAddress = internalAddresses(context, message);
   const ipDetections = message.originalIpDetectionExtensions.map((extension, index) =>
     inner.shared.extensions.build(
@@ -219,12 +230,19 @@ export function buildConnectionManager(
   const overwrite = message.schemeHeaderTransformation?.transformation;
   return new ConnectionManagerBuilder((connectionContext) => {
     const { environment } = connectionContext;
+    let http2Stats: Http2CodecStats | null = null;
     return {
       statPrefix: message.statPrefix,
       stats,
       listenerStats,
-      createCodec: (connection, transport, events) =>
-        new Http1ServerCodec(transport, events, http1, codecStats, connection.isSecure),
+      createCodec: (connection, transport, events) => {
+        const isHttp2 = speaksHttp2(connection, message.codecType as CodecType);
+        if (isHttp2 === null) return null;
+        if (!isHttp2) return new Http1ServerCodec(transport, events, http1, codecStats, connection.isSecure);
+        const { dispatcher } = environment;
+        http2Stats ??= createHttp2CodecStats(environment.stats);
+        return new Http2ServerCodec(transport, events, http2, http2Stats, dispatcher.timers, dispatcher.random);
+      },
       routes: routeKey === '' ? fixedRoutes : environment.routeTables.source(routeKey),
       filters,
       upgrades: upgrades.filter((upgrade) => upgrade !== null),

@@ -144,6 +144,7 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
   readonly maxStreams = 1;
 
   goAway(): void {}
+  onConnectionClosed(): void {}
 
   /** A request is under way. */
   get busy(): boolean {

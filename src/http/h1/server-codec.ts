@@ -197,6 +197,7 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
 
   shutdownNotice(): void {}
   goAway(): void {}
+  onConnectionClosed(): void {}
 
   onUnderlyingAboveWriteHighWatermark(): void {
     this.#above = true;
