@@ -1,5 +1,5 @@
+import type { HeaderEdits } from './header-edit.ts';
 import type { HeaderMatcher } from './header-matcher.ts';
-import type { HeaderMutations } from './header-mutation.ts';
 import type { QueryParameterMatcher } from './query-parameter-matcher.ts';
 import type { Regex } from './regex.ts';
 import type { FractionalPercent, RuntimeFraction } from './runtime-fraction.ts';
@@ -33,7 +33,7 @@ export class MirrorPolicy {
   /** Null: as the parent request. */
   readonly traceSampled: boolean | null;
   readonly appendShadowSuffix: boolean;
-  readonly requestMutations: HeaderMutations;
+  readonly requestMutations: HeaderEdits;
   /** Empty: the host stays. */
   readonly hostRewriteLiteral: string;
 
@@ -43,7 +43,7 @@ export class MirrorPolicy {
     fraction: RuntimeFraction,
     traceSampled: boolean | null,
     appendShadowSuffix: boolean,
-    requestMutations: HeaderMutations,
+    requestMutations: HeaderEdits,
     hostRewriteLiteral: string,
   ) {
     this.cluster = cluster;

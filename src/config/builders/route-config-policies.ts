@@ -9,7 +9,6 @@ import type {
   RouteAction_UpgradeConfig,
 } from '../../api/gen/envoy/config/route/v3/route_components_pb';
 import type { MetadataKey as MetadataKeyMessage } from '../../api/gen/envoy/type/metadata/v3/metadata_pb';
-import { HeaderMutations } from '../../routing/header-mutation.ts';
 import {
   parseRetryOnPolicy,
   RETRY_ON_WORDS,
@@ -36,7 +35,7 @@ import { nearest } from '../diagnostics/nearest.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { durationMs, durationMsOr } from './durations.ts';
 import { buildHeaderFormatter } from './format.ts';
-import { buildHeaderMutation } from './route-config-headers.ts';
+import { buildHeaderEdits, HEADER_EDIT_SUPPORT } from './header-edits.ts';
 import {
   buildFractionalPercent,
   buildHeaderMatchers,
@@ -46,15 +45,28 @@ import {
 } from './route-config-matchers.ts';
 
 /**
- * What the builders of this file obey. Mirrors, hedges and internal redirects are built as data but not carried out yet: they are
- * refused where the route names them (see ROUTE_CONFIG_SUPPORT).
+ * What the builders of this file obey. Hedges are built as data but not carried out yet: they are refused where the route names them
+ * (see ROUTE_CONFIG_SUPPORT).
  */
 export const ROUTE_POLICY_SUPPORT: readonly FieldSupport[] = [
+  ...HEADER_EDIT_SUPPORT,
   {
     message: 'envoy.config.route.v3.RetryPolicy',
     fields: `retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate retry_priority
       host_selection_retry_max_attempts retriable_status_codes retry_back_off rate_limited_retry_back_off
       retriable_headers retriable_request_headers`,
+  },
+  {
+    message: 'envoy.config.route.v3.RouteAction.RequestMirrorPolicy',
+    fields: `cluster cluster_header runtime_fraction disable_shadow_host_suffix_append request_headers_mutations
+      host_rewrite_literal`,
+    // Of spans, which only tracers make.
+    inert: 'trace_sampled',
+  },
+  {
+    message: 'envoy.config.route.v3.InternalRedirectPolicy',
+    fields:
+      'max_internal_redirects redirect_response_codes predicates allow_cross_scheme_redirect response_headers_to_copy',
   },
   { message: 'envoy.config.route.v3.RetryPolicy.RetryBackOff', fields: '*' },
   { message: 'envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff', fields: '*' },
@@ -199,14 +211,6 @@ export function buildMirrorPolicy(
       clusterHint(cluster, clusterNames),
     );
   }
-  const additions = message.requestHeadersMutations.map((each, i) =>
-    each.action.case === 'append'
-      ? buildHeaderMutation(context, `${field}.request_headers_mutations[${i}].append`, each.action.value)
-      : null,
-  );
-  const removals = message.requestHeadersMutations
-    .map((each) => (each.action.case === 'remove' ? wireText(each.action.value).toLowerCase() : null))
-    .filter((each) => each !== null);
   return new MirrorPolicy(
     cluster,
     clusterHeader.toLowerCase(),
@@ -215,10 +219,7 @@ export function buildMirrorPolicy(
       : buildRuntimeFraction(context, message.runtimeFraction),
     message.traceSampled ?? null,
     !message.disableShadowHostSuffixAppend,
-    new HeaderMutations(
-      removals,
-      additions.filter((each) => each !== null),
-    ),
+    buildHeaderEdits(context, `${field}.request_headers_mutations`, message.requestHeadersMutations),
     wireText(message.hostRewriteLiteral),
   );
 }

@@ -193,9 +193,9 @@ const REFUSED: [string, string, string][] = [
   // Not carried out yet.
   ['{match: {prefix: /}, route: {cluster_specifier_plugin: x}}', 'route.cluster_specifier_plugin', 'not supported yet'],
   [
-    '{match: {prefix: /}, route: {cluster: c, request_mirror_policies: [{cluster: d}]}}',
-    'route.request_mirror_policies',
-    'not supported yet',
+    '{match: {prefix: /}, route: {cluster: c, request_mirror_policies: [{cluster: nowhere}]}}',
+    'route.request_mirror_policies[0].cluster',
+    "unknown shadow cluster 'nowhere'",
   ],
   ['{match: {prefix: /}, filter_action: {}}', 'filter_action', 'not supported yet'],
 ];

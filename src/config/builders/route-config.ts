@@ -61,7 +61,7 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
     message: 'envoy.config.route.v3.RouteConfiguration',
     fields: `name virtual_hosts internal_only_headers ${MUTATION_FIELDS} most_specific_header_mutations_wins
       validate_clusters max_direct_response_body_size_bytes ignore_port_in_host_matching vhost_header
-      ignore_path_parameters_in_path_matching typed_per_filter_config`,
+      ignore_path_parameters_in_path_matching typed_per_filter_config request_mirror_policies`,
     // Only extensions that are not supported look at it.
     inert: 'metadata',
   },
@@ -69,7 +69,7 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
     message: 'envoy.config.route.v3.VirtualHost',
     fields: `name domains routes require_tls rate_limits ${MUTATION_FIELDS} typed_per_filter_config
       include_request_attempt_count include_attempt_count_in_response include_is_timeout_retry_header retry_policy
-      per_request_buffer_limit_bytes request_body_buffer_limit metadata virtual_clusters cors`,
+      per_request_buffer_limit_bytes request_body_buffer_limit metadata virtual_clusters cors request_mirror_policies`,
   },
   {
     message: 'envoy.config.route.v3.Route',
@@ -92,7 +92,7 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
     fields: `cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match prefix_rewrite
       regex_rewrite path_rewrite_policy path_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
       host_rewrite_path_regex host_rewrite append_x_forwarded_host timeout idle_timeout retry_policy priority rate_limits
-      include_vh_rate_limits hash_policy upgrade_configs max_stream_duration max_grpc_timeout grpc_timeout_offset cors`,
+      include_vh_rate_limits hash_policy upgrade_configs max_stream_duration max_grpc_timeout grpc_timeout_offset cors request_mirror_policies internal_redirect_policy`,
   },
   { message: 'envoy.config.route.v3.RouteAction.MaxStreamDuration', fields: '*' },
   {

@@ -6,6 +6,7 @@ import type { Cluster } from '../../upstream/cluster.ts';
 import { ResponseStats } from '../../upstream/cluster-stats.ts';
 import type { Host } from '../../upstream/host.ts';
 import type { WorkerEnvironment } from '../environment.ts';
+import { ROUTER_STATS, type RouterStats } from './router-config.ts';
 
 const REQUEST_GROUP_STATS = defineStats({
   counters: [
@@ -45,12 +46,15 @@ export interface ChargedRequest {
 
 /** Where Envoy counts upstream responses beside `cluster.<name>.`; one per router and worker. */
 export class ResponseCharging {
+  /** Requests of our own, mirrors for one. */
+  readonly asyncClient: RouterStats;
   readonly #root: Scope;
   readonly #localZone: string;
   readonly #groups = new WeakMap<VirtualHost, Map<string, RequestGroup>>();
 
   constructor(environment: WorkerEnvironment) {
     this.#root = environment.stats;
+    this.asyncClient = ROUTER_STATS.create(environment.stats, 'http.async-client');
     this.#localZone = environment.local.zone;
   }
 

@@ -10,7 +10,7 @@ import type { Route } from '../../routing/route.ts';
 import { ActionKind, type ForwardAction, type RoutingPriority } from '../../routing/route-action.ts';
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
-import type { LoadBalancerContext, PriorityLoads } from '../../upstream/load-balancer.ts';
+import type { LoadBalancerContext, PriorityLoads, StreamState } from '../../upstream/load-balancer.ts';
 import type { PrioritySet } from '../../upstream/priority-set.ts';
 import type { WorkerEnvironment } from '../environment.ts';
 import { grpcStatusOf, httpStatusOfGrpc, isGrpcRequest } from '../grpc-status.ts';
@@ -19,6 +19,7 @@ import { ResponseFlag } from '../response-flag.ts';
 import { UpstreamInfo } from '../stream-info.ts';
 import { upstreamSocketOptions } from '../upstream-socket-options.ts';
 import { EnvoyHeader, isValidEnvoyHeader, presentEnvoyHeaders } from './envoy-headers.ts';
+import { MirrorRequest } from './mirror-request.ts';
 import { fillScheme, RouterFormatContext } from './request-finalizing.ts';
 import { flagOfReset } from './reset-flags.ts';
 import type { ChargedRequest, RequestGroup } from './response-charging.ts';
@@ -64,6 +65,8 @@ export class RouterFilter
   responseStarted = false;
   #isGrpc = false;
   #buffers = false;
+  /** Copies of the request that get its body too; null: none. */
+  #mirrors: MirrorRequest[] | null = null;
   /** The request's body so far, for retries. */
   #retained: ByteBuffer | null = null;
   #timeoutTimer: Timer | null = null;
@@ -187,7 +190,7 @@ export class RouterFilter
     if (changesRequest(route, action)) {
       finalizeRequest(route, headers, this.formatContext(null), !config.suppressEnvoyHeaders);
     }
-    fillScheme(headers, stream.connection.security !== null);
+    fillScheme(headers, stream.connection.isSecure);
     this.#retry = createRetryState(
       action.retryPolicy,
       headers,
@@ -200,6 +203,9 @@ export class RouterFilter
     );
     this.#buffers = this.#retry?.enabled ?? false;
     this.#start(cluster, host, source, end);
+    if (action.mirrorPolicies.length > 0) {
+      this.#mirrors = MirrorRequest.startAll(this, action.mirrorPolicies, headers, this.timeouts.globalMs, end);
+    }
     if (end) this.#onRequestEnd();
   }
 
@@ -238,6 +244,7 @@ export class RouterFilter
   }
 
   override onRequestData(data: ByteBuffer, end: boolean): Flow {
+    if (this.#mirrors !== null) for (const mirror of this.#mirrors) mirror.sendData(data, end);
     if (this.#buffers && !this.responseStarted) {
       const limit = this.stream.requestBufferLimit;
       const held = this.#retained === null ? 0 : this.#retained.length;
@@ -280,6 +287,7 @@ export class RouterFilter
 
   override onRequestTrailers(trailers: HeaderMap): Flow {
     this.#trailers = trailers;
+    if (this.#mirrors !== null) for (const mirror of this.#mirrors) mirror.sendTrailers(trailers);
     this.#request?.sendTrailers(trailers);
     this.#onRequestEnd();
     return Flow.Pause;
@@ -667,6 +675,7 @@ export class RouterFilter
   }
 
   override onDestroy(): void {
+    if (this.#mirrors !== null) for (const mirror of this.#mirrors) mirror.onOriginalGone();
     this.#giveUp();
   }
 
@@ -691,6 +700,10 @@ export class RouterFilter
 
   requestHeaders(): HeaderMap | null {
     return this.#headers;
+  }
+
+  streamState(): StreamState {
+    return this.stream.info;
   }
 
   hashKey(): bigint | null {
