@@ -11,6 +11,7 @@ import type { LogDestination } from './logging/log-output.ts';
 import { Server } from './server.ts';
 import { DEFAULT_FLAGS, type ServerFlags } from './server-flags.ts';
 import { loadSockets } from './socket-runtime.ts';
+import { loadTls, tlsRefusal } from './tls-runtime.ts';
 
 export type { LogLevel } from '../base/log.ts';
 export type { ConfigError } from '../config/diagnostics/config-error.ts';
@@ -129,10 +130,12 @@ export async function createServer(settings: ServerSettings): Promise<EmbeddedSe
   const loggers = new LoggerRegistry(logOutput, flags.logLevel);
   const api = openApiRegistry();
   const extensions = new ExtensionRegistry(EXTENSIONS);
-  const loaded = loadBootstrap(inputs, api, extensions, flags.allowUnknownStaticFields ? 'warn' : 'reject');
+  const createTls = await loadTls();
+  const unknownFields = flags.allowUnknownStaticFields ? 'warn' : 'reject';
+  const loaded = loadBootstrap(inputs, api, extensions, unknownFields, { statsTags: [] }, tlsRefusal(createTls));
   if (!loaded.ok) throw new ConfigRefused(loaded.error);
   const createSockets = await loadSockets();
   return EmbeddedServer.around(
-    new Server(flags, { api, extensions, loggers, logOutput, componentLevels: [], createSockets }, loaded.value),
+    new Server(flags, { api, extensions, loggers, logOutput, componentLevels: [], createSockets, createTls }, loaded.value),
   );
 }

@@ -14,6 +14,7 @@ import { LogOutput } from './logging/log-output.ts';
 import { Server, type ServerParts } from './server.ts';
 import { DEFAULT_LOG_FORMAT, type ServerFlags } from './server-flags.ts';
 import { loadSockets } from './socket-runtime.ts';
+import { loadTls, type TlsFactory, tlsRefusal } from './tls-runtime.ts';
 
 /** How configuration errors are printed. */
 export type ErrorFormat = 'text' | 'json';
@@ -48,12 +49,12 @@ function printErrors(errors: readonly ConfigError[], format: ErrorFormat): void 
 }
 
 interface Prepared {
-  readonly parts: Omit<ServerParts, 'createSockets'>;
+  readonly parts: Omit<ServerParts, 'createSockets' | 'createTls'>;
   readonly bootstrap: LoadedBootstrap;
 }
 
 /** Loads what the flags name. @returns null when errors were printed */
-function prepare(flags: ServerFlags, format: ErrorFormat): Prepared | null {
+function prepare(flags: ServerFlags, format: ErrorFormat, createTls: TlsFactory): Prepared | null {
   const logOutput = openLog(flags.logPath, flags.logFormat, flags.logFormatEscaped);
   const loggers = new LoggerRegistry(logOutput, flags.logLevel);
   const levels = parseComponentLevels(flags.componentLogLevel);
@@ -65,9 +66,9 @@ function prepare(flags: ServerFlags, format: ErrorFormat): Prepared | null {
     const api = openApiRegistry();
     const extensions = enabledExtensions(flags);
     const unknownFields = flags.allowUnknownStaticFields ? 'warn' : 'reject';
-    const loaded = loadBootstrap(readInputs(flags), api, extensions, unknownFields, {
-      statsTags: flags.statsTags.map(splitTag),
-    });
+    const settings = { statsTags: flags.statsTags.map(splitTag) };
+    const refusal = tlsRefusal(createTls);
+    const loaded = loadBootstrap(readInputs(flags), api, extensions, unknownFields, settings, refusal);
     if (!loaded.ok) {
       printErrors(loaded.error, format);
       return null;
@@ -114,8 +115,8 @@ function splitTag(tag: string): { name: string; value: string } {
 }
 
 /** `--mode validate`. @returns the exit code */
-export function validateConfig(flags: ServerFlags, format: ErrorFormat): number {
-  const prepared = prepare(flags, format);
+export async function validateConfig(flags: ServerFlags, format: ErrorFormat): Promise<number> {
+  const prepared = prepare(flags, format, await loadTls());
   if (prepared === null) return 1;
   const { bootstrap, parts } = prepared;
   const misc = parts.loggers.get('misc');
@@ -133,9 +134,10 @@ export function validateConfig(flags: ServerFlags, format: ErrorFormat): number 
 /** Runs until a signal or `/quitquitquit`. @returns the exit code */
 export async function serve(flags: ServerFlags, format: ErrorFormat): Promise<number> {
   const sockets = loadSockets();
-  const prepared = prepare(flags, format);
+  const createTls = await loadTls();
+  const prepared = prepare(flags, format, createTls);
   if (prepared === null) return 1;
-  const server = new Server(flags, { ...prepared.parts, createSockets: await sockets }, prepared.bootstrap);
+  const server = new Server(flags, { ...prepared.parts, createSockets: await sockets, createTls }, prepared.bootstrap);
   const { loggers } = prepared.parts;
   const main = loggers.get('main');
   logWarnings(server);

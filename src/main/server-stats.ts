@@ -1,3 +1,4 @@
+import type { Gauge } from '../stats/gauge.ts';
 import { HistogramUnit } from '../stats/histogram.ts';
 import { defineStats } from '../stats/stat-group.ts';
 import type { Scope } from '../stats/store.ts';
@@ -85,7 +86,6 @@ export function isProcessWide(name: string): boolean {
 export interface FixedFacts {
   readonly concurrency: number;
   readonly restartEpoch: number;
-  readonly clusterCount: number;
   readonly version: number;
   readonly unknownFieldCount: number;
 }
@@ -103,9 +103,6 @@ export function announceFixedStats(
   }
   root.counter('envoy.overload_actions.reset_high_memory_stream.count');
   root.histogram('overload.refresh_interval_delay');
-  for (const thread of ['main_thread', ...workers]) {
-    root.gauge(`thread_local_cluster_manager.${thread}.clusters_inflated`).set(facts.clusterCount);
-  }
   server.concurrency.set(facts.concurrency);
   server.days_until_first_cert_expiring.set(NO_CERTIFICATE_DAYS);
   server.hot_restart_epoch.set(facts.restartEpoch);
@@ -127,6 +124,21 @@ export function announceFixedStats(
     'workers_started',
   ] as const) {
     manager[name].set(0);
+  }
+}
+
+/** `thread_local_cluster_manager.<thread>.clusters_inflated`: no cluster's creation is put off here. */
+export class InflatedClusters {
+  readonly #gauges: readonly Gauge[];
+
+  constructor(root: Scope, concurrency: number) {
+    const threads = ['main_thread', ...Array.from({ length: concurrency }, (_none, index) => `worker_${index}`)];
+    this.#gauges = threads.map((thread) => root.gauge(`thread_local_cluster_manager.${thread}.clusters_inflated`));
+    this.set(0);
+  }
+
+  set(count: number): void {
+    for (const gauge of this.#gauges) gauge.set(count);
   }
 }
 

@@ -7,6 +7,7 @@ import { loadBootstrap } from './load-bootstrap.ts';
 import { Server } from './server.ts';
 import { DEFAULT_FLAGS } from './server-flags.ts';
 import { loadSockets } from './socket-runtime.ts';
+import { loadTls } from './tls-runtime.ts';
 
 async function createServer(): Promise<{ server: Server; lines: string[] }> {
   const api = openApiRegistry();
@@ -23,6 +24,7 @@ async function createServer(): Promise<{ server: Server; lines: string[] }> {
     logOutput,
     componentLevels: [],
     createSockets: await loadSockets(),
+    createTls: await loadTls(),
   };
   return { server: new Server({ ...DEFAULT_FLAGS, concurrency: 2 }, parts, loaded.value), lines };
 }

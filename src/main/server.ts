@@ -27,6 +27,7 @@ import {
   announceFixedStats,
   connectionCount,
   type FixedFacts,
+  InflatedClusters,
   isProcessWide,
   LISTENER_MANAGER_STATS,
   SERVER_STATS,
@@ -35,6 +36,7 @@ import {
 import type { SocketsFactory } from './socket-runtime.ts';
 import { DynamicConfig } from './updates/dynamic-config.ts';
 import type { RemoteSources } from './updates/subscriptions.ts';
+import type { TlsFactory } from './tls-runtime.ts';
 import { VERSION_NUMBER } from './version.ts';
 import { InlineWorker, ThreadWorker, type WorkerHandle, type WorkerObserver } from './worker-handle.ts';
 
@@ -47,6 +49,7 @@ export interface ServerParts {
   /** Levels by `--component-log-level`. */
   readonly componentLevels: readonly (readonly [string, LogLevel])[];
   readonly createSockets: SocketsFactory;
+  readonly createTls: TlsFactory;
 }
 
 /** A listening address as `/listeners` shows it. */
@@ -140,6 +143,7 @@ export class Server implements WorkerObserver {
     );
     this.#sharedMemory = flags.concurrency > 1 ? SharedTable.allocate() : null;
     this.#environment = this.#createEnvironment(root);
+    const inflated = new InflatedClusters(root, flags.concurrency);
     this.dynamic = new DynamicConfig({
       flags,
       server: parts,
@@ -152,6 +156,7 @@ export class Server implements WorkerObserver {
       drainMs: flags.drainTimeS * 1000,
       remote: NO_REMOTE_SOURCES,
       onUnknownField: () => this.#serverStats.dynamic_unknown_fields.inc(),
+      onClusterCount: (count) => inflated.set(count),
     });
   }
 
@@ -203,7 +208,6 @@ export class Server implements WorkerObserver {
     return {
       concurrency: this.flags.concurrency,
       restartEpoch: this.flags.restartEpoch,
-      clusterCount: plan.clusters.length,
       version: plan.statsServerVersion ?? VERSION_NUMBER,
       unknownFieldCount: warnings.filter((warning) => /unknown field/i.test(warning.reason)).length,
     };
@@ -311,6 +315,7 @@ export class Server implements WorkerObserver {
         random: new SystemRandom(),
         logSink: parts.logOutput,
         createSockets: parts.createSockets,
+        createTls: parts.createTls,
       },
       this,
     );

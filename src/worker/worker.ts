@@ -15,7 +15,7 @@ import type { ExtensionRegistry } from '../config/extension-registry.ts';
 import { AnyMessages } from '../config/load/any-messages.ts';
 import { Dispatcher } from '../net/dispatcher.ts';
 import type { SocketRuntime } from '../net/transport.ts';
-import { NO_TLS } from '../net/transport-socket.ts';
+import type { TlsEngine } from '../net/transport-socket.ts';
 import type { WorkerEnvironment } from '../pipeline/environment.ts';
 import { RuntimeSnapshot } from '../pipeline/runtime-snapshot.ts';
 import { StatsStore } from '../stats/store.ts';
@@ -34,6 +34,7 @@ export interface WorkerParts {
   readonly random: Random;
   readonly logSink: LogSink;
   readonly createSockets: (dispatcher: Dispatcher) => SocketRuntime;
+  readonly createTls: (dispatcher: Dispatcher) => TlsEngine;
   readonly post: (message: FromWorker) => void;
 }
 
@@ -78,7 +79,7 @@ export class Worker {
       loggers.get('file'),
     );
     this.#anys = new AnyMessages(parts.api);
-    const transportSockets = { dispatcher, tls: NO_TLS, secrets: this.#secrets };
+    const transportSockets = { dispatcher, tls: parts.createTls(dispatcher), secrets: this.#secrets };
     this.#clusters = new ClusterManager({
       dispatcher,
       stats: root,
@@ -120,7 +121,8 @@ export class Worker {
           this.#breakerCells.set(name, new Int32Array(cells));
         }
         this.#applyClusters(message.changed, message.removed);
-        for (const update of message.hosts) this.#clusters.applyHosts(update);
+        // First hosts are no update (Envoy's `cluster_updated`).
+        for (const update of message.hosts) this.#clusters.get(update.cluster)?.applyHosts(update);
         post({ kind: 'done', id: message.id });
         break;
       case 'listeners':

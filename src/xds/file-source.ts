@@ -118,7 +118,7 @@ class FileSubscription implements Subscription {
       const startMs = performance.now();
       const refusals = await this.#watcher.onUpdate(update);
       this.#held = new Set(update.changed.map((resource) => resource.name));
-      if (refusals.length > 0) throw new FileFault(refusalText(refusals), 'rejected');
+      if (refusals.length > 0) throw new FileFault(refusalText(this.#interest.type, refusals), 'rejected');
       this.#stats.onSuccess(update.version, Date.now(), Math.round(performance.now() - startMs));
     } catch (error) {
       const { message } = error as Error;

@@ -66,7 +66,15 @@ export interface ResourceSource {
   watch(interest: Interest, watcher: ResourceWatcher, stats: SubscriptionStats): Subscription;
 }
 
-/** What a person should read when resources were refused (Envoy: "Error adding/updating cluster(s) ..."). */
-export function refusalText(refusals: readonly ResourceRefusal[]): string {
-  return refusals.map(({ name, details }) => (name === '' ? details : `${name}: ${details}`)).join(', ');
+/** What a person should read when resources were refused, in Envoy's words. */
+export function refusalText(type: ResourceType, refusals: readonly ResourceRefusal[]): string {
+  const named = refusals.map(({ name, details }) => (name === '' ? details : `${name}: ${details}`));
+  switch (type.short) {
+    case 'CDS':
+      return `Error adding/updating cluster(s) ${named.join(', ')}`;
+    case 'LDS':
+      return `Error adding/updating listener(s) ${named.map((text) => `${text}\n`).join('')}`;
+    default:
+      return refusals.map(({ details }) => details).join(', ');
+  }
 }

@@ -46,15 +46,21 @@ export class Exchange {
     return port;
   }
 
+  /** Learns the ports of listeners that came after the start. */
+  async refreshListeners(): Promise<void> {
+    for (const [name, port] of await this.proxy.listenerPorts()) this.side.listeners.set(name, port);
+  }
+
   upstream(name: string): ScriptedUpstream {
     const upstream = this.side.upstreams.get(name);
     if (upstream === undefined) throw new Error(`the suite has no upstream ${name}`);
     return upstream;
   }
 
-  /** Connects to a listener; what the connection receives and how it ends is recorded. */
-  async connect(listener = 'a'): Promise<RawClient> {
+  /** Connects to a listener; what the connection receives and how it ends is recorded, unless the case does so itself. */
+  async connect(listener = 'a', options: { readonly recorded?: boolean } = {}): Promise<RawClient> {
     const client = await connectRaw({ port: this.port(listener) });
+    if (options.recorded === false) return client;
     this.#clients.push({ client, title: `client ${this.#clients.length + 1} on ${listener}` });
     return client;
   }

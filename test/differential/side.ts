@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +16,8 @@ export interface Stage {
   /** More command-line flags. */
   readonly flags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Files under the side's folder, by name, with placeholders; values become JSON. They are there before the start. */
+  readonly files?: Readonly<Record<string, Config>>;
   /** Prepares files under the side's folder before the start. */
   readonly prepare?: (tmp: string) => void | Promise<void>;
 }
@@ -87,6 +89,7 @@ export class Side {
         this.upstreams.set(name, upstream);
         this.ports.set(name, upstream.start());
       }
+      for (const [name, content] of Object.entries(this.stage.files ?? {})) this.write(name, content);
     }
     const config = fillIn(withAdmin(this.stage.config), this.tmp, this.ports);
     if (this.#failure !== null) throw this.#failure;
@@ -106,6 +109,13 @@ export class Side {
     for (const [name, port] of this.listeners) ports.set(port, `port:${name}`);
     if (this.proxy !== null) ports.set(this.proxy.adminPort, 'port:admin');
     return { ports, tmp: this.tmp };
+  }
+
+  /** Puts a file in its place by one move, as tools that publish configuration do. */
+  write(name: string, content: Config): void {
+    const path = join(this.tmp, name);
+    writeFileSync(`${path}.new`, fillIn(content, this.tmp, this.ports));
+    renameSync(`${path}.new`, path);
   }
 
   /** The text of a file under the side's folder; empty where there is none. */

@@ -54,6 +54,8 @@ export interface ClusterUpdatesParts {
   readonly orders: WorkerOrders;
   /** What the start waits for. */
   readonly init: InitTargets;
+  /** Told how many clusters serve. */
+  onCount(active: number): void;
 }
 
 /** The clusters of the process, on main: versions, warming, what workers are told. Source: Envoy, ClusterManagerImpl. */
@@ -103,9 +105,16 @@ export class ClusterUpdates {
   #discoverAtStart(version: ClusterVersion): void {
     const { spec } = version;
     const target = spec.waitForWarmOnInit ? this.#parts.init.add(`Cluster ${spec.name}`) : null;
+    let answered = false;
     const discovery = this.#createDiscovery(version, {
-      onHosts: (updates) => this.#parts.orders.hosts(updates),
-      onFirstAnswer: () => target?.ready(),
+      onHosts: (updates) => {
+        if (answered) this.#parts.orders.hosts(updates);
+        else this.#parts.orders.firstHosts(updates);
+      },
+      onFirstAnswer: () => {
+        answered = true;
+        target?.ready();
+      },
       onRefused: (details) => {
         if (target !== null) target.lastRefusal = details;
       },
@@ -137,12 +146,13 @@ export class ClusterUpdates {
   async apply(update: ResourceUpdate, name = 'cds', viaApi = true): Promise<readonly ResourceRefusal[]> {
     const log = this.#parts.loggers.get('upstream');
     const { changed, removed } = update;
-    log.info(`${name}: add ${changed.length} cluster(s), remove ${removed.length} cluster(s)`);
+    log.info(
+      `${name}: response indicates ${changed.length} added/updated cluster(s), ${removed.length} removed cluster(s); applying changes`,
+    );
     const refusals: ResourceRefusal[] = [];
     const seen = new Set<string>();
     let updated = 0;
     let skipped = 0;
-    let applied = false;
     const ready: Warming[] = [];
     for (const resource of changed) {
       if (seen.has(resource.name)) {
@@ -157,11 +167,13 @@ export class ClusterUpdates {
     }
     // In one order for all that need not warm: thousands of clusters are one message.
     await this.#activate(ready);
-    const gone = removed.filter((each) => this.#remove(each, viaApi));
+    const known = removed.filter((each) => this.#isOurs(each, viaApi));
+    const gone = known.filter((each) => this.#remove(each));
     if (gone.length > 0) await this.#parts.orders.clusters([], gone, []);
-    applied = updated > 0 || gone.length > 0;
-    log.info(`${name}: added/updated ${updated} cluster(s), skipped ${skipped} unmodified cluster(s)`);
-    if (applied) this.version = update.version;
+    log.info(
+      `${name}: added/updated ${updated} cluster(s) (skipped ${skipped} unmodified cluster(s)); removed ${known.length} cluster(s)`,
+    );
+    if (updated > 0 || known.length > 0) this.version = update.version;
     return refusals;
   }
 
@@ -252,11 +264,14 @@ export class ClusterUpdates {
     if (changed.length > 0) await this.#parts.orders.clusters(changed, [], hosts);
   }
 
+  #isOurs(name: string, viaApi: boolean): boolean {
+    return (this.warming.get(name)?.version ?? this.active.get(name))?.spec.addedViaApi === viaApi;
+  }
+
   /** @returns whether workers must be told */
-  #remove(name: string, viaApi: boolean): boolean {
+  #remove(name: string): boolean {
     const warming = this.warming.get(name);
     const active = this.active.get(name);
-    if ((warming?.version ?? active)?.spec.addedViaApi !== viaApi) return false;
     if (warming !== undefined) {
       warming.discovery?.stop();
       this.warming.delete(name);
@@ -273,6 +288,7 @@ export class ClusterUpdates {
 
   #countGauges(): void {
     this.#stats.active_clusters.set(this.active.size);
+    this.#parts.onCount(this.active.size);
     this.#stats.warming_clusters.set(this.warming.size);
   }
 

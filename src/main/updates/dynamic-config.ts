@@ -3,6 +3,7 @@ import type { LoggerRegistry } from '../../base/log.ts';
 import type { SourceSpec } from '../../config/builders/config-source.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
 import type { RuntimeReader } from '../../routing/runtime-fraction.ts';
+import { defineStats } from '../../stats/stat-group.ts';
 import type { Scope } from '../../stats/store.ts';
 import { ResourceDecoder, type UnknownFields } from '../../xds/resource-decoder.ts';
 import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
@@ -34,7 +35,13 @@ export interface DynamicConfigParts {
   readonly drainMs: number;
   readonly remote: RemoteSources;
   onUnknownField(): void;
+  onClusterCount(active: number): void;
 }
+
+const CDS_STATS = defineStats({
+  counters: ['config_reload'],
+  neverImportGauges: ['config_reload_time_ms'],
+} as const);
 
 /** A whole type at once: LDS or CDS. */
 class WholeTypeWatcher implements ResourceWatcher {
@@ -95,6 +102,7 @@ export class DynamicConfig {
       subscriptions: this.subscriptions,
       orders,
       init: this.clusterInit,
+      onCount: parts.onClusterCount,
     });
     this.routes = new RouteUpdates(this.builds, orders, this.subscriptions, parts.stats);
     this.listeners = new ListenerUpdates({
@@ -131,7 +139,17 @@ export class DynamicConfig {
     await this.#ready(this.clusterInit);
     const { clusterSource } = plan;
     if (clusterSource !== null) {
-      const apply = (update: ResourceUpdate) => this.clusters.apply(update);
+      this.#loggers.get('upstream').info('cm init: initializing cds');
+      const reloads = CDS_STATS.create(this.#parts.stats, 'cluster_manager.cds');
+      const apply = async (update: ResourceUpdate) => {
+        const before = this.clusters.version;
+        const refusals = await this.clusters.apply(update);
+        if (refusals.length === 0 || before !== this.clusters.version) {
+          reloads.config_reload.inc();
+          reloads.config_reload_time_ms.set(Date.now());
+        }
+        return refusals;
+      };
       this.#watch(
         clusterSource,
         CLUSTER_TYPE,

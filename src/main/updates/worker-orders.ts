@@ -47,6 +47,11 @@ export class WorkerOrders {
     );
   }
 
+  /** Hosts of clusters that had none yet. */
+  firstHosts(updates: readonly HostUpdate[]): void {
+    void this.clusters([], [], updates).catch(() => {});
+  }
+
   hosts(updates: readonly HostUpdate[]): void {
     for (const worker of this.#workers) for (const update of updates) worker.send({ kind: 'hosts', update });
   }

@@ -62,7 +62,9 @@ async function clusters(server: Server, request: AdminRequest): Promise<AdminRes
     shows = (name) => partial.test(name);
   }
   const hosts = await clusterHosts(server);
-  const specs = server.bootstrap.plan.clusters.map((cluster) => cluster.spec).filter((spec) => shows(spec.name));
+  const specs = [...server.dynamic.clusters.active.values()]
+    .map((cluster) => cluster.spec)
+    .filter((spec) => shows(spec.name));
   if (request.query.get('format') === 'json') {
     const statuses = specs.map((spec) => clusterJson(spec, hosts.get(spec.name) ?? []));
     return json(`${JSON.stringify(statuses.length === 0 ? {} : { cluster_statuses: statuses }, null, 1)}\n`);
@@ -87,7 +89,7 @@ function clusterText(spec: ClusterSpec, hosts: readonly ClusterHost[]): string {
     out += `${name}::${priority}_priority::max_requests::${limit(limits.maxRequests)}\n`;
     out += `${name}::${priority}_priority::max_retries::${limit(limits.maxRetries)}\n`;
   }
-  out += `${name}::added_via_api::false\n`;
+  out += `${name}::added_via_api::${spec.addedViaApi}\n`;
   if (spec.serviceName !== '') out += `${name}::eds_service_name::${spec.serviceName}\n`;
   for (const host of hosts) {
     const at = `${name}::${host.address.text}::`;
@@ -120,6 +122,7 @@ function clusterJson(spec: ClusterSpec, hosts: readonly ClusterHost[]): object {
   }));
   return {
     name: spec.name,
+    ...(spec.addedViaApi ? { added_via_api: true } : {}),
     ...(hosts.length === 0 ? {} : { host_statuses: hosts.map(hostJson) }),
     circuit_breakers: { thresholds },
     observability_name: spec.statName,

@@ -2,6 +2,8 @@ import { type DescMessage, getOption, type JsonObject, type JsonValue, type Mess
 import type { ApiRegistry } from '../../../api/api-registry.ts';
 import { Regex } from '../../../routing/regex.ts';
 import type { Server } from '../../server.ts';
+import type { ClusterUpdates, ClusterVersion } from '../../updates/cluster-updates.ts';
+import type { ListenerUpdates, ListenerVersion } from '../../updates/listener-updates.ts';
 import { type AdminRequest, type AdminResponse, json } from '../admin-request.ts';
 import { type ClusterHost, clusterHosts, edsHealthName, localityJson } from './clusters.ts';
 import { addressJson } from './listeners.ts';
@@ -74,75 +76,141 @@ function nameMatcher(pattern: string): (name: string) => boolean {
 
 async function allDumps(server: Server, includeEds: boolean, matches: (name: string) => boolean): Promise<Dump[]> {
   const { api } = server.parts;
-  const { message, clusters, listeners } = server.bootstrap.plan;
-  const updated = new Date(server.startedAtMs).toISOString();
+  const { clusters, listeners, routes } = server.dynamic;
   const print = (type: string, value: Message): JsonObject =>
     toJson(api.message(type)!, value, { registry: api.registry, useProtoFieldName: true }) as JsonObject;
   const any = (type: string, content: JsonObject): JsonObject => ({ '@type': TYPE_PREFIX + type, ...content });
-  const bootstrap = print('envoy.config.bootstrap.v3.Bootstrap', message);
-  const listenerJsons = (bootstrap.static_resources as JsonObject | undefined)?.listeners as JsonObject[] | undefined;
-  const clusterJsons = (bootstrap.static_resources as JsonObject | undefined)?.clusters as JsonObject[] | undefined;
-  const list = (key: string, items: JsonObject[]): JsonObject => (items.length === 0 ? {} : { [key]: items });
+  const bootstrap = print('envoy.config.bootstrap.v3.Bootstrap', server.bootstrap.plan.message);
   const dumps: Dump[] = [
     {
       type: `${ADMIN}.BootstrapConfigDump`,
-      content: { bootstrap: { ...bootstrap, node: nodeJson(server, false) }, last_updated: updated },
+      content: { bootstrap: { ...bootstrap, node: nodeJson(server, false) }, last_updated: iso(server.startedAtMs) },
     },
-    {
-      type: `${ADMIN}.ClustersConfigDump`,
-      content: list(
-        'static_clusters',
-        (clusterJsons ?? [])
-          .filter((_cluster, index) => matches(clusters[index]?.name ?? ''))
-          .map((cluster) => ({ cluster: any('envoy.config.cluster.v3.Cluster', cluster), last_updated: updated })),
-      ),
-    },
+    { type: `${ADMIN}.ClustersConfigDump`, content: clusterDump(clusters, print, matches) },
   ];
-  if (includeEds) {
-    const hosts = await clusterHosts(server);
-    dumps.push({
-      type: `${ADMIN}.EndpointsConfigDump`,
-      content: list(
-        'static_endpoint_configs',
-        clusters
-          .filter((cluster) => matches(cluster.name))
-          .map((cluster) => ({
-            endpoint_config: any(
-              'envoy.config.endpoint.v3.ClusterLoadAssignment',
-              assignment(cluster.name, hosts.get(cluster.name) ?? []),
-            ),
-          })),
-      ),
+  if (includeEds) dumps.push({ type: `${ADMIN}.EndpointsConfigDump`, content: await endpointDump(server, matches) });
+  dumps.push({ type: `${ADMIN}.ListenersConfigDump`, content: listenerDump(listeners, print, matches) });
+  dumps.push({ type: `${ADMIN}.ScopedRoutesConfigDump`, content: {} });
+  const inline: JsonObject[] = [];
+  for (const version of listeners.active.values()) {
+    const found: JsonObject[] = [];
+    collectRoutes(print(LISTENER, version.message), found);
+    for (const route of found) {
+      if (!matches(typeof route.name === 'string' ? route.name : '')) continue;
+      inline.push({ route_config: any(ROUTE, route), last_updated: iso(version.updatedMs) });
+    }
+  }
+  const discovered: JsonObject[] = [];
+  for (const version of routes.current()) {
+    if (!matches(version.message.name)) continue;
+    discovered.push({
+      ...(version.version === '' ? {} : { version_info: version.version }),
+      route_config: any(ROUTE, print(ROUTE, version.message)),
+      last_updated: iso(version.updatedMs),
     });
   }
-  const shown = (listenerJsons ?? []).filter((_listener, index) => matches(listeners[index]?.name ?? ''));
-  dumps.push({
-    type: `${ADMIN}.ListenersConfigDump`,
-    content: list(
-      'static_listeners',
-      shown.map((listener) => ({
-        listener: any('envoy.config.listener.v3.Listener', listener),
-        last_updated: updated,
-      })),
-    ),
-  });
-  dumps.push({ type: `${ADMIN}.ScopedRoutesConfigDump`, content: {} });
-  const routes: JsonObject[] = [];
-  collectRoutes(listenerJsons ?? [], routes);
   dumps.push({
     type: `${ADMIN}.RoutesConfigDump`,
-    content: list(
-      'static_route_configs',
-      routes
-        .filter((route) => matches(typeof route.name === 'string' ? route.name : ''))
-        .map((route) => ({
-          route_config: any('envoy.config.route.v3.RouteConfiguration', route),
-          last_updated: updated,
-        })),
-    ),
+    content: { ...list('static_route_configs', inline), ...list('dynamic_route_configs', discovered) },
   });
   dumps.push({ type: `${ADMIN}.SecretsConfigDump`, content: {} });
   return dumps;
+}
+
+const CLUSTER = 'envoy.config.cluster.v3.Cluster';
+const LISTENER = 'envoy.config.listener.v3.Listener';
+const ROUTE = 'envoy.config.route.v3.RouteConfiguration';
+
+type Print = (type: string, value: Message) => JsonObject;
+
+function iso(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+function list(key: string, items: JsonObject[]): JsonObject {
+  return items.length === 0 ? {} : { [key]: items };
+}
+
+function clusterDump(clusters: ClusterUpdates, print: Print, matches: (name: string) => boolean): JsonObject {
+  const fixed: JsonObject[] = [];
+  const active: JsonObject[] = [];
+  const warming: JsonObject[] = [];
+  const state = (version: ClusterVersion): JsonObject => ({
+    ...(version.version === '' ? {} : { version_info: version.version }),
+    cluster: { '@type': TYPE_PREFIX + CLUSTER, ...print(CLUSTER, version.message) },
+    last_updated: iso(version.updatedMs),
+  });
+  for (const version of clusters.active.values()) {
+    if (!matches(version.spec.name)) continue;
+    (version.spec.addedViaApi ? active : fixed).push(state(version));
+  }
+  for (const entry of clusters.warming.values()) {
+    if (matches(entry.version.spec.name)) warming.push(state(entry.version));
+  }
+  return {
+    ...(clusters.version === '' ? {} : { version_info: clusters.version }),
+    ...list('static_clusters', fixed),
+    ...list('dynamic_active_clusters', active),
+    ...list('dynamic_warming_clusters', warming),
+  };
+}
+
+async function endpointDump(server: Server, matches: (name: string) => boolean): Promise<JsonObject> {
+  const hosts = await clusterHosts(server);
+  const fixed: JsonObject[] = [];
+  const dynamic: JsonObject[] = [];
+  for (const { spec } of server.dynamic.clusters.active.values()) {
+    const name = spec.serviceName === '' ? spec.name : spec.serviceName;
+    if (!matches(name)) continue;
+    const content = assignment(name, hosts.get(spec.name) ?? []);
+    (spec.addedViaApi ? dynamic : fixed).push({
+      endpoint_config: { '@type': `${TYPE_PREFIX}envoy.config.endpoint.v3.ClusterLoadAssignment`, ...content },
+    });
+  }
+  return { ...list('static_endpoint_configs', fixed), ...list('dynamic_endpoint_configs', dynamic) };
+}
+
+function listenerDump(listeners: ListenerUpdates, print: Print, matches: (name: string) => boolean): JsonObject {
+  const fixed: JsonObject[] = [];
+  const dynamic = new Map<string, JsonObject>();
+  const entry = (name: string): JsonObject => {
+    let found = dynamic.get(name);
+    if (found === undefined) {
+      found = name === '' ? {} : { name };
+      dynamic.set(name, found);
+    }
+    return found;
+  };
+  const any = (message: Message): JsonObject => ({ '@type': TYPE_PREFIX + LISTENER, ...print(LISTENER, message) });
+  const state = (version: ListenerVersion): JsonObject => ({
+    ...(version.version === '' ? {} : { version_info: version.version }),
+    listener: any(version.message),
+    last_updated: iso(version.updatedMs),
+  });
+  for (const version of listeners.active.values()) {
+    if (!matches(version.name)) continue;
+    if (!version.addedViaApi) fixed.push({ listener: any(version.message), last_updated: iso(version.updatedMs) });
+    else entry(version.name)[listeners.started ? 'active_state' : 'warming_state'] = state(version);
+  }
+  for (const version of listeners.warming.values()) {
+    if (matches(version.name)) entry(version.name).warming_state = state(version);
+  }
+  for (const version of listeners.draining) {
+    if (matches(version.name) && version.addedViaApi) entry(version.name).draining_state = state(version);
+  }
+  for (const error of listeners.errors.values()) {
+    if (!matches(error.name)) continue;
+    entry(error.name).error_state = {
+      failed_configuration: any(error.message),
+      last_update_attempt: iso(error.attemptedMs),
+      details: error.details,
+    };
+  }
+  return {
+    ...(listeners.version === '' ? {} : { version_info: listeners.version }),
+    ...list('static_listeners', fixed),
+    ...list('dynamic_listeners', [...dynamic.values()]),
+  };
 }
 
 /** The inline route tables of every connection manager. */

@@ -1,0 +1,226 @@
+import { readFileSync } from 'node:fs';
+import { fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
+import type { ApiRegistry } from '../../api/api-registry.ts';
+import type { Secret } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.d.ts';
+import type { Logger } from '../../base/log.ts';
+import { filesOf, watchedDirectoryOf, withFilesInline } from '../../config/secrets/credential-files.ts';
+import type { SecretDependency, SecretKind } from '../../config/secrets/secret-dependency.ts';
+import { mergeSecrets } from '../../config/secrets/slots.ts';
+import type { Counter } from '../../stats/counter.ts';
+import type { Scope } from '../../stats/store.ts';
+import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
+import { SECRET_TYPE } from '../../xds/resource-type.ts';
+import { sameBytes } from './cluster-updates.ts';
+import type { InitTarget } from './init-targets.ts';
+import { SecretFiles } from './secret-files.ts';
+import type { Subscriptions } from './subscriptions.ts';
+
+const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
+/** What Envoy's words are for the kind of a secret that came as another one. */
+const FIELDS: Readonly<Record<SecretKind, Secret['type']['case']>> = {
+  certificate: 'tlsCertificate',
+  validation: 'validationContext',
+};
+
+/** A discovered secret as it is in force, for `/config_dump`. */
+export interface SecretVersion {
+  readonly name: string;
+  /** With its files inline. */
+  readonly secret: Secret;
+  readonly version: string;
+  readonly updatedMs: number;
+}
+
+export interface SecretUpdatesParts {
+  readonly api: ApiRegistry;
+  readonly logger: Logger;
+  /** Root of main's store. */
+  readonly stats: Scope;
+  readonly subscriptions: Subscriptions;
+  /** What is wrong with a secret whose files are inline; empty: nothing. */
+  faultOf(kind: SecretKind, secret: Secret): string;
+  /** Gives workers a secret. */
+  send(key: string, secret: Uint8Array): void;
+}
+
+/** One secret: from its source, and from the files that it names. Source: Envoy, SdsApi. */
+class SecretProvider implements ResourceWatcher {
+  readonly dependency: SecretDependency;
+  current: SecretVersion | null = null;
+  readonly #parts: SecretUpdatesParts;
+  readonly #rotationFailed: Counter;
+  readonly #rotated: Counter | null;
+  readonly #subscription: Subscription | null;
+  /** With the names of its files. */
+  #secret: Secret | null = null;
+  #version = '';
+  #sent: Uint8Array | null = null;
+  #files: SecretFiles | null = null;
+  #watched = '';
+  #answered = false;
+  #waiting: InitTarget[] = [];
+
+  constructor(dependency: SecretDependency, parts: SecretUpdatesParts) {
+    this.dependency = dependency;
+    this.#parts = parts;
+    const { name, source } = dependency;
+    if (source === null) {
+      const scope = parts.stats.createScope('secrets.files');
+      this.#rotated = scope.counter('update_success');
+      this.#rotationFailed = scope.counter('key_rotation_failed');
+      this.#subscription = null;
+      return;
+    }
+    const scope = parts.stats.createScope(`sds.${name}`);
+    this.#rotated = null;
+    this.#rotationFailed = scope.counter('key_rotation_failed');
+    this.#subscription = parts.subscriptions.open(source, { type: SECRET_TYPE, names: [name] }, this, scope);
+  }
+
+  /** @param target is ready with the first answer, whatever it is; null: nobody waits */
+  start(target: InitTarget | null): void {
+    if (this.#subscription === null) {
+      // The configuration was built with it: it is good unless its files changed since.
+      const fault = this.#take(this.#decode(this.dependency.secret));
+      if (fault !== '') this.#parts.logger.warning(`Failed to load certificates: ${fault}`);
+      target?.ready();
+      return;
+    }
+    if (target !== null) {
+      if (this.#answered) target.ready();
+      else this.#waiting.push(target);
+    }
+    this.#subscription.start();
+  }
+
+  stop(): void {
+    this.#subscription?.stop();
+    this.#files?.close();
+  }
+
+  #decode(bytes: Uint8Array): Secret {
+    return fromBinary(this.#parts.api.message(SECRET)!, bytes) as Message as Secret;
+  }
+
+  async onUpdate(update: ResourceUpdate): Promise<readonly ResourceRefusal[]> {
+    const { name } = this.dependency;
+    const refuse = (details: string): readonly ResourceRefusal[] => {
+      this.#parts.logger.warning(`sds: secret '${name}' config rejected: ${details}`);
+      return [{ name: '', details }];
+    };
+    const [resource] = update.changed;
+    if (resource === undefined) return refuse(`Missing SDS resources for ${name} in onConfigUpdate()`);
+    if (update.changed.length > 1) return refuse(`Unexpected SDS secrets length: ${update.changed.length}`);
+    if (resource.name !== name) return refuse(`Unexpected SDS secret (expecting ${name}): ${resource.name}`);
+    this.#version = update.version;
+    const fault = this.#take(resource.message as Secret);
+    if (fault !== '') return refuse(fault);
+    this.#answer();
+    return [];
+  }
+
+  onFailure(reason: 'timeout' | 'rejected' | 'connection', details: string): void {
+    for (const target of this.#waiting) target.lastRefusal = details;
+    if (reason !== 'connection') this.#answer();
+  }
+
+  #answer(): void {
+    this.#answered = true;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const target of waiting) target.ready();
+  }
+
+  /** @returns what is wrong with it; empty: it is in force */
+  #take(secret: Secret): string {
+    const { source } = this.dependency;
+    const base = this.dependency.secret;
+    const desc = this.#parts.api.message(SECRET)!;
+    if (secret.type.case !== FIELDS[this.dependency.kind]) return `Unexpected SDS secret type ${secret.type.case ?? ''}`;
+    const whole = source === null || base.length === 0 ? secret : mergeSecrets(desc, base, toBinary(desc, secret));
+    // Even one that is not good is watched: it may become so.
+    this.#watch(whole);
+    const fault = this.#publish(whole);
+    if (fault === '') this.#secret = whole;
+    return fault;
+  }
+
+  #watch(secret: Secret): void {
+    const files = filesOf(secret);
+    const directory = watchedDirectoryOf(secret);
+    const watched = JSON.stringify([files, directory]);
+    if (watched === this.#watched) return;
+    this.#watched = watched;
+    this.#files?.close();
+    this.#files = files.length === 0 ? null : new SecretFiles(files, directory, () => this.#onFiles(secret));
+  }
+
+  #onFiles(secret: Secret): void {
+    const before = this.#sent;
+    const fault = this.#publish(this.#secret ?? secret);
+    if (fault !== '') {
+      this.#rotationFailed.inc();
+      this.#parts.logger.warning(`Failed to reload certificates: ${fault}`);
+    } else if (before !== this.#sent) {
+      this.#rotated?.inc();
+    }
+  }
+
+  #publish(secret: Secret): string {
+    const inline = withFilesInline(secret, readOrNothing);
+    const fault = this.#parts.faultOf(this.dependency.kind, inline);
+    if (fault !== '') return fault;
+    const desc = this.#parts.api.message(SECRET)!;
+    const bytes = toBinary(desc, inline);
+    const { name, key } = this.dependency;
+    this.current = { name, secret: inline, version: this.#version, updatedMs: Date.now() };
+    if (this.#sent !== null && sameBytes(this.#sent, bytes)) return '';
+    this.#sent = bytes;
+    this.#parts.send(key, bytes);
+    return '';
+  }
+}
+
+function readOrNothing(path: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch {
+    return new Uint8Array(0);
+  }
+}
+
+/** The secrets of the process, on main: read, checked, watched, and given to workers. */
+export class SecretUpdates {
+  readonly #parts: SecretUpdatesParts;
+  readonly #providers = new Map<string, SecretProvider>();
+
+  constructor(parts: SecretUpdatesParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Something needs the secret. One that stands in files is with the workers when this returns.
+   * @param target waits for the first answer of one that is discovered
+   */
+  require(dependency: SecretDependency, target: InitTarget | null): void {
+    let provider = this.#providers.get(dependency.key);
+    if (provider !== undefined) {
+      target?.ready();
+      return;
+    }
+    provider = new SecretProvider(dependency, this.#parts);
+    this.#providers.set(dependency.key, provider);
+    provider.start(target);
+  }
+
+  /** Discovered secrets in force, for `/config_dump`. */
+  *current(): IterableIterator<SecretVersion> {
+    for (const { current, dependency } of this.#providers.values()) {
+      if (current !== null && dependency.source !== null) yield current;
+    }
+  }
+
+  stop(): void {
+    for (const provider of this.#providers.values()) provider.stop();
+  }
+}
