@@ -119,6 +119,5 @@ test('MessageCounter counts a message when its prefix is complete, compressed on
     counts.push(counter.count);
   }
   expect(counts).toEqual([0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3]);
-  const broken = new MessageCounter();
-  expect(broken.inspect(ByteBuffer.from(Buffer.concat([frame('a'), frame('b', 7), frame('c')])))).toBe(1);
+  expect(new MessageCounter().inspect(ByteBuffer.from(Buffer.concat([frame('a'), frame('b', 7), frame('c')])))).toBe(3);
 });

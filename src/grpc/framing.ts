@@ -103,33 +103,31 @@ export class MessageReader {
 }
 
 /**
- * Counts the messages that pass by without keeping any of them. Source: Envoy, Grpc::FrameInspector: a message counts when its
- * prefix has been seen to the end; after a flag byte that is not known nothing counts.
+ * Counts the messages that pass by without keeping any of them. A message counts when its prefix has been seen to the end,
+ * whatever its flags. Source: Envoy, Grpc::FrameInspector.
  */
 export class MessageCounter {
   /** Messages begun. */
   count = 0;
-  /** Flag bytes above this are not known. */
-  protected readonly maxFlags: number;
   /** Bytes seen of the present prefix. */
   #prefixSeen = 0;
   #flags = 0;
   #length = 0;
   /** Bytes of the present message that are still to come. */
   #left = 0;
-  #broken = false;
 
-  constructor(maxFlags: number = COMPRESSED) {
-    this.maxFlags = maxFlags;
+  /** Whether a message with these flags is one. */
+  protected counts(_flags: number): boolean {
+    return true;
   }
 
-  /** Part of the message with these flags: of those that a subclass looks into. */
+  /** Part of the message with these flags. */
   protected onPart(_flags: number, _bytes: Buffer, _start: number, _end: number): void {}
 
   /** Looks at `data` and leaves it as it is. @returns how many messages began in it */
   inspect(data: ByteBuffer): number {
     const before = this.count;
-    for (let i = 0; i < data.sliceCount && !this.#broken; i++) {
+    for (let i = 0; i < data.sliceCount; i++) {
       const slice = data.sliceAt(i);
       this.#inspectBytes(slice.bytes, slice.start, slice.end);
     }
@@ -147,19 +145,15 @@ export class MessageCounter {
       }
       const byte = bytes[at++]!;
       if (this.#prefixSeen === 0) {
-        if (byte > this.maxFlags) {
-          this.#broken = true;
-          return;
-        }
-        this.#flags = byte;
         this.#length = 0;
+        this.#flags = byte;
       } else {
         this.#length = this.#length * 256 + byte;
       }
       if (++this.#prefixSeen < FRAME_PREFIX_BYTES) continue;
       this.#prefixSeen = 0;
       this.#left = this.#length;
-      this.count++;
+      if (this.counts(this.#flags)) this.count++;
     }
   }
 }

@@ -62,13 +62,14 @@ export class GrpcHttp1BridgeFilter extends HttpFilter {
   }
 
   override onResponseData(data: ByteBuffer, end: boolean): Flow {
-    if (!this.#bridges || end) return Flow.Continue;
+    if (!this.#bridges || this.#headers === null) return Flow.Continue;
     if (this.#prefixLeft > 0) {
       const taken = Math.min(this.#prefixLeft, data.length);
       data.drain(taken);
       this.#prefixLeft -= taken;
     }
-    return Flow.PauseAndBuffer;
+    // Without trailers it goes as it is.
+    return end ? Flow.Continue : Flow.PauseAndBuffer;
   }
 
   override onResponseTrailers(trailers: HeaderMap): Flow {

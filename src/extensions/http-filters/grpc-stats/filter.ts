@@ -31,19 +31,22 @@ type Dialect = (typeof Dialect)[keyof typeof Dialect];
 /** Flag of the last message of a Connect stream, which tells the outcome in JSON. Source: connectrpc.com/docs/protocol. */
 const CONNECT_END = 2;
 
+/** What is kept of that message; more would be no outcome. */
+const MAX_END_BYTES = 65_536;
+
 /** Messages of a response; of a Connect stream also whether it ended well. */
 class ResponseCounter extends MessageCounter {
   #end = '';
   #ended = false;
 
-  constructor() {
-    super(CONNECT_END);
+  protected override counts(flags: number): boolean {
+    if (flags !== CONNECT_END) return true;
+    this.#ended = true;
+    return false;
   }
 
   protected override onPart(flags: number, bytes: Buffer, start: number, end: number): void {
-    if (flags !== CONNECT_END) return;
-    this.#ended = true;
-    this.#end += bytes.latin1Slice(start, end);
+    if (flags === CONNECT_END && this.#end.length < MAX_END_BYTES) this.#end += bytes.latin1Slice(start, end);
   }
 
   get connectSuccess(): boolean {

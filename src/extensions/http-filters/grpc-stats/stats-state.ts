@@ -13,16 +13,11 @@ export class GrpcStatsState implements FilterStateObject {
     return null;
   }
 
-  field(name: string): string | null {
-    if (name === 'request_message_count') return String(this.requestMessages);
-    return name === 'response_message_count' ? String(this.responseMessages) : null;
-  }
-
   /** 64-bit numbers are strings in JSON, and those that are zero are left out. */
   struct(): MetadataStruct {
     const fields: Record<string, string> = {};
-    if (this.requestMessages > 0) fields.request_message_count = String(this.requestMessages);
-    if (this.responseMessages > 0) fields.response_message_count = String(this.responseMessages);
+    if (this.requestMessages > 0) fields.requestMessageCount = String(this.requestMessages);
+    if (this.responseMessages > 0) fields.responseMessageCount = String(this.responseMessages);
     return fields;
   }
 }

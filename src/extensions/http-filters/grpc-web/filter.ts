@@ -12,7 +12,7 @@ const TEXT_TYPES: ReadonlySet<string> = new Set(['application/grpc-web-text', 'a
 
 /** Flag byte of the frame that holds the trailers. Source: gRPC, doc/PROTOCOL-WEB.md. */
 const TRAILERS_FLAG = 0x80;
-/** As much of a body that is no gRPC goes into `grpc-message`; only one that came in a single piece goes whole. */
+/** As much of a body that is no gRPC goes into `grpc-message`. Envoy lets longer ones pass where they come in one piece. */
 const MAX_MESSAGE_BYTES = 16_384;
 /** Of messages that are sent in base64, which is done message by message. As gRPC's own limit on the wire. */
 const MAX_FRAME_BYTES = 0xffff_ffff;
@@ -71,9 +71,9 @@ export class GrpcWebFilter extends HttpFilter {
     data.clear();
     const whole = text.length - (text.length % 4);
     this.#partialGroup = text.slice(whole);
-    if (end && this.#partialGroup !== '') return this.#refuse('grpc_base_64_decode_failed_bad_size');
     const bytes = decodeBase64(text.slice(0, whole));
     if (bytes === null) return this.#refuse('grpc_base_64_decode_failed');
+    if (end && this.#partialGroup !== '') return this.#refuse('grpc_base_64_decode_failed_bad_size');
     data.append(bytes);
     return Flow.Continue;
   }
@@ -114,23 +114,23 @@ export class GrpcWebFilter extends HttpFilter {
 
   /** Of an answer that is no gRPC. */
   #collect(data: ByteBuffer, end: boolean): Flow {
-    const held = this.stream.bufferedResponse;
-    const heldBytes = held?.length ?? 0;
+    const heldBytes = this.stream.bufferedResponse?.length ?? 0;
     if (!end) {
       if (heldBytes >= MAX_MESSAGE_BYTES) data.clear();
       return Flow.PauseAndBuffer;
     }
-    let body = heldBytes > 0 ? `${held!.latin1()}${data.latin1()}` : data.latin1();
-    if (heldBytes > 0) body = body.slice(0, MAX_MESSAGE_BYTES);
-    held?.clear();
-    data.clear();
-    this.#describe(body);
+    this.#describe(data);
     return Flow.Continue;
   }
 
-  #describe(body: string): void {
+  /** What is held, and `last` behind it, becomes the message. */
+  #describe(last: ByteBuffer | null): void {
     const headers = this.#headers!;
     this.#headers = null;
+    const held = this.stream.bufferedResponse;
+    const body = `${held?.latin1() ?? ''}${last?.latin1() ?? ''}`.slice(0, MAX_MESSAGE_BYTES);
+    held?.clear();
+    last?.clear();
     headers.set('grpc-message', encodeGrpcMessage(body));
     headers.set('grpc-status', String(grpcStatusOfHttp(headers.status)));
     headers.set('content-length', '0');
@@ -140,10 +140,7 @@ export class GrpcWebFilter extends HttpFilter {
     if (!this.#active) return Flow.Continue;
     this.#stats?.chargeStatus(trailers.get('grpc-status'));
     if (this.#headers !== null) {
-      const held = this.stream.bufferedResponse;
-      const body = held === null ? '' : held.latin1().slice(0, MAX_MESSAGE_BYTES);
-      held?.clear();
-      this.#describe(body);
+      this.#describe(null);
       return Flow.Continue;
     }
     let text = '';
