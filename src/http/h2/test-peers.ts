@@ -14,7 +14,7 @@ import type {
 } from '../codec.ts';
 import { type HeaderMap, RequestHeaders, ResponseHeaders } from '../header-map.ts';
 import { Http2ClientCodec } from './client-codec.ts';
-import { http2Options, type Http2Options } from './http2-options.ts';
+import { type Http2Options, http2Options } from './http2-options.ts';
 import { type Http2CodecStats, NO_HTTP2_STATS } from './http2-stats.ts';
 import { Http2ServerCodec } from './server-codec.ts';
 
@@ -216,7 +216,12 @@ export class Pair {
   step: number;
 
   constructor(
-    options: { server?: Partial<Http2Options>; client?: Partial<Http2Options>; step?: number; stats?: Http2CodecStats } = {},
+    options: {
+      server?: Partial<Http2Options>;
+      client?: Partial<Http2Options>;
+      step?: number;
+      stats?: Http2CodecStats;
+    } = {},
   ) {
     this.server = new ServerSide(this.timers, http2Options(options.server), options.stats);
     this.client = new ClientSide(this.timers, http2Options({ maxConcurrentStreams: 1024, ...options.client }));

@@ -213,7 +213,8 @@ export abstract class FrameReader {
           return;
         }
         if (size !== 5) {
-          this.failStream(id, ErrorCode.FrameSizeError);
+          // RFC 9113 section 6.3 asks for the stream's end only, but the stream may be none any more (so nghttp2).
+          this.connectionError(ErrorCode.FrameSizeError, 'PRIORITY of a wrong size');
           return;
         }
         if (read31(bytes, start) === id) {
