@@ -30,7 +30,7 @@ export interface ContractGaps {
 }
 
 /** Notes what it hears; the test awaits it. */
-class Peer implements TransportHandler {
+export class Peer implements TransportHandler {
   readonly dispatcher: Dispatcher;
   readonly events: string[] = [];
   readonly chunks: Buffer[] = [];
@@ -113,7 +113,7 @@ class Peer implements TransportHandler {
   }
 }
 
-const PLAIN: Omit<ListenSpec, 'address'> = {
+export const PLAIN: Omit<ListenSpec, 'address'> = {
   reusePort: false,
   backlog: 0,
   ipv6Only: true,
@@ -122,7 +122,7 @@ const PLAIN: Omit<ListenSpec, 'address'> = {
   socketOptions: [],
 };
 
-function connectTo(address: Address, bindAddress: Address | null = null): ConnectSpec {
+export function connectTo(address: Address, bindAddress: Address | null = null): ConnectSpec {
   return { address, bindAddress, socketOptions: [] };
 }
 
@@ -198,7 +198,7 @@ class Bench {
   }
 }
 
-const nextTurn = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
+export const nextTurn = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
 
 /** What every implementation of the seam must do, on real sockets. */
 export function transportContract(

@@ -45,6 +45,8 @@ export class BunTransport implements Transport, TurnTask {
   #writeFailed = false;
   #endedWrites = false;
   #peerEnded = false;
+  /** Its socket speaks TLS now: what Bun still tells of the raw one is nobody's. */
+  upgraded = false;
   /** Inside a call of ours: Bun then calls `close` back before it returns, the handler is to hear of it later. */
   isCalling = false;
   #finishPending = false;
@@ -311,7 +313,7 @@ function socketHandlers(dispatcher: Dispatcher, watch: PausedWatch | null, facts
     },
     data(socket: BunSocket, bytes: Buffer): void {
       const transport = socket.data as BunTransport | undefined;
-      if (transport === undefined) return;
+      if (transport === undefined || transport.upgraded) return;
       dispatcher.enter();
       try {
         if (connected(transport, socket) && !transport.closeRequested) transport.handler?.onBytes(bytes);
@@ -323,7 +325,7 @@ function socketHandlers(dispatcher: Dispatcher, watch: PausedWatch | null, facts
     },
     drain(socket: BunSocket): void {
       const transport = socket.data as BunTransport | undefined;
-      if (transport === undefined) return;
+      if (transport === undefined || transport.upgraded) return;
       dispatcher.enter();
       try {
         if (connected(transport, socket)) transport.onSocketDrain();
@@ -335,7 +337,7 @@ function socketHandlers(dispatcher: Dispatcher, watch: PausedWatch | null, facts
     },
     end(socket: BunSocket): void {
       const transport = socket.data as BunTransport | undefined;
-      if (transport === undefined) return;
+      if (transport === undefined || transport.upgraded) return;
       dispatcher.enter();
       try {
         if (connected(transport, socket)) transport.onSocketEnd();
@@ -347,7 +349,7 @@ function socketHandlers(dispatcher: Dispatcher, watch: PausedWatch | null, facts
     },
     close(socket: BunSocket, error?: Error): void {
       const transport = socket.data as BunTransport | undefined;
-      if (transport === undefined) return;
+      if (transport === undefined || transport.upgraded) return;
       if (transport.isCalling) {
         // Not a turn of its own: the caller's goes on.
         transport.onSocketClosed(error == null ? null : closeError(transport, error));
@@ -369,7 +371,7 @@ function socketHandlers(dispatcher: Dispatcher, watch: PausedWatch | null, facts
     },
     connectError(socket: BunSocket, error: Error): void {
       const transport = socket.data as BunTransport | undefined;
-      if (transport === undefined) return;
+      if (transport === undefined || transport.upgraded) return;
       if (transport.isCalling) {
         // Not a turn of its own: the caller's goes on.
         transport.onSocketClosed(error == null ? null : closeError(transport, error));

@@ -11,7 +11,13 @@ import { HandshakeCounts } from '../tls/handshake-outcome.ts';
 import { ClientPolicy, type HandshakeView, ServerPolicy } from '../tls/handshake-policy.ts';
 import { type HelloTarget, HelloWait } from '../tls/hello-wait.ts';
 import { SessionCache, sessionIdOf } from '../tls/session-cache.ts';
-import type { TlsClientSettings, TlsParameters, TlsServerSettings, TlsSettingsSource, TlsValidation } from '../tls/tls-settings.ts';
+import type {
+  TlsClientSettings,
+  TlsParameters,
+  TlsServerSettings,
+  TlsSettingsSource,
+  TlsValidation,
+} from '../tls/tls-settings.ts';
 import type { ConnectSpec, SocketRuntime, Transport, TransportError, TransportHandler } from '../transport.ts';
 import type {
   DownstreamTransportSocket,
@@ -162,7 +168,12 @@ class ServerOwner implements TlsOwner {
 
   onTlsOpen(): void {}
 
-  onHandshake(transport: BunTlsTransport, socket: BunTlsSocket, ok: boolean, error: Error | null): TransportError | null {
+  onHandshake(
+    transport: BunTlsTransport,
+    socket: BunTlsSocket,
+    ok: boolean,
+    error: Error | null,
+  ): TransportError | null {
     if (!ok) return { code: 'TLS', message: this.#counts.runtimeFailure(error?.message ?? '') };
     const view = viewOf(transport, socket, transport.curve, error);
     const conclusion = this.context.policy.onHandshake(view, transport, this.#counts, transport.certificate);
@@ -321,7 +332,12 @@ class ClientOwner implements TlsOwner {
     if (session !== null) socket.setSession(session);
   }
 
-  onHandshake(transport: BunTlsTransport, socket: BunTlsSocket, ok: boolean, error: Error | null): TransportError | null {
+  onHandshake(
+    transport: BunTlsTransport,
+    socket: BunTlsSocket,
+    ok: boolean,
+    error: Error | null,
+  ): TransportError | null {
     // A name that does not match is reported as a failure, though the handshake is done.
     if (!ok && (error as { code?: string } | null)?.code === 'EPROTO') {
       return { code: 'TLS', message: this.#counts.runtimeFailure(error?.message ?? '') };

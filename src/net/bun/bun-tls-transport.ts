@@ -34,7 +34,12 @@ interface PeerCertificate {
 export interface TlsOwner {
   onTlsOpen(transport: BunTlsTransport, socket: BunTlsSocket): void;
   /** @returns null: the session may begin; the transport's facts are set */
-  onHandshake(transport: BunTlsTransport, socket: BunTlsSocket, ok: boolean, error: Error | null): TransportError | null;
+  onHandshake(
+    transport: BunTlsTransport,
+    socket: BunTlsSocket,
+    ok: boolean,
+    error: Error | null,
+  ): TransportError | null;
   /** The runtime ended an open session. */
   onSessionError(text: string): TransportError;
   onSession?(transport: BunTlsTransport, session: Buffer): void;
@@ -100,6 +105,7 @@ export class BunTlsTransport extends BunTransport implements LiveSession {
       return;
     }
     raw.setHandler(NOBODY);
+    raw.upgraded = true;
     this.raw = null;
     this.isCalling = true;
     const options = isServer
@@ -108,7 +114,8 @@ export class BunTlsTransport extends BunTransport implements LiveSession {
     try {
       const [twin, own] = socket.upgradeTLS(options);
       if (!this.isClosed) this.socket = own;
-      twin.reload(DEAF_TWIN);
+      // On the server's side the twin's callbacks are the listener's: they would be gone for all. `upgraded` makes it deaf.
+      if (!isServer) twin.reload(DEAF_TWIN);
     } finally {
       this.isCalling = false;
     }
@@ -324,6 +331,11 @@ export function tlsHandlers(dispatcher: Dispatcher, extras: { readonly sessions:
     },
     close(socket: BunTlsSocket, error?: Error | null): void {
       const failure = error === undefined || error === null ? null : codeOf(error);
+      if (socket.data.isCalling) {
+        // Not a turn of its own: the caller's goes on.
+        socket.data.onSocketClosed(failure);
+        return;
+      }
       dispatcher.enter();
       try {
         socket.data.onSocketClosed(failure);

@@ -1,6 +1,11 @@
 import type { TlsStats } from '../transport-socket.ts';
-import { NO_CLIENT_CERTIFICATE, NO_CLIENT_CERTIFICATE_FAILURE, handshakeFailure, verifyFailure } from './failure-text.ts';
-import { VerifyStat, type Verdict } from './peer-verifier.ts';
+import {
+  handshakeFailure,
+  NO_CLIENT_CERTIFICATE,
+  NO_CLIENT_CERTIFICATE_FAILURE,
+  verifyFailure,
+} from './failure-text.ts';
+import { type Verdict, VerifyStat } from './peer-verifier.ts';
 
 /** Counts and words of what becomes of handshakes. Source: Envoy, SslSocket::drainErrorQueue and ContextImpl::logHandshake. */
 export class HandshakeCounts {

@@ -1,7 +1,7 @@
 import type { TransportError } from '../transport.ts';
 import type { TransportSocketOptions } from '../transport-socket.ts';
-import { CertificateSelector, ecdsaCurvesOf } from './certificate-selector.ts';
 import { certificatesOf } from './certificate.ts';
+import { CertificateSelector, ecdsaCurvesOf } from './certificate-selector.ts';
 import { DEFAULT_CURVES } from './cipher-names.ts';
 import type { ClientHello } from './client-hello.ts';
 import type { HandshakeCounts } from './handshake-outcome.ts';
@@ -228,7 +228,8 @@ export class ClientPolicy extends HandshakePolicy {
           accepted: false,
           validated: false,
           stat: 1 as const,
-          detail: 'verify cert failed: X509_verify_cert: certificate verification error at depth 0: unable to get local issuer certificate',
+          detail:
+            'verify cert failed: X509_verify_cert: certificate verification error at depth 0: unable to get local issuer certificate',
         };
         counts.verdict(verdict);
         return { failure: { code: 'TLS', message: counts.refused(verdict) }, facts: null };

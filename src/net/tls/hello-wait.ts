@@ -1,4 +1,4 @@
-import { ByteBuffer } from '../../base/byte-buffer.ts';
+import type { ByteBuffer } from '../../base/byte-buffer.ts';
 import type { TransportError, TransportHandler } from '../transport.ts';
 import { ClientHello } from './client-hello.ts';
 import { HelloReader, HelloState } from './hello-reader.ts';
