@@ -19,6 +19,7 @@ import type {
   Transport,
   TransportHandler,
 } from '../../src/net/transport.ts';
+import { NO_TLS } from '../../src/net/transport-socket.ts';
 import { Worker } from '../../src/worker/worker.ts';
 import { httpConfig } from '../configs.ts';
 
@@ -100,6 +101,7 @@ const worker = new Worker(
     runtime: new Map(),
     sharedMemory: null,
     disabledExtensions: [],
+    internalBufferBytes: 1024 * 1024,
   } as unknown as ConstructorParameters<typeof Worker>[0],
   {
     api,
@@ -112,6 +114,7 @@ const worker = new Worker(
       made.push(sockets);
       return sockets;
     },
+    createTls: () => NO_TLS,
     post: (message) => {
       if (message.kind === 'bug') throw new Error(message.message);
     },

@@ -15,6 +15,9 @@ import { headerMutationFilter } from './http-filters/header-mutation/factory.ts'
 import { healthCheckFilter } from './http-filters/health-check/factory.ts';
 import { httpLocalRateLimitFilter } from './http-filters/local-ratelimit/factory.ts';
 import { routerFilter } from './http-filters/router/factory.ts';
+import { allowListedRoutesPredicate } from './internal-redirect-predicates/allow-listed-routes/factory.ts';
+import { previousRoutesPredicate } from './internal-redirect-predicates/previous-routes/factory.ts';
+import { safeCrossSchemePredicate } from './internal-redirect-predicates/safe-cross-scheme/factory.ts';
 import { httpInspectorFilter } from './listener-filters/http-inspector/factory.ts';
 import { listenerLocalRateLimitFilter } from './listener-filters/local-ratelimit/factory.ts';
 import { originalDstFilter } from './listener-filters/original-dst/factory.ts';
@@ -30,6 +33,7 @@ import { directResponseFilter } from './network-filters/direct-response/factory.
 import { echoFilter } from './network-filters/echo/factory.ts';
 import { httpConnectionManager } from './network-filters/http-connection-manager/factory.ts';
 import { localRateLimitFilter } from './network-filters/local-ratelimit/factory.ts';
+import { sniClusterFilter } from './network-filters/sni-cluster/factory.ts';
 import { tcpProxy } from './network-filters/tcp-proxy/factory.ts';
 import { customHeaderDetection } from './original-ip-detection/custom-header/factory.ts';
 import { xffDetection } from './original-ip-detection/xff/factory.ts';
@@ -37,6 +41,10 @@ import { omitCanaryHostsPredicate } from './retry-host-predicates/omit-canary-ho
 import { omitHostMetadataPredicate } from './retry-host-predicates/omit-host-metadata/factory.ts';
 import { previousHostsPredicate } from './retry-host-predicates/previous-hosts/factory.ts';
 import { previousPrioritiesRetry } from './retry-priorities/previous-priorities/factory.ts';
+import { internalUpstream } from './transport-sockets/internal-upstream/factory.ts';
+import { upstreamProxyProtocol } from './transport-sockets/proxy-protocol/factory.ts';
+import { upstreamRawBuffer } from './transport-sockets/raw-buffer/factory.ts';
+import { downstreamTls, upstreamTls } from './transport-sockets/tls/factory.ts';
 
 /** Every extension that Nuncio ships: an explicit list, nothing registers itself. */
 export const EXTENSIONS = [
@@ -69,7 +77,11 @@ export const EXTENSIONS = [
   omitCanaryHostsPredicate,
   omitHostMetadataPredicate,
   previousPrioritiesRetry,
+  allowListedRoutesPredicate,
+  previousRoutesPredicate,
+  safeCrossSchemePredicate,
   tcpProxy,
+  sniClusterFilter,
   echoFilter,
   directResponseFilter,
   connectionLimitFilter,
@@ -79,4 +91,9 @@ export const EXTENSIONS = [
   httpInspectorFilter,
   listenerLocalRateLimitFilter,
   originalDstFilter,
+  upstreamRawBuffer,
+  upstreamProxyProtocol,
+  internalUpstream,
+  downstreamTls,
+  upstreamTls,
 ] as readonly ExtensionFactory[];

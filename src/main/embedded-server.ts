@@ -136,6 +136,10 @@ export async function createServer(settings: ServerSettings): Promise<EmbeddedSe
   if (!loaded.ok) throw new ConfigRefused(loaded.error);
   const createSockets = await loadSockets();
   return EmbeddedServer.around(
-    new Server(flags, { api, extensions, loggers, logOutput, componentLevels: [], createSockets, createTls }, loaded.value),
+    new Server(
+      flags,
+      { api, extensions, loggers, logOutput, componentLevels: [], createSockets, createTls },
+      loaded.value,
+    ),
   );
 }

@@ -34,9 +34,9 @@ import {
   ServerState,
 } from './server-stats.ts';
 import type { SocketsFactory } from './socket-runtime.ts';
+import type { TlsFactory } from './tls-runtime.ts';
 import { DynamicConfig } from './updates/dynamic-config.ts';
 import type { RemoteSources } from './updates/subscriptions.ts';
-import type { TlsFactory } from './tls-runtime.ts';
 import { VERSION_NUMBER } from './version.ts';
 import { InlineWorker, ThreadWorker, type WorkerHandle, type WorkerObserver } from './worker-handle.ts';
 
@@ -304,6 +304,7 @@ export class Server implements WorkerObserver {
       runtime: this.runtime.values,
       sharedMemory: this.#sharedMemory,
       disabledExtensions: flags.disabledExtensions,
+      internalBufferBytes: this.bootstrap.plan.internalBufferBytes,
     };
     if (flags.concurrency > 1) return new ThreadWorker(options, this);
     return new InlineWorker(

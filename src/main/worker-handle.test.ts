@@ -14,6 +14,7 @@ const OPTIONS: WorkerOptions = {
   runtime: {},
   sharedMemory: null,
   disabledExtensions: [],
+  internalBufferBytes: 1024 * 1024,
 };
 
 const running: ThreadWorker[] = [];

@@ -90,6 +90,8 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
   readonly id: number;
   readonly dispatcher: Dispatcher;
   transport: Transport;
+  /** The transport socket encrypts (Envoy: `ssl()`); known before the handshake is done. */
+  isSecure = false;
   /** Bytes received that no filter has taken yet. Bounded by the buffer limit: above it, reading stops. */
   readonly readBuffer = new ByteBuffer();
   /** Bytes that the kernel has not taken yet. A codec appends here as its `ByteSink`, then calls `written`. */

@@ -97,7 +97,7 @@ export class HttpConnectionManager
     this.#startMs = dispatcher.nowMs;
     config.stats.downstreamCxTotal.inc();
     config.stats.downstreamCxActive.inc();
-    if (connection.security !== null) {
+    if (connection.isSecure) {
       config.stats.downstreamCxSslTotal.inc();
       config.stats.downstreamCxSslActive.inc();
     }
@@ -179,6 +179,10 @@ export class HttpConnectionManager
   // --- ServerCodecEvents ---
 
   onNewStream(encoder: ResponseEncoder): RequestDecoder {
+    return this.#newStream(encoder, null);
+  }
+
+  #newStream(encoder: ResponseEncoder, earlier: ActiveStream | null): ActiveStream {
     const { stats } = this.config;
     stats.downstreamRqTotal.inc();
     stats.downstreamRqActive.inc();
@@ -186,7 +190,7 @@ export class HttpConnectionManager
     else stats.downstreamRqHttp1Total.inc();
     this.#idleTimer?.disable();
     this.#requests++;
-    const stream = new ActiveStream(this, encoder);
+    const stream = new ActiveStream(this, encoder, earlier);
     const limit = this.config.maxRequestsPerConnection;
     if (limit > 0 && this.#requests >= limit) {
       stats.downstreamCxMaxRequestsReached.inc();
@@ -290,6 +294,17 @@ export class HttpConnectionManager
       protocol === Protocol.Http10 &&
       (stream.responseHeaders === null || !stream.responseHeaders.has('content-length'));
     this.#closeIfDone(stream.closesConnection && (requestComplete || endsByClose));
+  }
+
+  /** A request begins anew, through all filters. @param body null: none */
+  recreateStream(stream: ActiveStream, body: ByteBuffer | null): void {
+    const headers = stream.requestHeaders!;
+    this.onStreamGone(stream);
+    if (this.#closed) return;
+    const next = this.#newStream(stream.encoder, stream);
+    next.closesConnection ||= stream.closesConnection;
+    next.onHeaders(headers, body === null);
+    if (body !== null) next.onData(body, true);
   }
 
   /** Takes the stream off the list and ends it. */
@@ -416,7 +431,7 @@ export class HttpConnectionManager
     }
     stats.downstreamCxActive.dec();
     if (this.#softDrain) stats.downstreamCxHttp1SoftDrain.dec();
-    if (this.connection.security !== null) stats.downstreamCxSslActive.dec();
+    if (this.connection.isSecure) stats.downstreamCxSslActive.dec();
     if (this.#codec !== null) {
       this.#codec.onConnectionClosed();
       if (this.#codec.protocol >= Protocol.Http2) stats.downstreamCxHttp2Active.dec();

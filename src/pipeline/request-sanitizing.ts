@@ -70,7 +70,8 @@ export function sanitizeRequest(stream: ActiveStream, headers: RequestHeaders): 
   for (let i = 0; i < config.earlyHeaderMutations.length; i++) {
     config.earlyHeaderMutations[i]!.mutate(headers, stream.info);
   }
-  return mutateRequestHeaders(stream, headers, config);
+  // A second time what we said ourselves would count as the client's word.
+  return stream.isRecreated ? null : mutateRequestHeaders(stream, headers, config);
 }
 
 function normalizePathOf(stream: ActiveStream, headers: RequestHeaders): LocalReply | null {
@@ -113,7 +114,7 @@ function mutateRequestHeaders(
   config: ConnectionManagerConfig,
 ): LocalReply | null {
   const { connection, info } = stream;
-  const secure = connection.security !== null;
+  const secure = connection.isSecure;
   // An extended CONNECT of HTTP/2 looks like an upgrade here, and nothing else of HTTP/2 does.
   dropHopHeaders(headers, isUpgrade(headers));
 

@@ -7,6 +7,7 @@ import { CloseType, Connection, ConnectionEvent, type ConnectionEvents } from '.
 import { ConnectionCount, type ConnectionLimits, CountedLimits } from '../net/connection-limits.ts';
 import type { AcceptedSocket } from '../net/filter.ts';
 import { type ConnectionReceiver, type DropReason, ListenerRuntime, replay } from '../net/listener-chain.ts';
+import type { ListenerDirectory } from '../net/listener-directory.ts';
 import { keepAliveOptions, type SocketOption, type SocketRuntime, type Transport } from '../net/transport.ts';
 import { type AccessLogger, AccessLogType } from '../pipeline/access-logger.ts';
 import type { DrainDecision, ListenerView, WorkerEnvironment } from '../pipeline/environment.ts';
@@ -50,6 +51,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
   readonly drain: DrainState;
   readonly #environment: WorkerEnvironment;
   readonly #sockets: SocketRuntime;
+  readonly #directory: ListenerDirectory;
   readonly #decision: DrainDecision;
   /** By specification. */
   readonly #chains = new Map<FilterChainSpec, ActiveChain>();
@@ -79,7 +81,9 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     sockets: SocketRuntime,
     workerIndex: number,
     stats: Scope,
+    directory: ListenerDirectory,
   ) {
+    this.#directory = directory;
     this.#stats = [stats];
     this.spec = spec;
     this.scope = spec.scope;
@@ -108,6 +112,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
         filters: spec.listenerFilters.map((make) => make(environment)),
         timeoutMs: spec.listenerFiltersTimeoutMs,
         continueOnTimeout: spec.continueOnListenerFiltersTimeout,
+        handOver: spec.useOriginalDst ? directory : null,
       },
       limitsOf(spec, environment),
       scope,
@@ -121,6 +126,15 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     for (const chain of this.spec.chainSpecs) {
       if (this.#chains.has(chain)) continue;
       this.#chains.set(chain, new ActiveChain(chain, this.#environment, this, this.#decision, this.scope));
+    }
+  }
+
+  /** Takes connections that no socket of its own accepts: from other listeners, and from inside. */
+  announce(): void {
+    const { spec } = this;
+    if (spec.internal) this.#directory.addInternal(spec.name, this.#runtime);
+    else if (!spec.bindToPort) {
+      for (const address of spec.addresses) this.#directory.add(address, this.#runtime, spec.ipv4Compat);
     }
   }
 
@@ -164,6 +178,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     );
     open.socket = socket;
     this.#listening.push(open);
+    this.#directory.add(socket.address, this.#runtime, spec.ipv4Compat);
     return socket.address;
   }
 
@@ -195,6 +210,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     previous.#listening = [];
     for (const open of this.#listening) {
       open.acceptor = this.#runtime;
+      if (open.socket !== null) this.#directory.add(open.socket.address, this.#runtime, this.spec.ipv4Compat);
       outcomes.push({
         listener: this.spec.name,
         addressIndex: open.index,
@@ -210,6 +226,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
   }
 
   #closeSockets(): void {
+    this.#directory.remove(this.#runtime);
     for (const open of this.#listening) open.socket?.close();
     this.#listening = [];
   }

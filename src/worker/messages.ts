@@ -22,6 +22,8 @@ export interface WorkerOptions {
   readonly sharedMemory: SharedArrayBuffer | null;
   /** Names that `--disable-extensions` took away. */
   readonly disabledExtensions: readonly string[];
+  /** Of connections to internal listeners, each way. */
+  readonly internalBufferBytes: number;
 }
 
 /** A listening socket's outcome. */

@@ -5,6 +5,7 @@ import { SystemRandom } from '../base/random.ts';
 import { ExtensionRegistry } from '../config/extension-registry.ts';
 import { EXTENSIONS } from '../extensions/index.ts';
 import { BunRuntime } from '../net/bun/bun-runtime.ts';
+import { BunTlsEngine } from '../net/bun/bun-tls-engine.ts';
 import type { FromWorker, ToWorker, WorkerOptions } from './messages.ts';
 import { Worker as ProxyWorker } from './worker.ts';
 
@@ -54,6 +55,7 @@ function start(options: WorkerOptions): void {
       write: (level, logger, message) => self.postMessage({ kind: 'log', level, logger, message }),
     },
     createSockets: (dispatcher) => new BunRuntime(dispatcher),
+    createTls: (dispatcher) => new BunTlsEngine(dispatcher),
     post: (message) => self.postMessage(message),
   });
   self.postMessage({ kind: 'ready' });

@@ -14,6 +14,8 @@ import { buildRouteTable } from '../config/builders/route-config.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
 import { AnyMessages } from '../config/load/any-messages.ts';
 import { Dispatcher } from '../net/dispatcher.ts';
+import { InternalSockets } from '../net/internal-sockets.ts';
+import { ListenerDirectory } from '../net/listener-directory.ts';
 import type { SocketRuntime } from '../net/transport.ts';
 import type { TlsEngine } from '../net/transport-socket.ts';
 import type { WorkerEnvironment } from '../pipeline/environment.ts';
@@ -45,6 +47,7 @@ export class Worker {
   readonly #options: WorkerOptions;
   readonly #parts: WorkerParts;
   readonly #sockets: SocketRuntime;
+  readonly #directory = new ListenerDirectory();
   readonly #clusters: ClusterManager;
   readonly #listeners = new Map<string, ActiveListener>();
   /** Replaced or removed, until their last connection has ended. */
@@ -62,7 +65,9 @@ export class Worker {
     this.#parts = parts;
     const dispatcher = new Dispatcher(parts.clock, parts.random);
     dispatcher.onBug = (error) => parts.post({ kind: 'bug', message: describe(error) });
-    this.#sockets = parts.createSockets(dispatcher);
+    const sockets = new InternalSockets(parts.createSockets(dispatcher), dispatcher, this.#directory);
+    sockets.bufferBytes = options.internalBufferBytes;
+    this.#sockets = sockets;
     this.store = new StatsStore();
     const root = this.store.root;
     this.#runtime = new RuntimeSnapshot(options.runtime);
@@ -250,7 +255,15 @@ export class Worker {
       present.replaceChains(spec, stats, drainMs, immediate);
       return;
     }
-    const listener = new ActiveListener(spec, this.environment, this.#sockets, this.#options.index, stats);
+    const listener = new ActiveListener(
+      spec,
+      this.environment,
+      this.#sockets,
+      this.#options.index,
+      stats,
+      this.#directory,
+    );
+    listener.announce();
     listener.onGone = () => this.#draining.delete(listener);
     if (spec.bindToPort) {
       if (present?.mayHandOverTo(spec) === true) listener.takeSockets(present, outcomes);

@@ -1,4 +1,3 @@
-import { NO_SECRETS, NO_TLS } from '../../src/net/transport-socket.ts';
 import { ByteBuffer } from '../../src/base/byte-buffer.ts';
 import { LoggerRegistry } from '../../src/base/log.ts';
 import { SharedTable } from '../../src/base/shared-table.ts';
@@ -6,6 +5,7 @@ import type { ResetReason } from '../../src/http/codec.ts';
 import { HeaderMap, RequestHeaders, ResponseHeaders } from '../../src/http/header-map.ts';
 import { Connection } from '../../src/net/connection.ts';
 import type { Dispatcher } from '../../src/net/dispatcher.ts';
+import { NO_SECRETS, NO_TLS } from '../../src/net/transport-socket.ts';
 import { type ConnectionContext, NO_ROUTE_TABLES } from '../../src/pipeline/environment.ts';
 import {
   type FilterStream,
@@ -317,6 +317,10 @@ export class FilterHarness implements FilterStream {
 
   encodeTrailers(_trailers: HeaderMap): void {
     this.response.pass('T', true);
+  }
+
+  recreateStream(): boolean {
+    return false;
   }
 
   pauseRequest(): void {}

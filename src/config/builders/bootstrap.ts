@@ -1,5 +1,6 @@
 import { create, type Message, toBinary } from '@bufbuild/protobuf';
 import type { Bootstrap } from '../../api/gen/envoy/config/bootstrap/v3/bootstrap_pb.d.ts';
+import type { InternalListener } from '../../api/gen/envoy/extensions/bootstrap/internal_listener/v3/internal_listener_pb.d.ts';
 import type { Address } from '../../net/address.ts';
 import type { SocketOption } from '../../net/transport.ts';
 import type { StringMatcher } from '../../routing/string-matcher.ts';
@@ -17,6 +18,7 @@ import { buildStringMatcher } from './route-config-matchers.ts';
 import { buildRuntimeLayers, RUNTIME_SUPPORT, type RuntimeLayerSpec } from './runtime.ts';
 import { buildSocketOptions } from './socket-options.ts';
 import { buildStatsConfig, STATS_CONFIG_SUPPORT, type StatsSpec } from './stats-config.ts';
+import { TLS_SUPPORT } from './tls-context.ts';
 
 const BOOTSTRAP = 'envoy.config.bootstrap.v3';
 
@@ -25,12 +27,14 @@ export const BOOTSTRAP_SUPPORT: readonly FieldSupport[] = [
     message: `${BOOTSTRAP}.Bootstrap`,
     fields: `node static_resources dynamic_resources cluster_manager admin layered_runtime stats_config stats_sinks
       stats_flush_interval stats_flush_on_admin stats_server_version_override default_regex_engine
-      application_log_config`,
+      application_log_config bootstrap_extensions`,
     // Files of flags, traces and allocator settings of a C++ process; parameters of xDS sources that are refused.
     inert: `flags_path node_context_params perf_tracing_file_path memory_allocator_manager
       grpc_async_client_manager_config`,
   },
-  { message: `${BOOTSTRAP}.Bootstrap.StaticResources`, fields: 'listeners clusters' },
+  { message: 'envoy.extensions.bootstrap.internal_listener.v3.InternalListener', fields: '*' },
+  { message: `${BOOTSTRAP}.Bootstrap.StaticResources`, fields: 'listeners clusters secrets' },
+  ...TLS_SUPPORT,
   { message: `${BOOTSTRAP}.Bootstrap.DynamicResources`, fields: 'lds_config cds_config' },
   ...CONFIG_SOURCE_SUPPORT,
   { message: `${BOOTSTRAP}.Bootstrap.ApplicationLogConfig`, fields: '*' },
@@ -92,6 +96,8 @@ export interface BootstrapPlan {
   /** `dynamic_resources.lds_config`; null: none. */
   readonly listenerSource: SourceSpec | null;
   readonly clusterSource: SourceSpec | null;
+  /** How much may be on its way on a connection to an internal listener, each way. */
+  readonly internalBufferBytes: number;
 }
 
 /** What of the command line has a say in building. */
@@ -115,6 +121,7 @@ export function buildBootstrap(
     );
   }
   refuseWholeFields(context, message);
+  const internalBufferBytes = buildExtensions(context, message);
   const clusters: StaticResource<ClusterSpec>[] = [];
   const listeners: StaticResource<ListenerSpec>[] = [];
   const clusterType = context.shared.api.message('envoy.config.cluster.v3.Cluster')!;
@@ -136,6 +143,13 @@ export function buildBootstrap(
     seenListeners.add(listener.name);
     const spec = buildListener(at, listener);
     if (spec === null) return;
+    if (spec.internal && internalBufferBytes === 0) {
+      at.refuse(
+        'internal_listener',
+        'InternalListener bootstrap extension is mandatory',
+        'bootstrap_extensions: envoy.bootstrap.internal_listener',
+      );
+    }
     for (const address of spec.addresses) {
       if (!spec.bindToPort || (address.kind === 'ip' && address.port === 0)) continue;
       const other = seenAddresses.get(address.text);
@@ -173,7 +187,23 @@ export function buildBootstrap(
     applicationLog,
     listenerSource,
     clusterSource,
+    internalBufferBytes,
   };
+}
+
+const INTERNAL_LISTENER = 'envoy.extensions.bootstrap.internal_listener.v3.InternalListener';
+
+/** `bootstrap_extensions`. @returns `buffer_size_kb` of internal listeners in bytes; 0: there is no such extension */
+function buildExtensions(context: BuildContext, message: Bootstrap): number {
+  let bytes = 0;
+  message.bootstrapExtensions.forEach((extension, index) => {
+    const field = `bootstrap_extensions[${index}]`;
+    const config = context.unpack(`${field}.typed_config`, extension.typedConfig);
+    if (config === null) return;
+    if (config.$typeName === INTERNAL_LISTENER) bytes = ((config as InternalListener).bufferSizeKb ?? 1024) * 1024;
+    else context.refuse(field, `bootstrap extension ${config.$typeName} is not supported yet`);
+  });
+  return bytes;
 }
 
 /** Fields that the table of supported fields lets through for the sake of a better message, or of an empty value. */

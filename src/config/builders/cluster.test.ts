@@ -256,11 +256,6 @@ upstream_connection_options: { tcp_keepalive: { keepalive_time: 60 } }
     ['HTTP/2', 'http2_protocol_options: {}', 'http2_protocol_options is not supported yet'],
     ['subsets', 'lb_subset_config: { list_as_any: true }', 'lb_subset_config is not supported yet'],
     [
-      'TLS',
-      'transport_socket: { name: t, typed_config: { "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext } }',
-      'transport socket envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext is not supported yet',
-    ],
-    [
       'HTTP/2 in typed options',
       'typed_extension_protocol_options: { envoy.extensions.upstreams.http.v3.HttpProtocolOptions: { "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: { http2_protocol_options: {} } } }',
       'http2_protocol_options is not supported yet',

@@ -175,7 +175,7 @@ default_filter_chain: { filters: [{ name: nobody }] }
       'default_filter_chain.filters[0].typed_config',
       'filter_chains[0].filter_chain_match.server_names[0]',
       'filter_chains[1].filters[0].typed_config',
-      'filter_chains[2].transport_socket',
+      'filter_chains[2].transport_socket.typed_config',
       'filter_chains[2].filter_chain_match',
     ]);
   });

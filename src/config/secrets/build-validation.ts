@@ -4,12 +4,13 @@ import type {
   SubjectAltNameMatcher,
 } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/common_pb.d.ts';
 import type { StringMatcher as StringMatcherMessage } from '../../api/gen/envoy/type/matcher/v3/string_pb.d.ts';
+import { dnsNameMatches } from '../../net/tls/dns-name-match.ts';
 import { type SanMatcher, SanType, type TlsValidation } from '../../net/tls/tls-settings.ts';
 import type { StringMatcher } from '../../routing/string-matcher.ts';
 import type { BuildContext } from '../build-context.ts';
 import { readCredential } from '../builders/data-source.ts';
 import { buildStringMatcher } from '../builders/route-config-matchers.ts';
-import { dnsNameMatches } from './dns-name.ts';
+
 import { certificateBlocks, crlBlocks } from './pem.ts';
 
 class TextSanMatcher implements SanMatcher {

@@ -38,3 +38,38 @@ export function watchedDirectoryOf(secret: Secret): string {
   if (type.case !== 'tlsCertificate' && type.case !== 'validationContext') return '';
   return type.value.watchedDirectory?.path ?? '';
 }
+
+/** The files that a secret names. */
+export function filesOf(secret: Secret): string[] {
+  return sourcesOf(secret).flatMap((source) => (source.specifier.case === 'filename' ? [source.specifier.value] : []));
+}
+
+/** A copy whose files are read: what workers get. A file that cannot be read is empty. */
+export function withFilesInline(secret: Secret, read: (path: string) => Uint8Array): Secret {
+  const inline = (source: DataSource | undefined): DataSource | undefined => {
+    if (source?.specifier.case !== 'filename') return source;
+    const value = read(source.specifier.value);
+    return { ...source, specifier: { case: 'inlineBytes', value } };
+  };
+  const { type } = secret;
+  if (type.case === 'tlsCertificate') {
+    const { certificateChain, privateKey, pkcs12, password, ocspStaple, ...rest } = type.value;
+    const value = {
+      ...rest,
+      certificateChain: inline(certificateChain),
+      privateKey: inline(privateKey),
+      pkcs12: inline(pkcs12),
+      password: inline(password),
+      ocspStaple: inline(ocspStaple),
+    };
+    return { ...secret, type: { case: 'tlsCertificate', value } };
+  }
+  if (type.case === 'validationContext') {
+    const { trustedCa, crl, ...rest } = type.value;
+    return {
+      ...secret,
+      type: { case: 'validationContext', value: { ...rest, trustedCa: inline(trustedCa), crl: inline(crl) } },
+    };
+  }
+  return secret;
+}

@@ -56,6 +56,8 @@ export interface ClusterUpdatesParts {
   readonly init: InitTargets;
   /** Told how many clusters serve. */
   onCount(active: number): void;
+  /** An update brought something and was taken as a whole. */
+  onReload(): void;
 }
 
 /** The clusters of the process, on main: versions, warming, what workers are told. Source: Envoy, ClusterManagerImpl. */
@@ -174,6 +176,7 @@ export class ClusterUpdates {
       `${name}: added/updated ${updated} cluster(s) (skipped ${skipped} unmodified cluster(s)); removed ${known.length} cluster(s)`,
     );
     if (updated > 0 || known.length > 0) this.version = update.version;
+    if (updated > 0 && refusals.length === 0) this.#parts.onReload();
     return refusals;
   }
 
@@ -184,6 +187,9 @@ export class ClusterUpdates {
     const warming = this.warming.get(name);
     const last = warming?.version ?? present;
     if (last !== undefined && (last.spec.addedViaApi !== viaApi || sameBytes(last.bytes, resource.bytes))) return false;
+    // Envoy counts before it builds.
+    if (present !== undefined) this.#stats.cluster_modified.inc();
+    else if (warming === undefined) this.#stats.cluster_added.inc();
     const built = this.#parts.builds.cluster(resource, viaApi);
     if (!built.ok) return built.error;
     const version: ClusterVersion = {
@@ -193,8 +199,6 @@ export class ClusterUpdates {
       version: resource.version,
       updatedMs: Date.now(),
     };
-    if (present !== undefined) this.#stats.cluster_modified.inc();
-    else if (warming === undefined) this.#stats.cluster_added.inc();
     warming?.discovery?.stop();
     this.#warm(version, ready);
     return true;
@@ -260,8 +264,8 @@ export class ClusterUpdates {
     }
     this.#countGauges();
     // Pools and counts of hosts that stay are kept.
-    if (hostsOnly.length > 0) this.#parts.orders.hosts(hostsOnly);
-    if (changed.length > 0) await this.#parts.orders.clusters(changed, [], hosts);
+    hosts.push(...hostsOnly);
+    if (changed.length + hosts.length > 0) await this.#parts.orders.clusters(changed, [], hosts);
   }
 
   #isOurs(name: string, viaApi: boolean): boolean {

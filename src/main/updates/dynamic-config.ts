@@ -1,6 +1,7 @@
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import type { LoggerRegistry } from '../../base/log.ts';
 import type { SourceSpec } from '../../config/builders/config-source.ts';
+import type { SecretDependency } from '../../config/secrets/secret-dependency.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
 import type { RuntimeReader } from '../../routing/runtime-fraction.ts';
 import { defineStats } from '../../stats/stat-group.ts';
@@ -18,6 +19,7 @@ import { type InitTarget, InitTargets } from './init-targets.ts';
 import { ListenerUpdates } from './listener-updates.ts';
 import { ResourceBuilds } from './resource-builds.ts';
 import { RouteUpdates } from './route-updates.ts';
+import { SecretUpdates } from './secret-updates.ts';
 import { type RemoteSources, Subscriptions } from './subscriptions.ts';
 import { WorkerOrders } from './worker-orders.ts';
 
@@ -75,6 +77,7 @@ function unknownFields(flags: ServerFlags): UnknownFields {
 export class DynamicConfig {
   readonly clusters: ClusterUpdates;
   readonly routes: RouteUpdates;
+  readonly secrets: SecretUpdates;
   readonly listeners: ListenerUpdates;
   readonly decoder: ResourceDecoder;
   readonly builds: ResourceBuilds;
@@ -84,16 +87,29 @@ export class DynamicConfig {
   readonly serverInit = new InitTargets('init manager Server');
   readonly #parts: DynamicConfigParts;
   readonly #open: Subscription[] = [];
+  /** With CDS. */
+  #reloads: ReturnType<typeof CDS_STATS.create> | null = null;
 
   constructor(parts: DynamicConfigParts) {
     this.#parts = parts;
     const { api, extensions, loggers } = parts.server;
     this.decoder = new ResourceDecoder(api, unknownFields(parts.flags), parts.onUnknownField);
-    this.builds = new ResourceBuilds(api, extensions, parts.runtime);
+    const { staticSecrets, tlsRefusal: refusal } = parts.bootstrap;
+    // A secret is asked for as soon as a resource that names it is looked at: workers have its files before the resource.
+    const require = (dependency: SecretDependency): void => this.secrets.require(dependency, null);
+    this.builds = new ResourceBuilds(api, extensions, parts.runtime, { staticSecrets, refusal, require });
     this.subscriptions = new Subscriptions(this.decoder, loggers.get('config'), parts.remote);
     const orders = new WorkerOrders(parts.workers, parts.drainMs, parts.flags.drainStrategy === 'immediate', (bytes) =>
       this.builds.decode<Cluster>('envoy.config.cluster.v3.Cluster', bytes),
     );
+    this.secrets = new SecretUpdates({
+      api,
+      logger: loggers.get('misc'),
+      stats: parts.stats,
+      subscriptions: this.subscriptions,
+      faultOf: (kind, secret) => this.builds.secretFault(kind, secret),
+      send: (key, secret) => orders.secret(key, secret),
+    });
     this.clusters = new ClusterUpdates({
       dispatcher: parts.dispatcher,
       stats: parts.stats,
@@ -103,8 +119,12 @@ export class DynamicConfig {
       orders,
       init: this.clusterInit,
       onCount: parts.onClusterCount,
+      onReload: () => {
+        this.#reloads?.config_reload.inc();
+        this.#reloads?.config_reload_time_ms.set(Date.now());
+      },
     });
-    this.routes = new RouteUpdates(this.builds, orders, this.subscriptions, parts.stats);
+    this.routes = new RouteUpdates(this.builds, orders, this.subscriptions, parts.stats, () => this.clusters.names());
     this.listeners = new ListenerUpdates({
       listenerType: api.message('envoy.config.listener.v3.Listener')!,
       stats: parts.listenerStats,
@@ -124,7 +144,14 @@ export class DynamicConfig {
 
   /** The bootstrap's clusters, then CDS and the clusters that it brings. Resolves when all have their hosts. */
   async startClusters(): Promise<void> {
-    const { plan } = this.#parts.bootstrap;
+    const { plan, secrets } = this.#parts.bootstrap;
+    // Those of files come first: clusters and listeners begin with them.
+    const files = new InitTargets('secrets');
+    for (const secret of secrets) {
+      if (secret.source === null) this.secrets.require(secret, null);
+      else if (secret.source.kind === 'file') this.secrets.require(secret, files.add(`SdsApi ${secret.name}`));
+    }
+    await this.#ready(files);
     const messages = plan.message.staticResources?.clusters ?? [];
     const updatedMs = Date.now();
     await this.clusters.addStatic(
@@ -140,16 +167,8 @@ export class DynamicConfig {
     const { clusterSource } = plan;
     if (clusterSource !== null) {
       this.#loggers.get('upstream').info('cm init: initializing cds');
-      const reloads = CDS_STATS.create(this.#parts.stats, 'cluster_manager.cds');
-      const apply = async (update: ResourceUpdate) => {
-        const before = this.clusters.version;
-        const refusals = await this.clusters.apply(update);
-        if (refusals.length === 0 || before !== this.clusters.version) {
-          reloads.config_reload.inc();
-          reloads.config_reload_time_ms.set(Date.now());
-        }
-        return refusals;
-      };
+      this.#reloads = CDS_STATS.create(this.#parts.stats, 'cluster_manager.cds');
+      const apply = (update: ResourceUpdate) => this.clusters.apply(update);
       this.#watch(
         clusterSource,
         CLUSTER_TYPE,
@@ -180,6 +199,11 @@ export class DynamicConfig {
         addresses: spec.addresses.map((address) => address.text),
       })),
     );
+    for (const secret of this.#parts.bootstrap.secrets) {
+      if (secret.source !== null && secret.source.kind !== 'file') {
+        this.secrets.require(secret, this.serverInit.add(`SdsApi ${secret.name}`));
+      }
+    }
     const { listenerSource } = plan;
     if (listenerSource !== null) {
       const apply = (update: ResourceUpdate) => this.listeners.apply(update);
@@ -207,6 +231,7 @@ export class DynamicConfig {
   stop(): void {
     for (const subscription of this.#open) subscription.stop();
     this.clusters.stop();
+    this.secrets.stop();
     this.routes.stop();
     this.listeners.stop();
   }

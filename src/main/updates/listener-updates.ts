@@ -55,14 +55,19 @@ export class ListenerUpdates {
   readonly active = new Map<string, ListenerVersion>();
   readonly warming = new Map<string, ListenerVersion>();
   readonly draining = new Set<ListenerVersion>();
+  /** By name: the last refusal of each listener since it was last taken. */
   readonly errors = new Map<string, ListenerError>();
+  /** Of the last update. */
+  lastErrors: readonly ListenerError[] = [];
+  /** Versions whose taken-away filter chains drain. */
+  readonly drainingChains = new Set<ListenerVersion>();
   /** `version_info` of the last update that changed anything. */
   version = '';
   /** `/drain_listeners`, or the end: nothing is added any more. */
   stopped = false;
   readonly #parts: ListenerUpdatesParts;
   readonly #timers = new Set<ReturnType<typeof setTimeout>>();
-  #drainingChains = 0;
+  #drainingChainCount = 0;
   #started = false;
   /** Openings come one after the other. */
   #queue: Promise<unknown> = Promise.resolve();
@@ -142,6 +147,7 @@ export class ListenerUpdates {
   async apply(update: ResourceUpdate, name = 'lds', viaApi = true): Promise<readonly ResourceRefusal[]> {
     const log = this.#parts.loggers.get('upstream');
     const refusals: ResourceRefusal[] = [];
+    const errors: ListenerError[] = [];
     const seen = new Set<string>();
     let applied = false;
     for (const removed of update.removed) {
@@ -151,19 +157,19 @@ export class ListenerUpdates {
     }
     for (const resource of update.changed) {
       if (seen.has(resource.name)) {
-        refusals.push({ name: resource.name, details: `duplicate listener ${resource.name} found` });
+        const details = `duplicate listener ${resource.name} found`;
+        refusals.push({ name: resource.name, details });
+        errors.push({ name: resource.name, details, message: resource.message as Listener, attemptedMs: Date.now() });
         continue;
       }
       seen.add(resource.name);
       const outcome = await this.#addOrUpdate(resource, viaApi);
       if (typeof outcome === 'string') {
         refusals.push({ name: resource.name, details: outcome });
-        this.errors.set(resource.name, {
-          name: resource.name,
-          details: outcome,
-          message: resource.message as Listener,
-          attemptedMs: Date.now(),
-        });
+        const message = resource.message as Listener;
+        const error = { name: resource.name, details: outcome, message, attemptedMs: Date.now() };
+        this.errors.set(resource.name, error);
+        errors.push(error);
         continue;
       }
       this.errors.delete(resource.name);
@@ -171,6 +177,7 @@ export class ListenerUpdates {
       log.info(`${name}: add/update listener '${resource.name}'`);
       applied = true;
     }
+    this.lastErrors = errors;
     if (applied) this.version = update.version;
     return refusals;
   }
@@ -203,7 +210,8 @@ export class ListenerUpdates {
       spec,
       message,
       bytes: resource.bytes,
-      version: resource.version,
+      // An update in place goes on under the version that it changes, as in Envoy.
+      version: inPlace ? present.version : resource.version,
       updatedMs: Date.now(),
       addedViaApi: viaApi,
       routes,
@@ -310,9 +318,11 @@ export class ListenerUpdates {
   #drainChains(previous: ListenerVersion, next: ListenerVersion): void {
     const kept = new Set(next.spec.chainSpecs.map((chain) => chain.key));
     const count = previous.spec.chainSpecs.filter((chain) => !kept.has(chain.key)).length;
-    this.#drainingChains += count;
+    this.#drainingChainCount += count;
+    if (count > 0) this.drainingChains.add(previous);
     this.#afterDrainTime(() => {
-      this.#drainingChains -= count;
+      this.#drainingChainCount -= count;
+      this.drainingChains.delete(previous);
       for (const route of previous.routes) this.#parts.routes.release(route.key);
       this.#countGauges();
     });
@@ -356,7 +366,7 @@ export class ListenerUpdates {
     stats.total_listeners_active.set(opened);
     stats.total_listeners_warming.set(this.warming.size + (this.active.size - opened));
     stats.total_listeners_draining.set(this.draining.size);
-    stats.total_filter_chains_draining.set(this.#drainingChains);
+    stats.total_filter_chains_draining.set(this.#drainingChainCount);
   }
 
   stop(): void {

@@ -4,6 +4,7 @@ import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d
 import type { ClusterLoadAssignment } from '../../api/gen/envoy/config/endpoint/v3/endpoint_pb.d.ts';
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb.d.ts';
+import type { Secret } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.d.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { BuildContext, type BuildScope } from '../../config/build-context.ts';
 import { buildCluster } from '../../config/builders/cluster.ts';
@@ -15,6 +16,10 @@ import { errorLine } from '../../config/diagnostics/render.ts';
 import type { ExtensionRegistry } from '../../config/extension-registry.ts';
 import type { FieldSupportTable } from '../../config/field-support.ts';
 import { AnyMessages } from '../../config/load/any-messages.ts';
+import { buildCertificate } from '../../config/secrets/build-certificate.ts';
+import { buildValidation } from '../../config/secrets/build-validation.ts';
+import type { SecretKind } from '../../config/secrets/secret-dependency.ts';
+import type { TlsBuild } from '../../config/secrets/tls-build.ts';
 import { supportedFields } from '../../config/supported-fields.ts';
 import type { RuntimeReader } from '../../routing/runtime-fraction.ts';
 import { StatsStore } from '../../stats/store.ts';
@@ -31,8 +36,10 @@ export class ResourceBuilds {
   readonly #extensions: ExtensionRegistry;
   readonly #runtime: RuntimeReader;
   readonly #fields: FieldSupportTable;
+  readonly #tls: TlsBuild;
 
-  constructor(api: ApiRegistry, extensions: ExtensionRegistry, runtime: RuntimeReader) {
+  constructor(api: ApiRegistry, extensions: ExtensionRegistry, runtime: RuntimeReader, tls: TlsBuild) {
+    this.#tls = tls;
     this.#api = api;
     this.#extensions = extensions;
     this.#runtime = runtime;
@@ -62,10 +69,11 @@ export class ResourceBuilds {
     return routes;
   }
 
-  routeTable(resource: DiscoveredResource): Result<true, string> {
-    const built = this.#build(resource, {}, (context) =>
-      buildRouteTable(context, resource.message as RouteConfiguration),
-    );
+  /** @param clusterNames that exist: discovered routes are checked against them only when they ask for it */
+  routeTable(resource: DiscoveredResource, clusterNames: ReadonlySet<string>): Result<true, string> {
+    const message = resource.message as RouteConfiguration;
+    const more = message.validateClusters === true ? { clusterNames } : {};
+    const built = this.#build(resource, more, (context) => buildRouteTable(context, message));
     return built.ok ? ok(true) : built;
   }
 
@@ -73,6 +81,16 @@ export class ResourceBuilds {
     return this.#build(resource, {}, (context) =>
       buildStaticHosts(context, cluster, resource.message as ClusterLoadAssignment),
     );
+  }
+
+  /** What is wrong with a secret whose files are inline; empty: nothing. */
+  secretFault(kind: SecretKind, secret: Secret): string {
+    const context = this.#context({});
+    const { type } = secret;
+    if (type.case === 'tlsCertificate') buildCertificate(context, type.value);
+    else if (type.case === 'validationContext') buildValidation(context, type.value);
+    else context.refuse('', `no ${kind}`);
+    return context.shared.errors.map((issue) => issue.reason).join('; ');
   }
 
   /** Where the endpoints of an EDS cluster come from; null: it is none. */
@@ -109,6 +127,7 @@ export class ResourceBuilds {
     const context = this.#context({
       ...(origin.anys === null ? {} : { anys: origin.anys }),
       checksFiles: true,
+      tls: this.#tls,
       ...more,
     });
     this.#fields.check(context, this.#api.message(resource.message.$typeName)!, resource.message);

@@ -76,7 +76,7 @@ class RouteProvider implements ResourceWatcher {
     if (update.changed.length > 1) return refuse(`Unexpected RDS resource length: ${update.changed.length}`);
     if (resource.name !== name) return refuse(`Unexpected RDS configuration (expecting ${name}): ${resource.name}`);
     if (this.current === null || !sameBytes(this.current.bytes, resource.bytes)) {
-      const built = this.#owner.builds.routeTable(resource);
+      const built = this.#owner.builds.routeTable(resource, this.#owner.clusterNames());
       if (!built.ok) return refuse(built.error);
       this.current = {
         message: resource.message as RouteConfiguration,
@@ -111,11 +111,19 @@ class RouteProvider implements ResourceWatcher {
 export class RouteUpdates {
   readonly builds: ResourceBuilds;
   readonly orders: WorkerOrders;
+  readonly clusterNames: () => ReadonlySet<string>;
   readonly #providers = new Map<string, RouteProvider>();
   readonly #stats: Scope;
   readonly #subscriptions: Subscriptions;
 
-  constructor(builds: ResourceBuilds, orders: WorkerOrders, subscriptions: Subscriptions, stats: Scope) {
+  constructor(
+    builds: ResourceBuilds,
+    orders: WorkerOrders,
+    subscriptions: Subscriptions,
+    stats: Scope,
+    clusterNames: () => ReadonlySet<string>,
+  ) {
+    this.clusterNames = clusterNames;
     this.builds = builds;
     this.orders = orders;
     this.#subscriptions = subscriptions;

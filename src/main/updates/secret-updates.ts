@@ -136,7 +136,8 @@ class SecretProvider implements ResourceWatcher {
     const { source } = this.dependency;
     const base = this.dependency.secret;
     const desc = this.#parts.api.message(SECRET)!;
-    if (secret.type.case !== FIELDS[this.dependency.kind]) return `Unexpected SDS secret type ${secret.type.case ?? ''}`;
+    if (secret.type.case !== FIELDS[this.dependency.kind])
+      return `Unexpected SDS secret type ${secret.type.case ?? ''}`;
     const whole = source === null || base.length === 0 ? secret : mergeSecrets(desc, base, toBinary(desc, secret));
     // Even one that is not good is watched: it may become so.
     this.#watch(whole);

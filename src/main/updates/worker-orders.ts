@@ -56,6 +56,10 @@ export class WorkerOrders {
     for (const worker of this.#workers) for (const update of updates) worker.send({ kind: 'hosts', update });
   }
 
+  secret(key: string, secret: Uint8Array): void {
+    for (const worker of this.#workers) worker.send({ kind: 'secrets', changed: [[key, secret]], removed: [] });
+  }
+
   async routes(
     changed: readonly { readonly key: string; readonly bytes: Uint8Array }[],
     removed: readonly string[],

@@ -19,6 +19,7 @@ import { ResponseFlag } from '../response-flag.ts';
 import { UpstreamInfo } from '../stream-info.ts';
 import { upstreamSocketOptions } from '../upstream-socket-options.ts';
 import { EnvoyHeader, isValidEnvoyHeader, presentEnvoyHeaders } from './envoy-headers.ts';
+import { redirectInternally } from './internal-redirect.ts';
 import { MirrorRequest } from './mirror-request.ts';
 import { fillScheme, RouterFormatContext } from './request-finalizing.ts';
 import { flagOfReset } from './reset-flags.ts';
@@ -65,6 +66,8 @@ export class RouterFilter
   responseStarted = false;
   #isGrpc = false;
   #buffers = false;
+  /** The body was too large to be kept. */
+  #overflowed = false;
   /** Copies of the request that get its body too; null: none. */
   #mirrors: MirrorRequest[] | null = null;
   /** The request's body so far, for retries. */
@@ -201,7 +204,7 @@ export class RouterFilter
       this.environment.runtime,
       this,
     );
-    this.#buffers = this.#retry?.enabled ?? false;
+    this.#buffers = (this.#retry?.enabled ?? false) || action.internalRedirect !== null;
     this.#start(cluster, host, source, end);
     if (action.mirrorPolicies.length > 0) {
       this.#mirrors = MirrorRequest.startAll(this, action.mirrorPolicies, headers, this.timeouts.globalMs, end);
@@ -273,6 +276,7 @@ export class RouterFilter
 
   /** More than may be kept: from here on there is one attempt only. */
   #giveUpRetrying(): void {
+    this.#overflowed = true;
     this.#cluster!.stats.retry_or_shadow_abandoned.inc();
     this.#dropRetry();
   }
@@ -415,8 +419,9 @@ export class RouterFilter
         return;
       }
       this.#noteVerdict(verdict);
-      this.#dropRetry();
     }
+    if (this.#followsRedirect(request, headers)) return;
+    this.#dropRetry();
     const now = stream.dispatcher.nowMs;
     if (this.#requestEndMs >= 0 && !config.suppressEnvoyHeaders) {
       headers.set('x-envoy-upstream-service-time', String(Math.floor(now - this.#requestEndMs)));
@@ -433,6 +438,33 @@ export class RouterFilter
     this.responseStarted = true;
     if (end) this.#onUpstreamComplete(request);
     stream.encodeHeaders(headers, end);
+  }
+
+  /** @returns true: this stream is over, its request begins anew */
+  #followsRedirect(request: UpstreamRequest, headers: ResponseHeaders): boolean {
+    const policy = this.#action!.internalRedirect;
+    if (policy === null || !policy.responseCodes.includes(headers.status)) return false;
+    const { stats } = request.cluster;
+    const body = this.#retained;
+    this.#retained = null;
+    const whole = this.requestEnded && !this.#overflowed;
+    if (
+      whole &&
+      redirectInternally(
+        this.stream,
+        policy,
+        this.#route!.name,
+        this.#headers!,
+        headers,
+        body !== null && body.length > 0 ? body : null,
+        this.config.stats,
+      )
+    ) {
+      stats.upstream_internal_redirect_succeeded_total.inc();
+      return true;
+    }
+    stats.upstream_internal_redirect_failed_total.inc();
+    return false;
   }
 
   #chargeHostSuccess(request: UpstreamRequest, grpcStatus: number, end: boolean): void {

@@ -92,7 +92,7 @@ async function allDumps(server: Server, includeEds: boolean, matches: (name: str
   dumps.push({ type: `${ADMIN}.ListenersConfigDump`, content: listenerDump(listeners, print, matches) });
   dumps.push({ type: `${ADMIN}.ScopedRoutesConfigDump`, content: {} });
   const inline: JsonObject[] = [];
-  for (const version of listeners.active.values()) {
+  for (const version of [...listeners.active.values(), ...listeners.draining, ...listeners.drainingChains]) {
     const found: JsonObject[] = [];
     collectRoutes(print(LISTENER, version.message), found);
     for (const route of found) {
@@ -131,6 +131,10 @@ function list(key: string, items: JsonObject[]): JsonObject {
   return items.length === 0 ? {} : { [key]: items };
 }
 
+function sorted<V>(map: ReadonlyMap<string, V>): V[] {
+  return [...map].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
+}
+
 function clusterDump(clusters: ClusterUpdates, print: Print, matches: (name: string) => boolean): JsonObject {
   const fixed: JsonObject[] = [];
   const active: JsonObject[] = [];
@@ -140,7 +144,8 @@ function clusterDump(clusters: ClusterUpdates, print: Print, matches: (name: str
     cluster: { '@type': TYPE_PREFIX + CLUSTER, ...print(CLUSTER, version.message) },
     last_updated: iso(version.updatedMs),
   });
-  for (const version of clusters.active.values()) {
+  // Envoy keeps them sorted.
+  for (const version of sorted(clusters.active)) {
     if (!matches(version.spec.name)) continue;
     (version.spec.addedViaApi ? active : fixed).push(state(version));
   }
@@ -159,7 +164,7 @@ async function endpointDump(server: Server, matches: (name: string) => boolean):
   const hosts = await clusterHosts(server);
   const fixed: JsonObject[] = [];
   const dynamic: JsonObject[] = [];
-  for (const { spec } of server.dynamic.clusters.active.values()) {
+  for (const { spec } of sorted(server.dynamic.clusters.active)) {
     const name = spec.serviceName === '' ? spec.name : spec.serviceName;
     if (!matches(name)) continue;
     const content = assignment(name, hosts.get(spec.name) ?? []);
@@ -206,10 +211,17 @@ function listenerDump(listeners: ListenerUpdates, print: Print, matches: (name: 
       details: error.details,
     };
   }
+  const overall: JsonObject[] = listeners.lastErrors.map((error) => ({
+    error_state: {
+      failed_configuration: any(error.message),
+      last_update_attempt: iso(error.attemptedMs),
+      details: error.details,
+    },
+  }));
   return {
     ...(listeners.version === '' ? {} : { version_info: listeners.version }),
     ...list('static_listeners', fixed),
-    ...list('dynamic_listeners', [...dynamic.values()]),
+    ...list('dynamic_listeners', [...dynamic.values(), ...overall]),
   };
 }
 
