@@ -4,10 +4,12 @@ import { ByteBuffer } from '../base/byte-buffer.ts';
 import { SharedCell } from '../base/shared-table.ts';
 import { Counter } from '../stats/counter.ts';
 import { Gauge } from '../stats/gauge.ts';
+import { ipAddress } from './address.ts';
 import { ConnectionCount, type ConnectionLimits, CountedLimits, UNLIMITED } from './connection-limits.ts';
 import { type AcceptedSocket, ListenerFilter, PeekStatus } from './filter.ts';
 import { SingleFilterChain } from './filter-chain-matcher.ts';
 import { type ListenerChainConfig, ListenerRuntime, replay } from './listener-chain.ts';
+import { ListenerDirectory } from './listener-directory.ts';
 import type { SocketRuntime } from './transport.ts';
 
 function getOrMake<V>(map: Map<string, V>, name: string, make: () => V): V {
@@ -71,6 +73,7 @@ function accept(
       filters: filters.map((filter) => ({ createFilter: () => filter })),
       timeoutMs: 15_000,
       continueOnTimeout: false,
+      handOver: null,
       ...change,
     },
     limits,
@@ -295,11 +298,61 @@ describe('ListenerRuntime', () => {
         throw new Error('oops');
       },
     };
-    const config = { filters: [], timeoutMs: 0, continueOnTimeout: false };
+    const config = { filters: [], timeoutMs: 0, continueOnTimeout: false, handOver: null };
     const runtime = new ListenerRuntime(loop.dispatcher, nowhere, config, UNLIMITED, scope, receiver);
     transport = new FakeTransport(loop);
     loop.turn(() => runtime.onAccept(transport));
     expect(transport.end).toBe('closed');
     expect(bugs.length).toBe(1);
+  });
+});
+
+describe('handing over', () => {
+  class Restoring extends ListenerFilter {
+    readonly maxPeekBytes = 100;
+    override onPeek(socket: AcceptedSocket): PeekStatus {
+      socket.localAddress = ipAddress('10.1.1.1', 80);
+      socket.localAddressRestored = true;
+      socket.detectedTransportProtocol = 'tls';
+      return PeekStatus.Continue;
+    }
+  }
+
+  /** The second listener, with what it got. */
+  function second(directory: ListenerDirectory, address = ipAddress('10.1.1.1', 80)): string[] {
+    const got: string[] = [];
+    const runtime = new ListenerRuntime(
+      loop.dispatcher,
+      nowhere,
+      { filters: [], timeoutMs: 0, continueOnTimeout: false, handOver: directory },
+      UNLIMITED,
+      scope,
+      {
+        onConnection: (_transport, socket, peeked) =>
+          got.push(`${socket.localAddress.text} ${socket.detectedTransportProtocol} ${peeked.latin1()}`),
+      },
+    );
+    directory.add(address, runtime);
+    return got;
+  }
+
+  test.each([
+    ['the very address', ipAddress('10.1.1.1', 80)],
+    ['all addresses with its port', ipAddress('0.0.0.0', 80)],
+  ])('to the listener of %s, with what was read', (_name, address) => {
+    const directory = new ListenerDirectory();
+    const got = second(directory, address);
+    accept([new Restoring()], { handOver: directory });
+    transport.receive('hello');
+    expect(got).toEqual(['10.1.1.1:80 tls hello']);
+    expect(taken).toEqual([]);
+  });
+
+  test('it stays where no listener has the address', () => {
+    const directory = new ListenerDirectory();
+    const got = second(directory, ipAddress('10.1.1.1', 81));
+    accept([new Restoring()], { handOver: directory });
+    transport.receive('hello');
+    expect([got.length, taken.length]).toEqual([0, 1]);
   });
 });

@@ -7,6 +7,8 @@ import type { Address } from './address.ts';
 import { Admission, type ConnectionLimits } from './connection-limits.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { type AcceptedSocket, type ListenerFilter, PeekStatus } from './filter.ts';
+import { InternalTransport } from './internal-transport.ts';
+import type { ListenerDirectory } from './listener-directory.ts';
 import type { Acceptor, SocketRuntime, Transport, TransportError, TransportHandler } from './transport.ts';
 
 /** Envoy's default of `listener_filters_timeout`. */
@@ -27,6 +29,8 @@ export interface ListenerChainConfig {
   /** 0: no limit */
   readonly timeoutMs: number;
   readonly continueOnTimeout: boolean;
+  /** Where connections go whose destination was restored: to the listener of that address, if there is one. Null: they stay. */
+  readonly handOver: ListenerDirectory | null;
 }
 
 /** Why an accepted connection never became one. */
@@ -124,6 +128,26 @@ export class ListenerRuntime implements Acceptor {
     socket.begin();
   }
 
+  /** Takes a connection over from another listener, with what its filters found out. */
+  adopt(transport: Transport, facts: ConnectionFacts, peeked: ByteBuffer, peerEnded: boolean): void {
+    const admission = this.limits.admit();
+    if (admission !== Admission.Admitted) {
+      this.#countRefusal(admission);
+      transport.close();
+      this.receiver.onDropped?.('refused', transport, null);
+      return;
+    }
+    const socket = new PendingSocket(this, transport);
+    socket.takeOver(facts, peeked, peerEnded);
+    if (this.config.filters.length === 0) {
+      socket.handOver();
+      return;
+    }
+    this.#pending.add(socket);
+    this.preActive.inc();
+    socket.begin();
+  }
+
   onOutOfDescriptors(): void {
     this.#overloadReject.inc();
   }
@@ -144,6 +168,19 @@ export class ListenerRuntime implements Acceptor {
     for (const socket of [...this.#pending]) socket.drop('listener_closed');
   }
 }
+
+/** What stays known of a connection as another listener takes it over. */
+type ConnectionFacts = Pick<
+  AcceptedSocket,
+  | 'remoteAddress'
+  | 'localAddress'
+  | 'localAddressRestored'
+  | 'requestedServerName'
+  | 'applicationProtocols'
+  | 'detectedTransportProtocol'
+  | 'ja3'
+  | 'ja4'
+>;
 
 /** One accepted socket on its way through the listener filters. */
 class PendingSocket implements AcceptedSocket, TransportHandler, TimerTarget {
@@ -168,12 +205,20 @@ class PendingSocket implements AcceptedSocket, TransportHandler, TimerTarget {
   #peerEnded = false;
   #paused = false;
   #done = false;
+  /** It comes from another listener and goes to no third one. */
+  #adopted = false;
 
   constructor(runtime: ListenerRuntime, transport: Transport) {
     this.#runtime = runtime;
     this.#transport = transport;
     this.directRemoteAddress = this.remoteAddress = transport.remoteAddress;
     this.localAddress = transport.localAddress;
+    // What the connecting side of an internal connection lets this one know.
+    const passthrough = transport instanceof InternalTransport ? transport.passthrough : null;
+    if (passthrough === null) return;
+    const state = this.ownState();
+    for (const [namespace, values] of passthrough.metadata) state.setMetadata(namespace, values);
+    for (const [key, object] of passthrough.objects) state.objects.set(key, object);
   }
 
   get fd(): number {
@@ -265,9 +310,39 @@ class PendingSocket implements AcceptedSocket, TransportHandler, TimerTarget {
     return true;
   }
 
+  /** Before `begin`: goes on where another listener stopped. */
+  takeOver(facts: ConnectionFacts, peeked: ByteBuffer, peerEnded: boolean): void {
+    this.#adopted = true;
+    this.remoteAddress = facts.remoteAddress;
+    this.localAddress = facts.localAddress;
+    this.localAddressRestored = facts.localAddressRestored;
+    this.requestedServerName = facts.requestedServerName;
+    this.applicationProtocols = facts.applicationProtocols;
+    this.detectedTransportProtocol = facts.detectedTransportProtocol;
+    this.ja3 = facts.ja3;
+    this.ja4 = facts.ja4;
+    this.#peeked.moveFrom(peeked);
+    this.#peerEnded = peerEnded;
+  }
+
+  /** The listener of the restored destination; null: the connection stays. Source: Envoy, ActiveTcpSocket::newConnection. */
+  #otherListener(): ListenerRuntime | null {
+    const directory = this.#runtime.config.handOver;
+    if (directory === null || this.#adopted || !this.localAddressRestored) return null;
+    const other = directory.find(this.localAddress);
+    return other === this.#runtime ? null : other;
+  }
+
   /** All filters are through, or the timeout lets it pass. */
   handOver(): void {
     if (!this.#leave()) return;
+    const other = this.#otherListener();
+    if (other !== null) {
+      if (this.#paused) this.#transport.resume();
+      this.#runtime.limits.release();
+      other.adopt(this.#transport, this, this.#peeked, this.#peerEnded);
+      return;
+    }
     if (this.detectedTransportProtocol === '') this.detectedTransportProtocol = 'raw_buffer';
     if (this.#paused) this.#transport.resume();
     try {

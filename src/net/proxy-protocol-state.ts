@@ -6,15 +6,15 @@ import type { ProxyProtocolData } from './transport-socket.ts';
 export const PROXY_PROTOCOL_STATE = 'envoy.network.proxy_protocol_options';
 
 /** What an upstream PROXY protocol socket passes on: as the downstream's header said it, or the downstream's own addresses. */
-export class ProxyProtocolState implements FilterStateObject, ProxyProtocolData {
-  readonly source: Address;
-  readonly destination: Address;
-  readonly tlvs: ProxyProtocolData['tlvs'];
+export class ProxyProtocolState implements FilterStateObject {
+  readonly data: ProxyProtocolData;
+  /** Requests may share connections of those with the same key. */
+  readonly key: string;
 
-  constructor(source: Address, destination: Address, tlvs: ProxyProtocolData['tlvs']) {
-    this.source = source;
-    this.destination = destination;
-    this.tlvs = tlvs;
+  /** @param id of the downstream connection: what came with TLVs is shared with no other one's requests (Envoy) */
+  constructor(source: Address, destination: Address, tlvs: ProxyProtocolData['tlvs'], id: number | string = '') {
+    this.data = { source, destination, tlvs };
+    this.key = `${source.text}|${destination.text}|${tlvs.length === 0 ? '' : id}`;
   }
 
   serialize(): null {

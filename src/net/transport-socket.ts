@@ -62,6 +62,9 @@ export const NO_SOCKET_OPTIONS: TransportSocketOptions = {
 export interface SocketPeer {
   /** `hostname` of the endpoint; for `auto_host_sni`. */
   readonly hostname: string;
+  /** Of the endpoint and of its cluster, by namespace; absent: none. */
+  readonly metadata?: Readonly<Record<string, unknown>>;
+  readonly clusterMetadata?: Readonly<Record<string, unknown>>;
 }
 
 /** How the connections of a cluster (or of those of its hosts that a match picks) reach their peer. One per worker. */

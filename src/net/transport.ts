@@ -129,6 +129,8 @@ export interface ConnectSpec {
   readonly address: Address;
   readonly bindAddress: Address | null;
   readonly socketOptions: readonly SocketOption[];
+  /** For the listener's end of an internal connection; absent: nothing. */
+  readonly passthrough?: unknown;
 }
 
 export interface ListeningSocket {

@@ -1,6 +1,8 @@
 import type { RequestHeaders } from '../http/header-map.ts';
+import type { Connection } from '../net/connection.ts';
 import { ipVersion } from '../net/ip-version.ts';
-import { NO_SOCKET_OPTIONS, type ProxyProtocolData, type TransportSocketOptions } from '../net/transport-socket.ts';
+import { PROXY_PROTOCOL_STATE, ProxyProtocolState } from '../net/proxy-protocol-state.ts';
+import { NO_SOCKET_OPTIONS, type TransportSocketOptions } from '../net/transport-socket.ts';
 import type { FilterStateObject } from '../routing/stream-view.ts';
 import type { ClusterSpec } from '../upstream/cluster-spec.ts';
 
@@ -12,21 +14,14 @@ export const SocketState = {
   /** Separated by commas. */
   ApplicationProtocols: 'envoy.network.application_protocols',
   /** A {@link ProxyProtocolState}. */
-  ProxyProtocol: 'envoy.network.proxy_protocol_options',
+  ProxyProtocol: PROXY_PROTOCOL_STATE,
 } as const;
-
-/** What an upstream PROXY protocol socket is to send. */
-export interface ProxyProtocolState extends FilterStateObject {
-  readonly data: ProxyProtocolData;
-  /** Equal for equal data. */
-  readonly key: string;
-}
 
 /** A stream's or connection's filter state, as far as sockets care. */
 export interface SocketStates {
   filterState(key: string): FilterStateObject | null;
-  /** Objects that connections to upstreams take over; null: none. */
-  readonly passthrough?: { readonly objects: unknown; readonly key: string } | null;
+  /** The downstream's. */
+  readonly connection: Connection | null;
 }
 
 /**
@@ -42,8 +37,8 @@ export function upstreamSocketOptions(
   let serverName = states.filterState(SocketState.ServerName)?.serialize() ?? '';
   let subjectAltNames = listOf(states.filterState(SocketState.SubjectAltNames));
   const applicationProtocols = listOf(states.filterState(SocketState.ApplicationProtocols));
-  const proxy = states.filterState(SocketState.ProxyProtocol) as ProxyProtocolState | null;
-  const passthrough = states.passthrough ?? null;
+  const proxy = sendsProxyHeader(cluster) ? proxyState(states) : null;
+  const passthrough = sharedObjects(states.connection);
   if (headers !== null && (cluster.autoSni || cluster.autoSanValidation)) {
     const host = hostOf(autoSniValue(cluster, headers));
     if (cluster.autoSni && serverName === '' && host !== '' && ipVersion(host) === 0) serverName = host;
@@ -67,6 +62,35 @@ export function upstreamSocketOptions(
     passthrough: passthrough === null ? null : passthrough.objects,
     key: JSON.stringify([serverName, subjectAltNames, applicationProtocols, proxy?.key ?? '', passthrough?.key ?? '']),
   };
+}
+
+function sendsProxyHeader(cluster: ClusterSpec): boolean {
+  if (cluster.transportSocket?.sendsProxyHeader === true) return true;
+  return cluster.transportSocketMatches.some((match) => match.socket?.sendsProxyHeader === true);
+}
+
+/** As the downstream's header said it; otherwise the downstream connection's own addresses. */
+function proxyState(states: SocketStates): ProxyProtocolState | null {
+  const known = states.filterState(SocketState.ProxyProtocol) as ProxyProtocolState | null;
+  const { connection } = states;
+  if (known !== null || connection === null) return known;
+  const own = new ProxyProtocolState(connection.remoteAddress, connection.localAddress, []);
+  connection.ownState().objects.set(SocketState.ProxyProtocol, own);
+  return own;
+}
+
+/** What connections to internal listeners take over. */
+function sharedObjects(
+  connection: Connection | null,
+): { readonly objects: ReadonlyMap<string, FilterStateObject>; readonly key: string } | null {
+  const state = connection?.state ?? null;
+  if (connection === null || state === null || state.shared.size === 0) return null;
+  const objects = new Map<string, FilterStateObject>();
+  for (const key of state.shared) {
+    const object = state.objects.get(key);
+    if (object !== undefined) objects.set(key, object);
+  }
+  return { objects, key: String(connection.id) };
 }
 
 function autoSniValue(cluster: ClusterSpec, headers: RequestHeaders): string {

@@ -1,13 +1,14 @@
 import type { ConnectSpec, Transport, TransportHandler } from '../net/transport.ts';
 import {
   RAW_UPSTREAM_SOCKET,
+  type SocketPeer,
   type TransportSocketEnvironment,
   type TransportSocketOptions,
   type UpstreamTransportSocket,
 } from '../net/transport-socket.ts';
 import type { Scope } from '../stats/store.ts';
 import type { ClusterSpec, UpstreamSocketMaker } from './cluster-spec.ts';
-import type { Host } from './host.ts';
+import type { Host, Metadata } from './host.ts';
 import type { UpstreamEnvironment, UpstreamSockets } from './upstream-environment.ts';
 
 /** Metadata of hosts by which `transport_socket_matches` choose. */
@@ -21,12 +22,14 @@ interface BuiltMatch {
 /** The transport sockets of one cluster in one worker: the default one, and those for hosts with certain metadata. */
 export class ClusterSockets {
   readonly #sockets: UpstreamSockets | null;
+  readonly #clusterMetadata: Metadata;
   readonly #default: UpstreamTransportSocket;
   readonly #matches: readonly BuiltMatch[];
   #releases: (() => void)[] = [];
 
   constructor(spec: ClusterSpec, environment: UpstreamEnvironment, scope: Scope) {
     this.#sockets = environment.sockets;
+    this.#clusterMetadata = spec.metadata;
     this.#default = this.#build(spec.transportSocket, scope);
     this.#matches = spec.transportSocketMatches.map((match) => ({
       criteria: Object.entries(match.criteria).map(([key, value]) => [key, JSON.stringify(value)] as const),
@@ -59,7 +62,11 @@ export class ClusterSockets {
    */
   connect(spec: ConnectSpec, host: Host, options: TransportSocketOptions, handler: TransportHandler): Transport {
     if (this.#sockets === null) throw new Error('no upstream connections are made here');
-    return this.socketOf(host).connect(this.#sockets.runtime, spec, host, options, handler);
+    return this.socketOf(host).connect(this.#sockets.runtime, spec, this.#peerOf(host), options, handler);
+  }
+
+  #peerOf(host: Host): SocketPeer {
+    return { hostname: host.hostname, metadata: host.metadata, clusterMetadata: this.#clusterMetadata };
   }
 
   /** The cluster is gone. */

@@ -39,7 +39,11 @@ export interface BindSpec {
 }
 
 /** Makes a cluster's transport socket in a worker: once per cluster there. */
-export type UpstreamSocketMaker = (environment: TransportSocketEnvironment) => UpstreamTransportSocket;
+export interface UpstreamSocketMaker {
+  (environment: TransportSocketEnvironment): UpstreamTransportSocket;
+  /** It sends PROXY protocol headers: requests share connections only where the header would be the same. */
+  readonly sendsProxyHeader?: boolean;
+}
 
 /** One of `transport_socket_matches`: the first whose criteria the host's metadata fulfils is taken. */
 export interface TransportSocketMatch {

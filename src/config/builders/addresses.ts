@@ -3,18 +3,19 @@ import type {
   Pipe,
   SocketAddress,
 } from '../../api/gen/envoy/config/core/v3/address_pb.d.ts';
-import { type Address, ipAddress, pipeAddress } from '../../net/address.ts';
+import { type Address, internalAddress, ipAddress, pipeAddress } from '../../net/address.ts';
 import { ipVersion } from '../../net/ip-version.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 
 export const ADDRESS_SUPPORT: readonly FieldSupport[] = [
-  { message: 'envoy.config.core.v3.Address', fields: 'socket_address pipe' },
+  { message: 'envoy.config.core.v3.Address', fields: 'socket_address pipe envoy_internal_address' },
   {
     message: 'envoy.config.core.v3.SocketAddress',
     fields: 'protocol address port_value ipv4_compat',
   },
   { message: 'envoy.config.core.v3.Pipe', fields: '*' },
+  { message: 'envoy.config.core.v3.EnvoyInternalAddress', fields: '*' },
   { message: 'envoy.config.core.v3.CidrRange', fields: '*' },
 ];
 
@@ -51,9 +52,10 @@ export function buildAddress(
       return buildSocketAddress(at, 'socket_address', message.address.value);
     case 'pipe':
       return buildPipe(at.at('pipe'), message.address.value);
-    case 'envoyInternalAddress':
-      at.refuse('envoy_internal_address', 'internal addresses are not supported yet');
-      return null;
+    case 'envoyInternalAddress': {
+      const { addressNameSpecifier, endpointId } = message.address.value;
+      return internalAddress(addressNameSpecifier.value ?? '', endpointId);
+    }
     default:
       context.refuse(field, 'an address is missing');
       return null;

@@ -222,7 +222,6 @@ describe('format strings: syntax, checked against Envoy 1.40', () => {
       '%CEL(request.path)%',
       '%DOWNSTREAM_CX_RTT%',
       '%METADATA(LISTENER:a)%',
-      '%FILTER_STATE(k:FIELD:f)%',
     ]) {
       expect(refusal(format)?.reason).toStartWith('not supported yet');
     }

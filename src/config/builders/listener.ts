@@ -1,5 +1,6 @@
+import { create } from '@bufbuild/protobuf';
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
-import type { Address } from '../../net/address.ts';
+import { type Address, internalAddress } from '../../net/address.ts';
 import type { FilterChainMatcher } from '../../net/filter-chain-matcher.ts';
 import type { SocketOption } from '../../net/transport.ts';
 import type { AccessLogger } from '../../pipeline/access-logger.ts';
@@ -20,11 +21,12 @@ export const LISTENER_SUPPORT: readonly FieldSupport[] = [
     fields: `name address additional_addresses stat_prefix listener_filters filter_chains default_filter_chain filter_chain_matcher
       per_connection_buffer_limit_bytes drain_type traffic_direction enable_reuse_port access_log
       tcp_backlog_size bind_to_port socket_options transparent freebind ignore_global_conn_limit tcp_keepalive
-      listener_filters_timeout continue_on_listener_filters_timeout deprecated_v1`,
+      listener_filters_timeout continue_on_listener_filters_timeout deprecated_v1 use_original_dst internal_listener`,
     // The deprecated reuse_port asks for what is the default.
     inert: 'reuse_port metadata max_connections_to_accept_per_socket_event bypass_overload_manager',
   },
   { message: 'envoy.config.listener.v3.Listener.DeprecatedV1', fields: '*' },
+  { message: 'envoy.config.listener.v3.Listener.InternalListenerConfig', fields: '*' },
   { message: 'envoy.config.listener.v3.AdditionalAddress', fields: 'address' },
   {
     message: 'envoy.config.core.v3.SocketOption',
@@ -50,6 +52,10 @@ export interface ListenerSpec {
   readonly addresses: readonly Address[];
   readonly ipv4Compat: boolean;
   readonly bindToPort: boolean;
+  /** Connections come from inside: by the listener's name. */
+  readonly internal: boolean;
+  /** Connections whose destination was restored go to the listener of that address, if there is one. */
+  readonly useOriginalDst: boolean;
   readonly reusePort: boolean;
   readonly backlog: number;
   readonly transparent: boolean;
@@ -75,13 +81,52 @@ const DIRECTIONS = ['unspecified', 'inbound', 'outbound'] as const;
 
 /** `listener.<address>.` as Envoy names it: the address with its dots, colons made `_` by the stats store. */
 function statNameOf(message: Listener, address: Address): string {
-  return message.statPrefix === '' ? address.text : message.statPrefix;
+  if (message.statPrefix !== '') return message.statPrefix;
+  return address.kind === 'internal' ? `envoy_internal_${address.listenerName}` : address.text;
+}
+
+/** The listener's own address. @returns null when errors were reported */
+function ownAddress(context: BuildContext, message: Listener): Address | null {
+  if (message.listenerSpecifier.case !== 'internalListener') {
+    if (message.address?.address.case === 'envoyInternalAddress') {
+      context.refuse('address', 'use internal_listener field instead of address for internal listeners');
+      return null;
+    }
+    return buildAddress(context, 'address', message.address);
+  }
+  if (message.address !== undefined || message.additionalAddresses.length > 0) {
+    context.refuse('address', 'address should not be used when an internal listener config is provided');
+  }
+  if (
+    message.connectionBalanceConfig !== undefined ||
+    message.enableMptcp ||
+    message.enableReusePort !== undefined ||
+    message.freebind !== undefined ||
+    message.tcpBacklogSize !== undefined ||
+    message.tcpFastOpenQueueLength !== undefined ||
+    message.transparent !== undefined
+  ) {
+    context.refuse('internal_listener', 'has unsupported tcp listener feature');
+  }
+  if (message.socketOptions.length > 0) context.refuse('socket_options', 'does not support socket option');
+  return internalAddress(message.name);
+}
+
+/** Envoy adds the filter behind those that are configured. */
+function addOriginalDst(context: BuildContext, filters: ListenerFilterMaker[]): void {
+  const factory = context.shared.extensions.findByName('listener-filter', 'envoy.filters.listener.original_dst');
+  const type = factory === null ? undefined : context.shared.api.message(factory.configType);
+  const maker = factory === null || type === undefined ? null : factory.build(create(type), context);
+  if (maker === null)
+    context.refuse('use_original_dst', 'the listener filter envoy.filters.listener.original_dst is missing');
+  else filters.push(maker);
 }
 
 /** @returns null when errors were reported */
 export function buildListener(context: BuildContext, message: Listener): ListenerSpec | null {
   const before = context.errorCount;
-  const address = buildAddress(context, 'address', message.address);
+  const internal = message.listenerSpecifier.case === 'internalListener';
+  const address = ownAddress(context, message);
   const addresses: Address[] = address === null ? [] : [address];
   message.additionalAddresses.forEach((extra, index) => {
     const built = buildAddress(context.at(`additional_addresses[${index}]`), 'address', extra.address);
@@ -91,6 +136,8 @@ export function buildListener(context: BuildContext, message: Listener): Listene
   const chainSpecs: FilterChainSpec[] = [];
   const chains = buildFilterChains(context.withStats(scope), message, chainSpecs);
   const listenerFilters = buildListenerFilters(context, 'listener_filters', message.listenerFilters);
+  const useOriginalDst = message.useOriginalDst ?? false;
+  if (useOriginalDst) addOriginalDst(context, listenerFilters);
   const accessLoggers = buildAccessLogs(context, 'access_log', message.accessLog);
   const socketOptions = buildSocketOptions(context, 'socket_options', message.socketOptions);
   const socketAddress = message.address?.address.case === 'socketAddress' ? message.address.address.value : null;
@@ -101,7 +148,9 @@ export function buildListener(context: BuildContext, message: Listener): Listene
     statName: statNameOf(message, address),
     addresses,
     ipv4Compat: socketAddress?.ipv4Compat ?? false,
-    bindToPort: message.bindToPort ?? message.deprecatedV1?.bindToPort ?? true,
+    bindToPort: !internal && (message.bindToPort ?? message.deprecatedV1?.bindToPort ?? true),
+    internal,
+    useOriginalDst,
     reusePort: message.enableReusePort ?? true,
     backlog: message.tcpBacklogSize ?? 0,
     transparent: message.transparent ?? false,

@@ -459,7 +459,11 @@ export class TcpProxy
     if (timer === this.#idleTimer) {
       const upstream = this.#upstream;
       // Reads re-arm the timer at once; a slow receiver that takes what is buffered is not idle either.
-      if (upstream instanceof Connection && upstream.output.length > 0 && upstream.bytesSent !== this.#upstreamSentBefore) {
+      if (
+        upstream instanceof Connection &&
+        upstream.output.length > 0 &&
+        upstream.bytesSent !== this.#upstreamSentBefore
+      ) {
         this.#upstreamSentBefore = upstream.bytesSent;
         timer.enable(config.idleTimeoutMs);
         return;

@@ -227,7 +227,7 @@ describe('TLVs', () => {
     ['pass_through_tlvs: {}', [2, 3, 4, 2]],
   ])('what may be passed on: %s', (yaml, types) => {
     const passed = stateOf(yaml).objects.get(PROXY_PROTOCOL_STATE) as ProxyProtocolState;
-    expect(passed.tlvs.map((each) => each.type)).toEqual(types);
-    expect([passed.source.kind, passed.destination.kind]).toEqual(['ip', 'ip']);
+    expect(passed.data.tlvs.map((each) => each.type)).toEqual(types);
+    expect([passed.data.source.kind, passed.data.destination.kind]).toEqual(['ip', 'ip']);
   });
 });
