@@ -1,0 +1,103 @@
+import { describe, expect, test } from 'bun:test';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fromJson, type JsonValue } from '@bufbuild/protobuf';
+import { openApiRegistry } from '../../api/api-registry.ts';
+import { GatewayTranslator, type Translation } from './gateways.ts';
+import { intersect, servedHostnames } from './hostnames.ts';
+import { protoDuration } from './http-routes.ts';
+import { readManifests } from './manifest-set.ts';
+
+const CONTROLLER = 'nuncio.dev/gateway-controller';
+const testdata = join(import.meta.dirname, 'testdata');
+const api = openApiRegistry();
+
+function translate(text: string): Translation {
+  const { set, problems } = readManifests([{ name: 'test.yaml', text }]);
+  expect(problems).toEqual([]);
+  return new GatewayTranslator(set, CONTROLLER).translate();
+}
+
+const TYPES = {
+  listeners: 'envoy.config.listener.v3.Listener',
+  routes: 'envoy.config.route.v3.RouteConfiguration',
+  clusters: 'envoy.config.cluster.v3.Cluster',
+  endpoints: 'envoy.config.endpoint.v3.ClusterLoadAssignment',
+  secrets: 'envoy.extensions.transport_sockets.tls.v3.Secret',
+} as const;
+
+describe('translation, against golden files (GOLDEN=write makes them anew)', () => {
+  for (const file of readdirSync(testdata).filter((name) => name.endsWith('.yaml'))) {
+    test(file, () => {
+      const { gateways, statuses } = translate(readFileSync(join(testdata, file), 'utf8'));
+      const resources: Record<string, unknown> = {};
+      for (const [gateway, bundle] of gateways) {
+        for (const [kind, type] of Object.entries(TYPES)) {
+          for (const [name, resource] of bundle[kind as keyof typeof TYPES]) {
+            // Whatever is made must be of the API.
+            fromJson(api.message(type)!, resource as JsonValue, { registry: api.registry });
+            resources[`${gateway} ${kind} ${name}`] = resource;
+          }
+        }
+      }
+      const golden = join(testdata, file.replace('.yaml', '.golden.json'));
+      const made = `${JSON.stringify({ resources, statuses }, null, 1)}\n`;
+      if (process.env.GOLDEN === 'write') writeFileSync(golden, made);
+      expect(existsSync(golden)).toBe(true);
+      expect(made).toBe(readFileSync(golden, 'utf8'));
+    });
+  }
+});
+
+describe('hostnames', () => {
+  test.each([
+    ['', 'a.example.com', 'a.example.com'],
+    ['a.example.com', '', 'a.example.com'],
+    ['*.example.com', 'a.example.com', 'a.example.com'],
+    ['*.example.com', 'a.b.example.com', 'a.b.example.com'],
+    ['*.example.com', 'example.com', null],
+    ['a.example.com', '*.example.com', 'a.example.com'],
+    ['*.example.com', '*.b.example.com', '*.b.example.com'],
+    ['*.b.example.com', '*.example.com', '*.b.example.com'],
+    ['a.example.com', 'b.example.com', null],
+    ['A.example.com', 'a.EXAMPLE.com', 'a.example.com'],
+  ])('%p and %p: %p', (listener, route, both) => {
+    expect(intersect(listener, route)).toBe(both);
+  });
+
+  test('a route without hostnames has its listener’s', () => {
+    expect(servedHostnames('*.example.com', [])).toEqual(['*.example.com']);
+    expect(servedHostnames('*.example.com', ['x.org', 'a.example.com'])).toEqual(['a.example.com']);
+  });
+});
+
+test('durations of GEP-2257', () => {
+  expect(protoDuration('1h')).toBe('3600s');
+  expect(protoDuration('1m30s')).toBe('90s');
+  expect(protoDuration('500ms')).toBe('0.5s');
+  expect(protoDuration('0s')).toBe('0s');
+  expect(protoDuration('1.5s')).toBeNull();
+  expect(protoDuration('')).toBeNull();
+});
+
+describe('manifests', () => {
+  test('what is wrong is reported with its line, and the rest counts', () => {
+    const text = 'apiVersion: v1\nkind: Service\nmetadata: { name: a }\nspec: {}\n---\nkind: Service\n---\na: [\n';
+    const { set, problems } = readManifests([{ name: 'f.yaml', text }]);
+    expect(set.all('Service').map((each) => each.metadata.name)).toEqual(['a']);
+    expect(problems.map(({ file, line }) => [file, line])).toEqual([
+      ['f.yaml', 6],
+      ['f.yaml', 9],
+    ]);
+  });
+
+  test('a second object of one name is reported, the first one counts', () => {
+    const one = 'apiVersion: v1\nkind: Service\nmetadata: { name: a }\nspec: { ports: [{ port: 1 }] }\n';
+    const { set, problems } = readManifests([
+      { name: 'a.yaml', text: one },
+      { name: 'b.yaml', text: one.replace('port: 1', 'port: 2') },
+    ]);
+    expect(set.find('Service', 'default', 'a')?.spec.ports?.[0]?.port).toBe(1);
+    expect(problems).toHaveLength(1);
+  });
+});

@@ -1,0 +1,33 @@
+import type { ObjectMeta, ParentReference } from './manifest-types.ts';
+
+/** One condition of a status, as the Gateway API has them, without the times: those are added by who keeps the status. */
+export interface Condition {
+  readonly type: string;
+  readonly status: 'True' | 'False' | 'Unknown';
+  readonly reason: string;
+  readonly message: string;
+}
+
+export interface ListenerStatus {
+  readonly name: string;
+  readonly attachedRoutes: number;
+  readonly supportedKinds: readonly { readonly group: string; readonly kind: string }[];
+  readonly conditions: readonly Condition[];
+}
+
+/** Status of one object: a Gateway's has listeners, a route's has parents. */
+export interface ObjectStatus {
+  readonly kind: string;
+  readonly metadata: Pick<ObjectMeta, 'name' | 'namespace'>;
+  readonly conditions?: readonly Condition[];
+  readonly listeners?: readonly ListenerStatus[];
+  readonly parents?: readonly {
+    readonly parentRef: ParentReference;
+    readonly controllerName: string;
+    readonly conditions: readonly Condition[];
+  }[];
+}
+
+export function condition(type: string, good: boolean, reason: string, message = ''): Condition {
+  return { type, status: good ? 'True' : 'False', reason, message };
+}
