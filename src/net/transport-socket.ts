@@ -27,7 +27,7 @@ export interface DownstreamTransportSocket {
 export interface TransportSocketOptions {
   /** Instead of the configured SNI; empty: as configured. */
   readonly serverName: string;
-  /** One of these must be among the peer's names, instead of the configured matchers; empty: as configured. */
+  /** One of these must be among the peer's names, beside what is configured, instead of the server name; empty: as configured. */
   readonly subjectAltNames: readonly string[];
   /** Instead of the configured ALPN; empty: as configured. */
   readonly applicationProtocols: readonly string[];

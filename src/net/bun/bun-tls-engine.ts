@@ -49,6 +49,10 @@ function systemRoots(): string {
   return path === undefined ? '' : readFileSync(path, 'latin1');
 }
 
+function crlBlocks(text: string): string[] {
+  return text.match(/-----BEGIN X509 CRL-----[^-]*-----END X509 CRL-----/g) ?? [];
+}
+
 interface ContextParts {
   readonly parameters: TlsParameters;
   readonly validation: TlsValidation | null;
@@ -68,7 +72,8 @@ function nativeContext(parts: ContextParts): object {
     key: parts.key,
     // Without any, Bun would take its own list.
     ca: ca === '' ? [] : ca,
-    crl: validation === null || validation.crlPem === '' ? undefined : validation.crlPem,
+    // Of several lists in one text Bun takes the first.
+    crl: validation === null || validation.crlPem === '' ? undefined : crlBlocks(validation.crlPem),
     allowPartialTrustChain: true,
     minVersion: parameters.minVersion,
     maxVersion: parameters.maxVersion,
