@@ -21,6 +21,7 @@ import { safeCrossSchemePredicate } from './internal-redirect-predicates/safe-cr
 import { httpInspectorFilter } from './listener-filters/http-inspector/factory.ts';
 import { listenerLocalRateLimitFilter } from './listener-filters/local-ratelimit/factory.ts';
 import { originalDstFilter } from './listener-filters/original-dst/factory.ts';
+import { originalSrcFilter } from './listener-filters/original-src/factory.ts';
 import { proxyProtocolFilter } from './listener-filters/proxy-protocol/factory.ts';
 import { tlsInspectorFilter } from './listener-filters/tls-inspector/factory.ts';
 import { leastRequestPolicy } from './load-balancing-policies/least-request/factory.ts';
@@ -91,6 +92,7 @@ export const EXTENSIONS = [
   httpInspectorFilter,
   listenerLocalRateLimitFilter,
   originalDstFilter,
+  originalSrcFilter,
   upstreamRawBuffer,
   upstreamProxyProtocol,
   internalUpstream,

@@ -4,6 +4,7 @@ import type { Dispatcher } from './dispatcher.ts';
 import type { AcceptedSocket } from './filter.ts';
 import type { TlsClientSettings, TlsServerSettings, TlsSettingsSource } from './tls/tls-settings.ts';
 import type { ConnectSpec, SocketRuntime, Transport, TransportHandler } from './transport.ts';
+import type { UpstreamSource } from './upstream-source.ts';
 
 /**
  * What stands between an accepted socket and its connection: TLS and the like. One per filter chain and worker; a rotation of
@@ -37,6 +38,8 @@ export interface TransportSocketOptions {
   readonly proxyProtocol: ProxyProtocolData | null;
   /** The downstream connection's objects for an `internal_upstream` socket; null: none are passed. */
   readonly passthrough: unknown;
+  /** Where the connection is to come from; absent or null: as the cluster says. */
+  readonly source?: UpstreamSource | null;
   /** Equal for equal options; empty for {@link NO_SOCKET_OPTIONS}. */
   readonly key: string;
 }

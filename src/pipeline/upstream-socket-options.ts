@@ -3,6 +3,7 @@ import type { Connection } from '../net/connection.ts';
 import { ipVersion } from '../net/ip-version.ts';
 import { PROXY_PROTOCOL_STATE, ProxyProtocolState } from '../net/proxy-protocol-state.ts';
 import { NO_SOCKET_OPTIONS, type TransportSocketOptions } from '../net/transport-socket.ts';
+import { UPSTREAM_SOURCE_STATE, type UpstreamSource } from '../net/upstream-source.ts';
 import type { FilterStateObject } from '../routing/stream-view.ts';
 import type { ClusterSpec } from '../upstream/cluster-spec.ts';
 
@@ -33,7 +34,10 @@ export function upstreamSocketOptions(
   states: SocketStates,
   headers: RequestHeaders | null,
 ): TransportSocketOptions {
-  if (cluster.transportSocket === null && cluster.transportSocketMatches.length === 0) return NO_SOCKET_OPTIONS;
+  const source = (states.connection?.state?.objects.get(UPSTREAM_SOURCE_STATE) as UpstreamSource | undefined) ?? null;
+  if (source === null && cluster.transportSocket === null && cluster.transportSocketMatches.length === 0) {
+    return NO_SOCKET_OPTIONS;
+  }
   let serverName = states.filterState(SocketState.ServerName)?.serialize() ?? '';
   let subjectAltNames = listOf(states.filterState(SocketState.SubjectAltNames));
   const applicationProtocols = listOf(states.filterState(SocketState.ApplicationProtocols));
@@ -49,7 +53,8 @@ export function upstreamSocketOptions(
     subjectAltNames.length === 0 &&
     applicationProtocols.length === 0 &&
     proxy === null &&
-    passthrough === null
+    passthrough === null &&
+    source === null
   ) {
     return NO_SOCKET_OPTIONS;
   }
@@ -60,7 +65,15 @@ export function upstreamSocketOptions(
     applicationProtocolFallback: [],
     proxyProtocol: proxy === null ? null : proxy.data,
     passthrough: passthrough === null ? null : passthrough.objects,
-    key: JSON.stringify([serverName, subjectAltNames, applicationProtocols, proxy?.key ?? '', passthrough?.key ?? '']),
+    source,
+    key: JSON.stringify([
+      serverName,
+      subjectAltNames,
+      applicationProtocols,
+      proxy?.key ?? '',
+      passthrough?.key ?? '',
+      source?.key ?? '',
+    ]),
   };
 }
 

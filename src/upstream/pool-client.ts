@@ -26,7 +26,8 @@ const NO_HANDLER: TransportHandler = {
 /** Begins to connect to the pool's host, by all of its addresses. */
 function openTransport(pool: ConnectionPool): Transport {
   const { cluster, environment, host } = pool;
-  const spec = cluster.connectSpec(host);
+  const plain = cluster.connectSpec(host);
+  const spec = pool.socketOptions.source?.applyTo(plain) ?? plain;
   if (host.additionalAddresses.length === 0) return cluster.sockets.connect(spec, host, pool.socketOptions, NO_HANDLER);
   return new AddressRace(
     environment.dispatcher,
