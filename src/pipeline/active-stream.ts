@@ -447,7 +447,9 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
   onStreamReset(reason: ResetReason, details: string): void {
     if (this.#destroyed) return;
     if (details !== '') this.codecDetails = details;
-    if (reason === ResetReason.RemoteReset || reason === ResetReason.RemoteRefusedStreamReset) {
+    if (reason === ResetReason.ProtocolError) this.manager.noteBrokenStream();
+    // NO_ERROR of HTTP/2 comes without details, and sets no flag.
+    if (details !== '' && (reason === ResetReason.RemoteReset || reason === ResetReason.RemoteRefusedStreamReset)) {
       this.info.setFlag(ResponseFlag.DownstreamRemoteReset);
       if (this.info.responseCodeDetails === '') this.info.responseCodeDetails = 'downstream_remote_reset';
     }

@@ -52,6 +52,8 @@ export class HttpConnectionManager
   #requests = 0;
   #endedStreams = 0;
   #prematureResets = 0;
+  /** The message of a stream broke the connection: it was active when that closes. */
+  #brokenByStream = false;
   #idleTimer: Timer | null = null;
   #durationTimer: Timer | null = null;
   #drainTimer: Timer | null = null;
@@ -138,6 +140,7 @@ export class HttpConnectionManager
     this.#dispatching = true;
     for (;;) {
       const before = data.length;
+      this.#brokenByStream = false;
       const error = codec.dispatch(data);
       if (error !== null) {
         this.#dispatching = false;
@@ -307,6 +310,11 @@ export class HttpConnectionManager
     if (body !== null) next.onData(body, true);
   }
 
+  /** The codec found a message that is none. If that is the end of the connection, `dispatch` says so next. */
+  noteBrokenStream(): void {
+    this.#brokenByStream = this.#dispatching;
+  }
+
   /** Takes the stream off the list and ends it. */
   onStreamGone(stream: ActiveStream): void {
     const at = this.#streams.indexOf(stream);
@@ -354,7 +362,7 @@ export class HttpConnectionManager
   #closeConnection(type: CloseType, flag: number, details: string): void {
     if (this.#closed) return;
     this.#stopTimers();
-    if (this.#streams.length > 0) {
+    if (this.#streams.length > 0 || this.#brokenByStream) {
       this.config.stats.downstreamCxDestroyLocalActiveRq.inc();
       this.config.stats.downstreamCxDestroyActiveRq.inc();
       this.#resetStreams(flag, details);

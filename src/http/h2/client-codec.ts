@@ -148,7 +148,6 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec {
       return;
     }
     if (stream.headReceived) {
-      this.stats.trailers.inc();
       this.onTrailerBlock(stream, bytes, start, end, endStream, wireBytes);
       return;
     }

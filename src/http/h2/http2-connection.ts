@@ -318,7 +318,7 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
 
   onKeepaliveTimeout(): void {
     this.stats.keepaliveTimeout.inc();
-    this.#fail('http2 ping timeout', 'http2_ping_timeout', 'local');
+    this.#fail('http2 ping timeout', 'http2_ping_timeout', 'local', false);
   }
 
   // ---- failing ----
@@ -326,12 +326,13 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
   protected failConnection(code: ErrorCode, message: string, envoyText: string): void {
     if (this.failure !== null) return;
     this.frames.goAway(this.lastPeerId, code);
-    this.#fail(message, `codec_error:${envoyText.replaceAll(' ', '_')}`, 'peer');
+    this.#fail(message, `codec_error:${envoyText.replaceAll(' ', '_')}`, 'peer', code === ErrorCode.EnhanceYourCalm);
   }
 
-  #fail(message: string, details: string, initiator: 'peer' | 'local'): void {
+  #fail(message: string, details: string, initiator: 'peer' | 'local', flood: boolean): void {
     if (this.failure !== null) return;
-    this.failure = { scope: 'connection', initiator, details, status: 0, message: `http/2 protocol error: ${message}` };
+    const text = `http/2 protocol error: ${message}`;
+    this.failure = { scope: 'connection', initiator, details, status: 0, message: text, flood };
     this.stopReading();
     if (this.#dispatching) return;
     // Whoever encodes just now must not find its connection closed under its hands.
@@ -348,7 +349,7 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
   /** A peer that reads too little of what it makes us send is not told so: it would not read that either. */
   #checkOutbound(): void {
     const text = this.outbound.check();
-    if (text !== null) this.#fail(text, `codec_error:${text.replaceAll(' ', '_')}`, 'peer');
+    if (text !== null) this.#fail(text, `codec_error:${text.replaceAll(' ', '_')}`, 'peer', true);
   }
 
   #afterWrite(): void {
@@ -377,7 +378,8 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
     if (verdict === Verdict.InvalidField || verdict === Verdict.InvalidMessage) {
       this.stats.rxMessagingError.inc();
       if (!this.options.streamErrorOnInvalidHttpMessage) {
-        this.protocolError(details);
+        // Without GOAWAY: nghttp2 is cut off in the middle.
+        this.#fail(details, 'codec_error:The_user_callback_function_failed', 'peer', false);
         stream.transition(StreamEvent.Reset);
         this.#remove(stream);
         stream.raiseReset(ResetReason.ProtocolError, details);
@@ -488,6 +490,13 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
         break;
       case ErrorCode.ConnectError:
         stream.raiseReset(ResetReason.ConnectError, 'http2.remote_reset');
+        break;
+      case ErrorCode.ProtocolError:
+        stream.raiseReset(ResetReason.ProtocolError, 'http2.remote_reset');
+        break;
+      case ErrorCode.NoError:
+        // Said of nothing (Envoy).
+        stream.raiseReset(ResetReason.RemoteReset, '');
         break;
       default:
         stream.raiseReset(ResetReason.RemoteReset, 'http2.remote_reset');
@@ -822,9 +831,7 @@ function errorCodeOf(reason: ResetReason): ErrorCode {
       return ErrorCode.RefusedStream;
     case ResetReason.ConnectError:
       return ErrorCode.ConnectError;
-    case ResetReason.ProtocolError:
-      return ErrorCode.ProtocolError;
     default:
-      return ErrorCode.NoError;
+      return ErrorCode.InternalError;
   }
 }
