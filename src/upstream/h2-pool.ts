@@ -158,10 +158,11 @@ class H2Stream implements RequestEncoder, ResponseDecoder, CodecStream, StreamEv
 
   // --- StreamEvents of the codec's stream ---
 
-  onStreamReset(reason: ResetReason, details: string): void {
+  /** What the codec says of it beside the reason is left out, as in Envoy. */
+  onStreamReset(reason: ResetReason, _details: string): void {
     if (this.#done) return;
     this.#client.countReset(reason);
-    this.fail(reason, details);
+    this.fail(reason, '');
   }
 
   onAboveWriteHighWatermark(): void {
@@ -272,6 +273,8 @@ export class H2Client extends PoolClient implements HttpPoolClient, ClientCodecE
   #onProtocolError(): void {
     this.#protocolError = true;
     this.pool.cluster.stats.upstream_cx_protocol_error.inc();
+    // The connection closes without active streams, to Envoy's counters.
+    this.#failStreams();
     this.close();
   }
 
@@ -333,6 +336,10 @@ export class H2Client extends PoolClient implements HttpPoolClient, ClientCodecE
   }
 
   protected onDisconnected(): void {
+    this.#failStreams();
+  }
+
+  #failStreams(): void {
     const reason = this.#protocolError ? ResetReason.ProtocolError : ResetReason.ConnectionTermination;
     this.#codec?.onConnectionClosed(reason);
     // Those whose headers have not been sent are unknown to the codec.

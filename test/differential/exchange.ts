@@ -1,3 +1,4 @@
+import { Http2Client, type Http2Peer, type SeenStream } from '../support/http2-peer.ts';
 import type { AdminAnswer, ProxyProcess } from '../support/proxy-process.ts';
 import { connectRaw, type RawClient } from '../support/raw-client.ts';
 import type { ScriptedUpstream } from '../support/scripted-upstream.ts';
@@ -63,6 +64,17 @@ export class Exchange {
     if (options.recorded === false) return client;
     this.#clients.push({ client, title: `client ${this.#clients.length + 1} on ${listener}` });
     return client;
+  }
+
+  /** An HTTP/2 connection with prior knowledge. @param pairs of the client's SETTINGS */
+  async http2(listener = 'a', pairs: readonly (readonly [number, number])[] = []): Promise<Http2Client> {
+    return new Http2Client(await this.connect(listener), pairs);
+  }
+
+  /** Waits for the end of a stream; that it does not come is noted. */
+  async expectOver(client: Http2Peer, id: number, timeoutMs?: number): Promise<SeenStream> {
+    if (!(await client.over(id, timeoutMs)) && client.pipe.fate === 'open') this.disappoint(`stream ${id} did not end`);
+    return client.stream(id);
   }
 
   /** Sends a request on a connection of its own and waits for the final response, or for the end. */
@@ -168,7 +180,7 @@ export class Exchange {
   recordConnections(options: { clientFate: boolean; upstreams: boolean }): void {
     for (const { client, title } of this.#clients) {
       const fate = options.clientFate && !client.endedByUs ? `\n[${client.fate}]` : '';
-      this.note(title, `${showBytes(joinChunks(client.received))}${fate}`);
+      this.note(title, `${client.describe?.() ?? showBytes(joinChunks(client.received))}${fate}`);
     }
     if (!options.upstreams) return;
     for (const [name, upstream] of this.side.upstreams) {
@@ -178,7 +190,8 @@ export class Exchange {
         if (text === '') continue;
         order++;
         const fate = connection.endedByUs ? '' : `\n[${connection.fate}]`;
-        this.note(`upstream ${name}, connection ${order}`, `${showBytes(joinChunks(text))}${fate}`);
+        const shown = connection.describe?.() ?? showBytes(joinChunks(text));
+        this.note(`upstream ${name}, connection ${order}`, `${shown}${fate}`);
       }
     }
   }

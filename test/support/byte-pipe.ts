@@ -17,6 +17,8 @@ export class BytePipe {
   fate: Fate;
   /** Whether this end sent FIN or RST, or closed. */
   endedByUs: boolean;
+  /** How transcripts show what was received; null: as bytes. */
+  describe: (() => string) | null;
   #socket: Socket<BytePipe> | null;
   #unsent: Buffer[];
   #endWhenSent: boolean;
@@ -26,6 +28,7 @@ export class BytePipe {
     this.received = '';
     this.fate = 'open';
     this.endedByUs = false;
+    this.describe = null;
     this.#socket = null;
     this.#unsent = [];
     this.#endWhenSent = false;

@@ -1,0 +1,351 @@
+import { HpackDecoder } from '../../src/http/h2/hpack/hpack-decoder.ts';
+import type { BytePipe } from './byte-pipe.ts';
+import type { UpstreamConnection, UpstreamScript } from './scripted-upstream.ts';
+import { showBytes } from './wire-text.ts';
+
+export const FrameType = {
+  Data: 0,
+  Headers: 1,
+  Priority: 2,
+  RstStream: 3,
+  Settings: 4,
+  PushPromise: 5,
+  Ping: 6,
+  GoAway: 7,
+  WindowUpdate: 8,
+  Continuation: 9,
+} as const;
+
+export const END_STREAM = 1;
+export const ACK = 1;
+export const END_HEADERS = 4;
+export const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+
+export interface Frame {
+  readonly type: number;
+  readonly flags: number;
+  readonly id: number;
+  readonly payload: Buffer;
+}
+
+/** The bytes of one frame. */
+export function frame(type: number, flags: number, id: number, payload: Uint8Array | string = ''): Buffer {
+  const body = typeof payload === 'string' ? Buffer.from(payload, 'latin1') : Buffer.from(payload);
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(body.length, 0, 3);
+  head[3] = type;
+  head[4] = flags;
+  head.writeUInt32BE(id, 5);
+  return Buffer.concat([head, body]);
+}
+
+/** A SETTINGS frame of identifier and value pairs. */
+export function settings(...pairs: readonly (readonly [identifier: number, value: number])[]): Buffer {
+  const payload = Buffer.alloc(pairs.length * 6);
+  pairs.forEach(([identifier, value], index) => {
+    payload.writeUInt16BE(identifier, index * 6);
+    payload.writeUInt32BE(value, index * 6 + 2);
+  });
+  return frame(FrameType.Settings, 0, 0, payload);
+}
+
+/** A header block of literals without indexing. Fields are `name: value`. */
+export function headerBlock(fields: readonly string[]): Buffer {
+  const parts: Buffer[] = [];
+  for (const field of fields) {
+    const colon = field.indexOf(':', 1);
+    const name = field.slice(0, colon);
+    const value = field.slice(colon + 1).trimStart();
+    parts.push(Buffer.from([0]), literal(name), literal(value));
+  }
+  return Buffer.concat(parts);
+}
+
+function literal(text: string): Buffer {
+  const bytes = Buffer.from(text, 'latin1');
+  if (bytes.length < 127) return Buffer.concat([Buffer.from([bytes.length]), bytes]);
+  const length = [127];
+  let rest = bytes.length - 127;
+  for (; rest >= 128; rest = Math.floor(rest / 128)) length.push((rest % 128) + 128);
+  length.push(rest);
+  return Buffer.concat([Buffer.from(length), bytes]);
+}
+
+export function headersFrame(id: number, fields: readonly string[], end: boolean): Buffer {
+  return frame(FrameType.Headers, END_HEADERS | (end ? END_STREAM : 0), id, headerBlock(fields));
+}
+
+export function dataFrame(id: number, data: string, end: boolean): Buffer {
+  return frame(FrameType.Data, end ? END_STREAM : 0, id, data);
+}
+
+export function rstStream(id: number, code: number): Buffer {
+  const payload = Buffer.alloc(4);
+  payload.writeUInt32BE(code);
+  return frame(FrameType.RstStream, 0, id, payload);
+}
+
+export function goAway(lastId: number, code: number): Buffer {
+  const payload = Buffer.alloc(8);
+  payload.writeUInt32BE(lastId);
+  payload.writeUInt32BE(code, 4);
+  return frame(FrameType.GoAway, 0, 0, payload);
+}
+
+export function windowUpdate(id: number, increment: number): Buffer {
+  const payload = Buffer.alloc(4);
+  payload.writeUInt32BE(increment);
+  return frame(FrameType.WindowUpdate, 0, id, payload);
+}
+
+/** One stream as the other side has shown it so far. */
+export interface SeenStream {
+  readonly id: number;
+  /** Header lists in order: informational ones, the final one, trailers. */
+  readonly heads: string[][];
+  body: string;
+  ended: boolean;
+  /** RST_STREAM's code. */
+  reset: number | null;
+}
+
+/** One end of an HTTP/2 connection whose frames a test writes by hand. What the other side sends is kept by stream. */
+export class Http2Peer {
+  readonly pipe: BytePipe;
+  readonly frames: Frame[] = [];
+  readonly streams = new Map<number, SeenStream>();
+  /** SETTINGS, PING and GOAWAY as text, in order. */
+  readonly connectionFrames: string[] = [];
+  readonly #decoder = new HpackDecoder(4096);
+  #at: number;
+  /** A header block under way. */
+  #block: Buffer[] = [];
+  #blockFlags = 0;
+  /** Answers SETTINGS and PING, and gives windows back. */
+  polite = true;
+
+  /** @param server the other side begins with the preface */
+  constructor(pipe: BytePipe, server: boolean) {
+    this.pipe = pipe;
+    this.#at = server ? PREFACE.length : 0;
+    pipe.describe = () => this.describe();
+  }
+
+  send(...bytes: readonly (Uint8Array | string)[]): void {
+    for (const each of bytes) this.pipe.send(each);
+  }
+
+  /** Reads what has come. */
+  update(): void {
+    const { received } = this.pipe;
+    for (;;) {
+      if (received.length - this.#at < 9) return;
+      const head = Buffer.from(received.slice(this.#at, this.#at + 9), 'latin1');
+      const length = head.readUIntBE(0, 3);
+      if (received.length - this.#at < 9 + length) return;
+      const payload = Buffer.from(received.slice(this.#at + 9, this.#at + 9 + length), 'latin1');
+      this.#at += 9 + length;
+      this.#onFrame({ type: head[3]!, flags: head[4]!, id: head.readUInt32BE(5) & 0x7fff_ffff, payload });
+    }
+  }
+
+  /** Resolves as soon as `condition` holds over what has come. */
+  async until(condition: () => boolean, timeoutMs?: number): Promise<boolean> {
+    return this.pipe.until(() => {
+      this.update();
+      return condition();
+    }, timeoutMs);
+  }
+
+  stream(id: number): SeenStream {
+    let stream = this.streams.get(id);
+    if (stream === undefined) {
+      stream = { id, heads: [], body: '', ended: false, reset: null };
+      this.streams.set(id, stream);
+    }
+    return stream;
+  }
+
+  /** Resolves when a stream has ended or been reset. */
+  async over(id: number, timeoutMs?: number): Promise<boolean> {
+    return this.until(() => this.streams.get(id)?.ended === true || this.streams.get(id)?.reset != null, timeoutMs);
+  }
+
+  #onFrame(seen: Frame): void {
+    this.frames.push(seen);
+    const { type, flags, id, payload } = seen;
+    switch (type) {
+      case FrameType.Data: {
+        const stream = this.stream(id);
+        stream.body += payload.latin1Slice();
+        if ((flags & END_STREAM) !== 0) stream.ended = true;
+        if (this.polite && payload.length > 0) {
+          this.send(windowUpdate(0, payload.length));
+          if (!stream.ended) this.send(windowUpdate(id, payload.length));
+        }
+        break;
+      }
+      case FrameType.Headers:
+        this.#block = [payload];
+        this.#blockFlags = flags;
+        if ((flags & END_HEADERS) !== 0) this.#onHeaders(id);
+        break;
+      case FrameType.Continuation:
+        this.#block.push(payload);
+        if ((flags & END_HEADERS) !== 0) this.#onHeaders(id);
+        break;
+      case FrameType.RstStream:
+        this.stream(id).reset = payload.readUInt32BE(0);
+        break;
+      case FrameType.Settings:
+        if ((flags & ACK) !== 0) break;
+        this.connectionFrames.push(`SETTINGS ${settingsText(payload)}`);
+        if (this.polite) this.send(frame(FrameType.Settings, ACK, 0));
+        break;
+      case FrameType.Ping:
+        if ((flags & ACK) !== 0) {
+          this.connectionFrames.push(`PING ACK ${payload.toString('hex')}`);
+        } else {
+          this.connectionFrames.push('PING');
+          if (this.polite) this.send(frame(FrameType.Ping, ACK, 0, payload));
+        }
+        break;
+      case FrameType.GoAway:
+        this.connectionFrames.push(`GOAWAY last=${payload.readUInt32BE(0)} code=${payload.readUInt32BE(4)}`);
+        break;
+    }
+  }
+
+  #onHeaders(id: number): void {
+    const block = Buffer.concat(this.#block);
+    const fields: string[] = [];
+    this.#decoder.decode(block, 0, block.length, {
+      onField: (name, value) => {
+        fields.push(`${name}: ${value}`);
+      },
+    });
+    const stream = this.stream(id);
+    stream.heads.push(fields);
+    if ((this.#blockFlags & END_STREAM) !== 0) stream.ended = true;
+  }
+
+  /** Everything of it that does not depend on how bytes were cut: for transcripts. */
+  describe(): string {
+    this.update();
+    const out = [...this.connectionFrames];
+    for (const stream of this.streams.values()) {
+      const end = stream.ended ? ' END_STREAM' : '';
+      const reset = stream.reset === null ? '' : ` RST_STREAM ${stream.reset}`;
+      out.push(`stream ${stream.id}:${end}${reset}`);
+      stream.heads.forEach((head, index) => {
+        const pseudo = head.filter((field) => field.startsWith(':')).sort();
+        if (index > 0) out.push(' --');
+        for (const field of [...pseudo, ...head.filter((each) => !each.startsWith(':'))]) out.push(field);
+      });
+      if (stream.body !== '') out.push(` [${showBytes(stream.body)}]`);
+    }
+    return out.join('\n');
+  }
+}
+
+function settingsText(payload: Buffer): string {
+  const out: string[] = [];
+  for (let at = 0; at + 6 <= payload.length; at += 6) {
+    out.push(`${payload.readUInt16BE(at)}=${payload.readUInt32BE(at + 2)}`);
+  }
+  return out.join(' ');
+}
+
+/** A client's end: prefaces, requests on odd streams. */
+export class Http2Client extends Http2Peer {
+  #nextId = 1;
+
+  /** @param pairs of its SETTINGS */
+  constructor(pipe: BytePipe, pairs: readonly (readonly [number, number])[] = []) {
+    super(pipe, false);
+    this.send(PREFACE, settings(...pairs));
+  }
+
+  /** Waits for the server's SETTINGS: what then comes is dispatched by itself. */
+  async settled(): Promise<void> {
+    await this.until(() => this.frames.some((each) => each.type === FrameType.Settings && (each.flags & ACK) !== 0));
+  }
+
+  /** Sends a request's head (and body). @returns the stream's id */
+  request(start: string, fields: readonly string[] = [], body: string | null = null, end = true): number {
+    const id = this.#nextId;
+    this.#nextId += 2;
+    const [method, path] = start.split(' ') as [string, string | undefined];
+    const given = (name: string): boolean => fields.some((field) => field.startsWith(`${name}:`));
+    const head = [`:method: ${method}`];
+    if (path !== undefined) {
+      if (!given(':scheme')) head.push(':scheme: http');
+      head.push(`:path: ${path}`);
+    }
+    if (!given(':authority')) head.push(':authority: h');
+    const pseudo = fields.filter((field) => field.startsWith(':'));
+    const plain = fields.filter((field) => !field.startsWith(':'));
+    this.send(headersFrame(id, [...head, ...pseudo, ...plain], body === null && end));
+    if (body !== null) this.send(dataFrame(id, body, end));
+    return id;
+  }
+}
+
+/** A request as an HTTP/2 upstream sees it once it is complete (or, for `onHead`, begun). */
+export interface SeenHttp2Request {
+  readonly id: number;
+  readonly stream: SeenStream;
+  readonly path: string;
+  readonly method: string;
+  /** 1 for the first of this connection. */
+  readonly number: number;
+}
+
+export interface Http2Script {
+  /** Pairs of its SETTINGS. */
+  readonly settings?: readonly (readonly [number, number])[];
+  /** Called when a request's head has come; with true, `respond` is not called for it. */
+  readonly onHead?: (request: SeenHttp2Request, peer: Http2Peer, connection: UpstreamConnection) => boolean | undefined;
+  /** Called when a request is complete. */
+  readonly respond?: (request: SeenHttp2Request, peer: Http2Peer, connection: UpstreamConnection) => void;
+  readonly polite?: boolean;
+}
+
+/** An HTTP/2 upstream with prior knowledge. */
+export function http2Upstream(script: Http2Script): UpstreamScript {
+  return {
+    kind: 'raw',
+    run: async (connection) => {
+      const peer = new Http2Peer(connection, true);
+      peer.polite = script.polite ?? true;
+      peer.send(settings(...(script.settings ?? [])));
+      const begun = new Set<number>();
+      const done = new Set<number>();
+      for (;;) {
+        const due = (): boolean =>
+          [...peer.streams.values()].some((s) => !begun.has(s.id) || (s.ended && !done.has(s.id)));
+        if (!(await peer.until(due, 60_000))) return;
+        for (const stream of [...peer.streams.values()]) {
+          const field = (name: string): string =>
+            stream.heads[0]?.find((each) => each.startsWith(`${name}: `))?.slice(name.length + 2) ?? '';
+          const request = { id: stream.id, stream, path: field(':path'), method: field(':method'), number: begun.size };
+          if (!begun.has(stream.id)) {
+            begun.add(stream.id);
+            const seen = { ...request, number: begun.size };
+            if (script.onHead?.(seen, peer, connection) === true) done.add(stream.id);
+          }
+          if (stream.ended && !done.has(stream.id)) {
+            done.add(stream.id);
+            script.respond?.(request, peer, connection);
+          }
+        }
+      }
+    },
+  };
+}
+
+/** Answers on a stream. */
+export function respond2(peer: Http2Peer, id: number, status: number, body = '', fields: readonly string[] = []): void {
+  peer.send(headersFrame(id, [`:status: ${status}`, ...fields], body === ''));
+  if (body !== '') peer.send(dataFrame(id, body, true));
+}
