@@ -12,6 +12,7 @@ import type { EarlyHeaderMutation, IpDetection } from '../pipeline/connection-ma
 import type { ConnectionContext, WorkerEnvironment } from '../pipeline/environment.ts';
 import type { CommandParser } from '../pipeline/format/format-parser.ts';
 import type { HttpFilterBuilder } from '../pipeline/http-filter.ts';
+import type { RedirectPredicate } from '../pipeline/router/redirect-predicates.ts';
 import type { BalancerPolicy } from '../upstream/load-balancer.ts';
 import type { BuildContext } from './build-context.ts';
 
@@ -35,6 +36,7 @@ export interface ExtensionProducts {
   'upstream-transport-socket': (environment: TransportSocketEnvironment) => UpstreamTransportSocket;
   'retry-host-predicate': unknown;
   'retry-priority': unknown;
+  'internal-redirect-predicate': RedirectPredicate;
 }
 export type ExtensionKind = keyof ExtensionProducts;
 

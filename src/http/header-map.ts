@@ -175,6 +175,17 @@ export class RequestHeaders extends HeaderMap {
     return copy;
   }
 
+  /** Takes over everything of `saved`, a clone of earlier. */
+  restore(saved: RequestHeaders): void {
+    saved.copyEntriesTo(this);
+    this.method = saved.method;
+    this.scheme = saved.scheme;
+    this.authority = saved.authority;
+    this.path = saved.path;
+    this.protocol = saved.protocol;
+    this.authorityWireName = saved.authorityWireName;
+  }
+
   override lookup(name: string): string | null {
     switch (name) {
       case ':method':

@@ -54,6 +54,8 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
   isTunnel = false;
   isHeadRequest = false;
   isGrpcRequest = false;
+  /** Its request has been through the filters before (internal redirect). */
+  readonly isRecreated: boolean;
   /** The connection is to be closed behind this response. */
   closesConnection = false;
   /** What the codec says of its error on this stream; empty: there was none. */
@@ -72,7 +74,8 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
   #sinkFull = 0;
   #upgradeCounted = false;
 
-  constructor(manager: HttpConnectionManager, encoder: ResponseEncoder) {
+  /** @param earlier the stream whose request begins anew in this one; null: a new request */
+  constructor(manager: HttpConnectionManager, encoder: ResponseEncoder, earlier: ActiveStream | null = null) {
     this.manager = manager;
     const config = manager.config;
     this.config = config;
@@ -83,10 +86,12 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     this.codecStream = encoder.stream;
     this.info = new StreamInfo(
       manager.connection,
-      dispatcher.wallMs,
-      dispatcher.nowMs,
+      earlier === null ? dispatcher.wallMs : earlier.info.startWallMs,
+      earlier === null ? dispatcher.nowMs : earlier.info.startMs,
       Math.floor(dispatcher.random.float() * 0x20_0000_0000_0000),
     );
+    this.isRecreated = earlier !== null;
+    if (earlier !== null) this.info.continueFrom(earlier.info);
     this.info.protocol = encoder.stream.protocol;
     this.info.listener = manager.context.listener;
     this.info.downstreamMeter = encoder.stream.meter;
@@ -191,6 +196,8 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     this.info.route = route;
     this.info.routeResolutionCount++;
     // Filters may still ask for it at the very end: no timer begins any more.
+    // A request that was sent may be routed anew.
+    if (this.info.upstream !== null && route?.action.kind !== ActionKind.Forward) this.info.upstream.clearCluster();
     if (route === null || this.#destroyed) return;
     const limit = route.requestBodyBufferLimit;
     if (limit !== null) this.requestBufferLimit = limit;
@@ -434,6 +441,16 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
   }
 
   // --- ends ---
+
+  /** Source: Envoy, ConnectionManagerImpl::ActiveStream::recreateStream. */
+  recreate(response: ResponseHeaders, body: ByteBuffer | null): boolean {
+    if (this.#destroyed || !this.requestComplete) return false;
+    this.responseHeaders = response;
+    this.info.responseCode = response.status;
+    this.info.responseCodeDetails = 'internal_redirect';
+    this.manager.recreateStream(this, body);
+    return true;
+  }
 
   /** A filter (or the router) gives the stream up. */
   resetByFilter(_reason: ResetReason, details: string): void {

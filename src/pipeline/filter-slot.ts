@@ -142,6 +142,10 @@ export class FilterSlot implements WalkStop, FilterStream {
     this.#owner.onResponseTrailers(trailers);
   }
 
+  recreateStream(response: ResponseHeaders, body: ByteBuffer | null): boolean {
+    return this.#owner.recreate(response, body);
+  }
+
   pauseRequest(): void {
     this.#owner.pauseRequest();
   }

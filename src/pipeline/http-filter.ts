@@ -83,6 +83,13 @@ export interface FilterStream {
   encodeHeaders(headers: ResponseHeaders, end: boolean): void;
   encodeData(data: ByteBuffer, end: boolean): void;
   encodeTrailers(trailers: HeaderMap): void;
+  /**
+   * The request begins anew with its changed headers, through all filters, as if it had just come; this stream ends, and is logged, with
+   * `response`. Nothing may be done with it afterwards.
+   * @param body the whole of it; null: none
+   * @returns false: the request is not complete
+   */
+  recreateStream(response: ResponseHeaders, body: ByteBuffer | null): boolean;
   /** Asks the request's source to stop and go on; counted. */
   pauseRequest(): void;
   resumeRequest(): void;

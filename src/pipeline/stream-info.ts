@@ -6,6 +6,7 @@ import type { FilterStateObject, MetadataStruct, StreamView, TlsView } from '../
 import type { ClusterSpec } from '../upstream/cluster-spec.ts';
 import type { Host, Metadata } from '../upstream/host.ts';
 import { TraceReason } from './request-id.ts';
+import type { RedirectHistory } from './router/redirect-predicates.ts';
 
 /** What access logs may know of the listener that accepted a connection. */
 export interface ListenerInfo {
@@ -44,6 +45,13 @@ export class UpstreamInfo {
     this.clusterName = spec.name;
     this.clusterStatName = spec.statName;
     this.clusterMetadata = spec.metadata;
+  }
+
+  /** There is no route to a cluster any more. */
+  clearCluster(): void {
+    this.clusterName = '';
+    this.clusterStatName = '';
+    this.clusterMetadata = null;
   }
 
   /** In the order of the attempts; as in Envoy, only hosts that gave a stream count. */
@@ -104,6 +112,8 @@ export class StreamInfo implements StreamView {
   /** How often a route was looked up. */
   routeResolutionCount = 0;
   connectionTerminationDetails = '';
+  /** Internal redirects of this request; null: there were none. */
+  redirects: RedirectHistory | null = null;
   #flagOrder: number[] | null = null;
   #metadata: Map<string, MetadataStruct> | null = null;
   #filterState: Map<string, FilterStateObject> | null = null;
@@ -114,6 +124,16 @@ export class StreamInfo implements StreamView {
     this.startMs = startMs;
     this.stableRandom = stableRandom;
     this.remoteAddress = connection === null ? null : connection.remoteAddress;
+  }
+
+  /** Goes on where `earlier` ended: the same request on its next way. */
+  continueFrom(earlier: StreamInfo): void {
+    this.bytesReceived = earlier.bytesReceived;
+    this.headersEndMs = earlier.headersEndMs;
+    this.lastRxByteMs = earlier.lastRxByteMs;
+    this.remoteAddress = earlier.remoteAddress;
+    this.requestId = earlier.requestId;
+    this.redirects = earlier.redirects;
   }
 
   setFlag(flag: number): void {

@@ -310,13 +310,16 @@ export function buildInternalRedirectPolicy(
       headers.push(name);
     }
   });
+  const predicates: { name: string; typeUrl: string; config: unknown }[] = [];
+  message.predicates.forEach(({ name, typedConfig }, i) => {
+    const field = `predicates[${i}].typed_config`;
+    const config = context.shared.extensions.build('internal-redirect-predicate', context, field, name, typedConfig);
+    if (config !== null) predicates.push({ name, typeUrl: typedConfig?.typeUrl ?? '', config });
+  });
   return new InternalRedirectPolicy(
     message.maxInternalRedirects ?? 1,
     message.redirectResponseCodes.length === 0 ? [302] : codes,
-    message.predicates.map((each, i) => {
-      const config = context.unpack(`predicates[${i}].typed_config`, each.typedConfig);
-      return { name: each.name, typeUrl: config?.$typeName ?? '', config };
-    }),
+    predicates,
     message.allowCrossSchemeRedirect,
     headers,
   );
