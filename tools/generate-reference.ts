@@ -73,7 +73,7 @@ async function adminPage(): Promise<string> {
   const loggers = new LoggerRegistry(logOutput, 'off');
   const createSockets = await loadSockets();
   const createTls = await loadTls();
-  const parts = { api, extensions, loggers, logOutput, componentLevels: [], createSockets, createTls };
+  const parts = { api, extensions, loggers, logOutput, componentLevels: [], createSockets, createTls, loadAgain: null };
   const router = createAdminRouter(new Server(DEFAULT_FLAGS, parts, loaded.value), null);
   let out = `# Admin
 

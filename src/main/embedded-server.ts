@@ -138,7 +138,7 @@ export async function createServer(settings: ServerSettings): Promise<EmbeddedSe
   return EmbeddedServer.around(
     new Server(
       flags,
-      { api, extensions, loggers, logOutput, componentLevels: [], createSockets, createTls },
+      { api, extensions, loggers, logOutput, componentLevels: [], createSockets, createTls, loadAgain: null },
       loaded.value,
     ),
   );

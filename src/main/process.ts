@@ -11,6 +11,7 @@ import { EXTENSIONS } from '../extensions/index.ts';
 import { type LoadedBootstrap, loadBootstrap } from './load-bootstrap.ts';
 import { parseComponentLevels } from './log-levels.ts';
 import { LogOutput } from './logging/log-output.ts';
+import type { LoadAgain } from './reload/static-reload.ts';
 import { Server, type ServerParts } from './server.ts';
 import { DEFAULT_LOG_FORMAT, type ServerFlags } from './server-flags.ts';
 import { loadSockets } from './socket-runtime.ts';
@@ -68,7 +69,8 @@ function prepare(flags: ServerFlags, format: ErrorFormat, createTls: TlsFactory)
     const unknownFields = flags.allowUnknownStaticFields ? 'warn' : 'reject';
     const settings = { statsTags: flags.statsTags.map(splitTag) };
     const refusal = tlsRefusal(createTls);
-    const loaded = loadBootstrap(readInputs(flags), api, extensions, unknownFields, settings, refusal);
+    const load: LoadAgain = () => loadBootstrap(readInputs(flags), api, extensions, unknownFields, settings, refusal);
+    const loaded = load();
     if (!loaded.ok) {
       printErrors(loaded.error, format);
       return null;
@@ -78,7 +80,10 @@ function prepare(flags: ServerFlags, format: ErrorFormat, createTls: TlsFactory)
     main.info(
       `runtime: ${JSON.stringify(bootstrap.plan.message.layeredRuntime?.layers.map((layer) => layer.name) ?? [])}`,
     );
-    return { parts: { api, extensions, loggers, logOutput, componentLevels }, bootstrap };
+    return {
+      parts: { api, extensions, loggers, logOutput, componentLevels, loadAgain: flags.configPath === '' ? null : load },
+      bootstrap,
+    };
   } catch (error) {
     if (!(error instanceof StartupError)) throw error;
     main.critical(`error \`${error.message}\` initializing config '${flags.configPath}'`);

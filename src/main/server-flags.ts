@@ -4,6 +4,8 @@ import type { LogLevel } from '../base/log.ts';
 export interface ServerFlags {
   readonly configPath: string;
   readonly configYaml: string;
+  /** Nuncio's own: the configuration file is watched, and edits are applied. */
+  readonly watch: boolean;
   readonly mode: 'serve' | 'validate' | 'init_only';
   readonly logLevel: LogLevel;
   readonly componentLogLevel: string;
@@ -54,6 +56,7 @@ export const DEFAULT_LOG_FORMAT = '[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v';
 export const DEFAULT_FLAGS: ServerFlags = {
   configPath: '',
   configYaml: '',
+  watch: false,
   mode: 'serve',
   logLevel: 'info',
   componentLogLevel: '',

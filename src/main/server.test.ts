@@ -25,6 +25,7 @@ async function createServer(): Promise<{ server: Server; lines: string[] }> {
     componentLevels: [],
     createSockets: await loadSockets(),
     createTls: await loadTls(),
+    loadAgain: null,
   };
   return { server: new Server({ ...DEFAULT_FLAGS, concurrency: 2 }, parts, loaded.value), lines };
 }

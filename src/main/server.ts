@@ -21,6 +21,8 @@ import { drainTimeMs } from './drain-time.ts';
 import type { LoadedBootstrap } from './load-bootstrap.ts';
 import { localAddress } from './local-address.ts';
 import type { LogDestination } from './logging/log-output.ts';
+import type { LoadAgain, ReloadOutcome } from './reload/static-reload.ts';
+import { StaticReload } from './reload/static-reload.ts';
 import { RuntimeLayers } from './runtime/runtime-layers.ts';
 import type { ServerFlags } from './server-flags.ts';
 import {
@@ -50,6 +52,8 @@ export interface ServerParts {
   readonly componentLevels: readonly (readonly [string, LogLevel])[];
   readonly createSockets: SocketsFactory;
   readonly createTls: TlsFactory;
+  /** Reads the configuration again; null: it did not come from a file. */
+  readonly loadAgain: LoadAgain | null;
 }
 
 /** A listening address as `/listeners` shows it. */
@@ -70,7 +74,8 @@ const NO_REMOTE_SOURCES: RemoteSources = {
 export class Server implements WorkerObserver {
   readonly flags: ServerFlags;
   readonly parts: ServerParts;
-  readonly bootstrap: LoadedBootstrap;
+  /** As it was last loaded. */
+  bootstrap: LoadedBootstrap;
   readonly local: LocalInfo;
   readonly clock: Clock = new SystemClock();
   readonly dispatcher: Dispatcher;
@@ -100,6 +105,7 @@ export class Server implements WorkerObserver {
   #flushTimer: ReturnType<typeof setInterval> | null = null;
   #drainTimer: ReturnType<typeof setTimeout> | null = null;
   #stopping: Promise<void> | null = null;
+  readonly #staticReload: StaticReload | null;
 
   constructor(flags: ServerFlags, parts: ServerParts, bootstrap: LoadedBootstrap) {
     this.flags = flags;
@@ -158,6 +164,29 @@ export class Server implements WorkerObserver {
       onUnknownField: () => this.#serverStats.dynamic_unknown_fields.inc(),
       onClusterCount: (count) => inflated.set(count),
     });
+    this.#staticReload = this.#createReload(parts.loadAgain);
+  }
+
+  #createReload(loadAgain: LoadAgain | null): StaticReload | null {
+    if (loadAgain === null) return null;
+    const { api, loggers } = this.parts;
+    return new StaticReload(api, this.bootstrap, loadAgain, this.dynamic, loggers.get('config'), (bootstrap) => {
+      this.bootstrap = bootstrap;
+    });
+  }
+
+  /** How the last reload of the configuration file went. */
+  get lastReload(): ReloadOutcome | null {
+    return this.#staticReload?.last ?? null;
+  }
+
+  /** Reads the configuration file again and applies what has changed. @param dryRun only says what would be done */
+  reload(dryRun: boolean): Promise<ReloadOutcome> {
+    if (this.#staticReload === null || this.#state !== ServerState.Live) {
+      const why = this.#staticReload === null ? 'the configuration did not come from a file' : 'the server is starting';
+      return Promise.resolve({ ok: false, text: `${why}\n`, atMs: Date.now() });
+    }
+    return this.#staticReload.reload(dryRun);
   }
 
   /** The listeners that serve, as `/listeners` shows them. */
@@ -246,6 +275,7 @@ export class Server implements WorkerObserver {
       const onError = (error: unknown): void => this.#noteFlushError(error);
       this.#flushTimer = setInterval(() => void this.flushStats().catch(onError), plan.statsFlushIntervalMs);
     }
+    if (this.flags.watch && this.flags.configPath !== '') this.#staticReload?.watch(this.flags.configPath);
     main.info('starting main dispatch loop');
   }
 
@@ -458,6 +488,7 @@ export class Server implements WorkerObserver {
     if (this.#flushTimer !== null) clearInterval(this.#flushTimer);
     if (this.#drainTimer !== null) clearTimeout(this.#drainTimer);
     this.runtime.stop();
+    this.#staticReload?.stop();
     this.dynamic.stop();
     this.#admin?.stop();
     // A worker that has ended has nothing left to close.

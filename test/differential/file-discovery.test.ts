@@ -64,6 +64,10 @@ suite('clusters from a file', base, [
     await exchange.request(get);
     await dumpStates(exchange);
   }),
+  steps('removed', async (exchange) => {
+    await publishClusters(exchange, '2', []);
+    await dumpStates(exchange);
+  }),
   steps('the same file again', async (exchange) => {
     await publishClusters(exchange, '1', [clusterResource('c1', 'u1')]);
     await dumpStates(exchange);

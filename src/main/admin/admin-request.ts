@@ -32,6 +32,8 @@ export interface AdminEndpoint {
   readonly help: string;
   /** Changes the server: POST only. */
   readonly mutates: boolean;
+  /** Nuncio's own: `/help` and the home page are Envoy's, word for word. */
+  readonly unlisted?: boolean;
   /** Query parameters, for `/help`. */
   readonly parameters: readonly AdminParameter[];
   handle(request: AdminRequest): AdminResponse | Promise<AdminResponse>;

@@ -18,9 +18,11 @@ export class AdminRouter {
     this.#endpoints.set(endpoint.path, endpoint);
   }
 
-  /** By path. */
+  /** Those that `/help` shows, by path. */
   endpoints(): AdminEndpoint[] {
-    return [...this.#endpoints.values()].sort((a, b) => (a.path < b.path ? -1 : 1));
+    return [...this.#endpoints.values()]
+      .filter((endpoint) => endpoint.unlisted !== true)
+      .sort((a, b) => (a.path < b.path ? -1 : 1));
   }
 
   handle(request: AdminRequest): AdminResponse | Promise<AdminResponse> {

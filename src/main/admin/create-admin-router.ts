@@ -5,6 +5,7 @@ import { AdminRouter } from './admin-router.ts';
 import { clustersEndpoint } from './endpoints/clusters.ts';
 import { loggingEndpoint } from './endpoints/logging.ts';
 import { profilerEndpoints } from './endpoints/profilers.ts';
+import { readinessEndpoints } from './endpoints/readiness.ts';
 import { runtimeEndpoints } from './endpoints/runtime.ts';
 import { serverEndpoints } from './endpoints/server.ts';
 import { statsEndpoints } from './endpoints/stats.ts';
@@ -14,6 +15,7 @@ export function createAdminRouter(server: Server, allowPaths: readonly StringMat
   const router = new AdminRouter(allowPaths, server.parts.loggers.get('admin'));
   const endpoints = [
     ...serverEndpoints(server),
+    ...readinessEndpoints(server),
     ...statsEndpoints(server),
     ...runtimeEndpoints(server),
     ...profilerEndpoints(),

@@ -31,6 +31,14 @@ export interface ClusterVersion {
   readonly updatedMs: number;
 }
 
+/** The last update of a cluster that was refused. */
+export interface ClusterError {
+  readonly name: string;
+  readonly details: string;
+  /** Wall-clock ms. */
+  readonly attemptedMs: number;
+}
+
 /** A cluster that waits for its first hosts. */
 class Warming {
   readonly version: ClusterVersion;
@@ -64,6 +72,8 @@ export interface ClusterUpdatesParts {
 export class ClusterUpdates {
   readonly active = new Map<string, ClusterVersion>();
   readonly warming = new Map<string, Warming>();
+  /** By name: the last refusal of each cluster since it was last taken. */
+  readonly errors = new Map<string, ClusterError>();
   /** `version_info` of the last update that changed anything. */
   version = '';
   readonly #parts: ClusterUpdatesParts;
@@ -163,8 +173,13 @@ export class ClusterUpdates {
       }
       seen.add(resource.name);
       const outcome = this.#addOrUpdate(resource, viaApi, ready);
-      if (typeof outcome === 'string') refusals.push({ name: resource.name, details: outcome });
-      else if (outcome) updated++;
+      if (typeof outcome === 'string') {
+        refusals.push({ name: resource.name, details: outcome });
+        this.errors.set(resource.name, { name: resource.name, details: outcome, attemptedMs: Date.now() });
+        continue;
+      }
+      this.errors.delete(resource.name);
+      if (outcome) updated++;
       else skipped++;
     }
     // In one order for all that need not warm: thousands of clusters are one message.
@@ -274,6 +289,7 @@ export class ClusterUpdates {
 
   /** @returns whether workers must be told */
   #remove(name: string): boolean {
+    this.errors.delete(name);
     const warming = this.warming.get(name);
     const active = this.active.get(name);
     if (warming !== undefined) {

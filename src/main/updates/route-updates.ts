@@ -135,6 +135,13 @@ export class RouteUpdates {
     for (const { current } of this.#providers.values()) if (current !== null) yield current;
   }
 
+  /** Tables whose last update was refused. */
+  refusals(): { readonly name: string; readonly details: string }[] {
+    return [...this.#providers.values()]
+      .filter((provider) => provider.lastRefusal !== '')
+      .map((provider) => ({ name: provider.dependency.name, details: provider.lastRefusal }));
+  }
+
   /** A listener's version needs the table. Its first update is asked for by {@link start}. */
   acquire(dependency: RouteDependency): void {
     let provider = this.#providers.get(dependency.key);

@@ -1,30 +1,14 @@
 import type { Server } from '../../server.ts';
-import { SERVER_STATE_NAMES, ServerState } from '../../server-stats.ts';
 import { HOT_RESTART_VERSION } from '../../version.ts';
-import { type AdminEndpoint, command, flag, json, option, query, text } from '../admin-request.ts';
+import { type AdminEndpoint, command, flag, json, query, text } from '../admin-request.ts';
 
 const OK = 'OK\n';
 
 /** The endpoints about the process itself. */
 export function serverEndpoints(server: Server): AdminEndpoint[] {
   return [
-    query('/ready', 'print server state, return 200 if LIVE, otherwise return 503', [], () => {
-      const { state } = server;
-      return text(`${SERVER_STATE_NAMES[state]}\n`, state === ServerState.Live ? 200 : 503);
-    }),
     query('/certs', 'print certs on machine', [], () => json('{\n "certificates": []\n}\n')),
     query('/hot_restart_version', 'print the hot restart compatibility version', [], () => text(HOT_RESTART_VERSION)),
-    query(
-      '/init_dump',
-      'dump current Envoy init manager information (experimental)',
-      [
-        option(
-          'mask',
-          'The desired component to dump unready targets. The mask is parsed as a Protobuf::FieldMask. For example, get the unready targets of all listeners with /init_dump?mask=listener`',
-        ),
-      ],
-      () => json('{}\n'),
-    ),
     query('/memory', 'print current allocation/heap usage', [], () => json(memoryText())),
     command('/healthcheck/fail', 'cause the server to fail health checks', [], () => {
       server.setHealthFailed(true);
