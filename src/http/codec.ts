@@ -57,7 +57,7 @@ export const RESET_REASON_TEXT = [
   'connection timeout',
   'connection termination',
   'overflow',
-  'remote connection failure',
+  'remote error with CONNECT request',
   'protocol error',
   'overload manager reset',
   'http1 premature upstream half close',

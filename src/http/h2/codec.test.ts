@@ -347,7 +347,7 @@ describe('CONNECT', () => {
       false,
     );
     pair.exchange();
-    expect(stream.resetReason).toBe(ResetReason.RemoteReset);
+    expect(stream.resetReason).toBe(ResetReason.ProtocolError);
     expect(pair.server.streams[0]?.resetDetails).toBe('http2.invalid.header.field');
   });
 });

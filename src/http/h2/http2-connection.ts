@@ -611,7 +611,8 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
       stream.contentLeft -= content;
       if (stream.contentLeft < 0 || (endStream && stream.contentLeft > 0)) {
         this.#consumeConnection(content);
-        this.failMessage(stream, Verdict.InvalidMessage);
+        // Never the connection's end: what the peer sends may depend on its own peer (so nghttp2).
+        this.failOpenStream(stream, ErrorCode.ProtocolError, ResetReason.ProtocolError, 'http2.remote_reset');
         return;
       }
     }

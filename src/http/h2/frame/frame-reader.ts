@@ -13,8 +13,10 @@ import {
 } from './frame-types.ts';
 import type { InboundLimits } from './inbound-limits.ts';
 
-/** CONTINUATION frames that a header block may have beside those that its limit in bytes needs (nghttp2: 8 in all). */
-const SPARE_CONTINUATIONS = 8;
+/** CONTINUATION frames that a header block may have: none of them is empty, but they may be small. */
+const MAX_CONTINUATIONS = 1024;
+/** How much larger than its fields' limit a header block may be: it is decoded, and its stream refused, only as a whole. */
+const BLOCK_FACTOR = 4;
 /** Envoy's words for whatever its library refused. */
 const ENVOY_TEXT = 'The user callback function failed';
 const EMPTY = Buffer.alloc(0);
@@ -41,7 +43,8 @@ type State = (typeof State)[keyof typeof State];
  *
  * DATA passes through as it comes, without a copy; every other frame is taken once it is whole, which the input holds until then:
  * at most 16 KiB, the frame size that we allow. Header blocks over several frames are put together first: at most
- * `maxHeadersBytes` and nine frames, then the connection ends.
+ * four times
+ * `maxHeadersBytes` and 1025 frames, then the connection ends.
  */
 export abstract class FrameReader {
   protected readonly options: Http2Options;
@@ -62,12 +65,12 @@ export abstract class FrameReader {
   /** Bytes of its frames, headers of the frames included. */
   #blockWireBytes = 0;
   #continuations = 0;
-  readonly #maxContinuations: number;
+  readonly #maxBlockBytes: number;
 
   constructor(options: Http2Options, expectsPreface: boolean) {
     this.options = options;
     this.#state = expectsPreface ? State.Preface : State.FirstSettings;
-    this.#maxContinuations = SPARE_CONTINUATIONS + Math.ceil(options.maxHeadersBytes / DEFAULT_MAX_FRAME_BYTES);
+    this.#maxBlockBytes = BLOCK_FACTOR * Math.max(options.maxHeadersBytes, DEFAULT_MAX_FRAME_BYTES);
   }
 
   /** A whole header block in `bytes[start..end)`. `wireBytes`: of the frames it came in. */
@@ -347,8 +350,9 @@ export abstract class FrameReader {
 
   #readContinuation(flags: number, bytes: Buffer, start: number, end: number): void {
     if (this.#limit(this.limits.onMessageFrame(end - start, false))) return;
-    if (++this.#continuations > this.#maxContinuations) {
-      this.connectionError(ErrorCode.EnhanceYourCalm, 'too many CONTINUATION frames');
+    const size = this.#blockBytes + end - start;
+    if (++this.#continuations > MAX_CONTINUATIONS || size > this.#maxBlockBytes) {
+      this.connectionError(ErrorCode.EnhanceYourCalm, 'too large a header block');
       return;
     }
     this.#blockWireBytes += FRAME_HEADER_BYTES + end - start;

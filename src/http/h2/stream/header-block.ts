@@ -18,8 +18,9 @@ export const Verdict = {
   InvalidField: 1,
   /** Fields that do not make a message. */
   InvalidMessage: 2,
-  TooLarge: 3,
+  TooManyFields: 3,
   Underscore: 4,
+  TooManyBytes: 5,
 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 
@@ -30,6 +31,7 @@ export const VERDICT_DETAILS = [
   'http2.violation.of.messaging.rule',
   'http2.too_many_headers',
   'http2.unexpected_underscore',
+  'http2.header_list_size_too_large',
 ] as const;
 
 /** Names that are more than a name and a value. */
@@ -151,7 +153,7 @@ export class HeaderBlock implements FieldTarget {
     this.bytes += name.length + value.length;
     if (++this.#count <= this.#maxCount && this.bytes <= this.#maxBytes) return true;
     this.#stats.headerOverflow.inc();
-    this.verdict = Verdict.TooLarge;
+    this.verdict = this.#count > this.#maxCount ? Verdict.TooManyFields : Verdict.TooManyBytes;
     return false;
   }
 

@@ -14,7 +14,7 @@ const oneOf = (text: string) => (c: number) => isAlphanumeric(c) || text.include
 
 const METHOD = table(oneOf("!#$%&'*+-.^_`|~"));
 const SCHEME = table(oneOf('+-.'));
-const AUTHORITY = table(oneOf("!$%&'()*+,-./:;=@[]_~"));
+const AUTHORITY = table(oneOf("!$%&'()*+,-.:;=[]_~"));
 /** Everything but controls, space and DEL. */
 const PATH = table((c) => c > 32 && c !== 127);
 
