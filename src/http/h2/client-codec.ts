@@ -5,7 +5,6 @@ import {
   type ClientCodecEvents,
   type CodecTransport,
   type RequestEncoder,
-  ResetReason,
   type ResponseDecoder,
 } from '../codec.ts';
 import { isUpgrade } from '../h1/message-writer.ts';
@@ -58,7 +57,6 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec {
   #mustClose = false;
   #goAwayReceived = false;
   #toldMaxStreams: number;
-  protected readonly messagingErrorReason = ResetReason.ProtocolError;
 
   constructor(
     transport: CodecTransport,

@@ -385,13 +385,11 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
         stream.raiseReset(ResetReason.ProtocolError, details);
         return;
       }
-      this.failOpenStream(stream, ErrorCode.ProtocolError, this.messagingErrorReason, details);
+      this.failOpenStream(stream, ErrorCode.ProtocolError, ResetReason.ProtocolError, details);
       return;
     }
     this.failOpenStream(stream, ErrorCode.InternalError, ResetReason.RemoteReset, details);
   }
-
-  protected abstract readonly messagingErrorReason: ResetReason;
 
   // ---- streams ----
 
@@ -451,7 +449,19 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
       this.onStreamGone();
       return;
     }
-    this.#writeReset(stream, errorCodeOf(reason));
+    this.#writeReset(stream, this.resetCode(stream, reason));
+  }
+
+  /** What the peer is told of a reset of ours; as Envoy 1.40 was seen to do. */
+  protected resetCode(_stream: Http2Stream, reason: ResetReason): ErrorCode {
+    switch (reason) {
+      case ResetReason.LocalRefusedStreamReset:
+        return ErrorCode.RefusedStream;
+      case ResetReason.ConnectError:
+        return ErrorCode.ConnectError;
+      default:
+        return ErrorCode.InternalError;
+    }
   }
 
   #writeReset(stream: Http2Stream, code: ErrorCode): void {
@@ -824,15 +834,3 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
 }
 
 const NO_DATA = { length: 0 } as ByteBuffer;
-
-/** What the peer is told of a reset of ours (Envoy: reasonToReset). */
-function errorCodeOf(reason: ResetReason): ErrorCode {
-  switch (reason) {
-    case ResetReason.LocalRefusedStreamReset:
-      return ErrorCode.RefusedStream;
-    case ResetReason.ConnectError:
-      return ErrorCode.ConnectError;
-    default:
-      return ErrorCode.InternalError;
-  }
-}

@@ -11,7 +11,11 @@ export interface Http2Gauge {
 export interface Http2CodecStats {
   readonly droppedHeadersWithUnderscores: Http2Counter;
   readonly goawaySent: Http2Counter;
+  /** Too many fields. */
   readonly headerOverflow: Http2Counter;
+  /** Too many bytes of fields. */
+  readonly headerListSizeTooLarge?: Http2Counter;
+
   readonly headersCbNoStream: Http2Counter;
   readonly inboundEmptyFramesFlood: Http2Counter;
   readonly inboundPriorityFramesFlood: Http2Counter;

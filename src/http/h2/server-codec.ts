@@ -57,7 +57,6 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec {
   readonly #events: ServerCodecEvents;
   #goAwayReceived = false;
   protected readonly nextLocalId = 2;
-  protected readonly messagingErrorReason = ResetReason.LocalReset;
 
   constructor(
     transport: CodecTransport,
@@ -152,6 +151,12 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec {
     if (endStream) stream.transition(StreamEvent.ReceiveEnd);
     decoder.onHeaders(headers, endStream);
     if (endStream) this.settle(stream);
+  }
+
+  /** A whole response makes the rest of its request needless, which is no error (RFC 9113 section 8.1). */
+  protected override resetCode(stream: Http2Stream, reason: ResetReason): ErrorCode {
+    if (reason === ResetReason.LocalReset && stream.state === StreamState.HalfClosedLocal) return ErrorCode.NoError;
+    return super.resetCode(stream, reason);
   }
 
   /** By a stream. */

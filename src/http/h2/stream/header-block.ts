@@ -152,8 +152,14 @@ export class HeaderBlock implements FieldTarget {
   #measure(name: string, value: string): boolean {
     this.bytes += name.length + value.length;
     if (++this.#count <= this.#maxCount && this.bytes <= this.#maxBytes) return true;
-    this.#stats.headerOverflow.inc();
-    this.verdict = this.#count > this.#maxCount ? Verdict.TooManyFields : Verdict.TooManyBytes;
+    if (this.#count > this.#maxCount) {
+      this.#stats.headerOverflow.inc();
+      this.verdict = Verdict.TooManyFields;
+    } else {
+      this.#stats.headerListSizeTooLarge?.inc();
+      this.verdict = Verdict.TooManyBytes;
+    }
+
     return false;
   }
 
