@@ -37,6 +37,8 @@ export interface TransportSecurity {
   readonly cipher: string;
   /** IANA number of the cipher suite; 0xffff: unknown. */
   readonly cipherId: number;
+  /** Name of the key exchange's group, such as `X25519`; empty: unknown. */
+  readonly group: string;
   /** Negotiated application protocol; empty: none. */
   readonly alpn: string;
   /** SNI that the client sent. */

@@ -6,6 +6,7 @@ import type { PathNormalization } from '../routing/path-normalization.ts';
 import type { RouteTable } from '../routing/route-table.ts';
 import type { RuntimeFraction } from '../routing/runtime-fraction.ts';
 import type { AccessLogger } from './access-logger.ts';
+import type { ClientCertPolicy } from './client-cert-header.ts';
 import type { ConnectionManagerStats, ListenerHttpStats } from './connection-manager-stats.ts';
 import type { WorkerEnvironment } from './environment.ts';
 import type { HttpDateCache } from './http-date.ts';
@@ -138,8 +139,8 @@ export interface ConnectionManagerConfig {
   readonly stripMatchingPort: boolean;
   readonly stripAnyPort: boolean;
   readonly stripTrailingHostDot: boolean;
-  /** `XFCC`: without TLS only sanitize and forward-only differ. */
-  readonly forwardClientCert: 'sanitize' | 'forward-only' | 'append-forward' | 'sanitize-set' | 'always-forward-only';
+  /** `x-forwarded-client-cert`. */
+  readonly clientCert: ClientCertPolicy;
   readonly environment: WorkerEnvironment;
   readonly dates: HttpDateCache;
   /** Hooks that each filter class overrides, filled as classes are first seen. */

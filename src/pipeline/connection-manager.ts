@@ -21,6 +21,7 @@ import {
 import { FilterStatus, NetworkFilter } from '../net/filter.ts';
 import type { RouteTable } from '../routing/route-table.ts';
 import { ActiveStream } from './active-stream.ts';
+import { ClientCertHeader } from './client-cert-header.ts';
 import type { ConnectionManagerConfig } from './connection-manager-config.ts';
 import type { ConnectionContext } from './environment.ts';
 import type { HttpFilter } from './http-filter.ts';
@@ -46,6 +47,7 @@ export class HttpConnectionManager
   readonly config: ConnectionManagerConfig;
   readonly context: ConnectionContext;
   connection!: Connection;
+  readonly clientCert: ClientCertHeader;
   #codec: ServerCodec | null = null;
   #streams: ActiveStream[] = [];
   #drain: Drain = Drain.None;
@@ -68,6 +70,7 @@ export class HttpConnectionManager
     super();
     this.config = config;
     this.context = context;
+    this.clientCert = new ClientCertHeader(config.clientCert);
   }
 
   get bufferLimit(): number {

@@ -177,8 +177,7 @@ function mutateRequestHeaders(
   } else {
     info.requestId = headers.get('x-request-id') ?? '';
   }
-  // Without a client certificate only `always_forward_only` leaves the header.
-  if (config.forwardClientCert !== 'always-forward-only') headers.remove('x-forwarded-client-cert');
+  stream.manager.clientCert.apply(headers, connection);
   info.remoteAddress = remote;
   return null;
 }

@@ -9,6 +9,7 @@ import type { Http2CodecStats } from '../../http/h2/http2-stats.ts';
 import { Http2ServerCodec } from '../../http/h2/server-codec.ts';
 import type { Address } from '../../net/address.ts';
 import type { NetworkFilter, NetworkFilterBuilder } from '../../net/filter.ts';
+import type { ClientCertPolicy } from '../../pipeline/client-cert-header.ts';
 import { type CodecType, speaksHttp2 } from '../../pipeline/codec-choice.ts';
 import { HttpConnectionManager as Manager } from '../../pipeline/connection-manager.ts';
 import type {
@@ -47,7 +48,8 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
       max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout drain_timeout
       delayed_close_timeout access_log access_log_flush_interval flush_access_log_on_new_request access_log_options
       use_remote_address xff_num_trusted_hops internal_address_config skip_xff_append via generate_request_id
-      preserve_external_request_id always_set_request_id_in_response forward_client_cert_details proxy_100_continue
+      preserve_external_request_id always_set_request_id_in_response forward_client_cert_details
+      set_current_client_cert_details proxy_100_continue
       upgrade_configs normalize_path merge_slashes
       path_with_escaped_slashes_action local_reply_config strip_matching_host_port strip_any_host_port
       stream_error_on_invalid_http_message strip_trailing_host_dot append_x_forwarded_port
@@ -55,7 +57,7 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
       http1_safe_max_connection_duration forward_proto_config drain_timeout_jitter tracing`,
     // Of HTTP/2 alone; of TLS and PROXY, which are refused where they are asked for; of the overload manager likewise.
     // Envoy 1.40 itself reads the last one nowhere.
-    inert: `stream_flush_timeout set_current_client_cert_details add_proxy_protocol_connection_state
+    inert: `stream_flush_timeout add_proxy_protocol_connection_state
       append_local_overload represent_ipv4_remote_address_as_ipv4_mapped_ipv6`,
   },
   { message: `${HCM}.HttpConnectionManager.HcmAccessLogOptions`, fields: '*' },
@@ -70,12 +72,7 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
   { message: 'envoy.config.core.v3.SchemeHeaderTransformation', fields: 'scheme_to_overwrite' },
   { message: `${HCM}.ForwardProtoConfig`, fields: '*' },
   { message: `${HCM}.RequestIDExtension`, fields: '*' },
-  // As above: without effect as long as there is no TLS.
-  {
-    message: `${HCM}.HttpConnectionManager.SetCurrentClientCertDetails`,
-    fields: '',
-    inert: 'subject cert chain dns uri',
-  },
+  { message: `${HCM}.HttpConnectionManager.SetCurrentClientCertDetails`, fields: '*' },
   ...HTTP2_SUPPORT,
   ...TRACING_SUPPORT,
   ...RDS_SUPPORT,
@@ -197,6 +194,7 @@ export function buildConnectionManager(
   if (context.errorCount > before || filters === null || (table === null && discovered === null)) return null;
 
   const stats = createConnectionManagerStats(scope);
+  const clientCert = clientCertPolicy(message);
   const tracing = createTracing(inner, message.tracing, requestId);
   const codecStats: Http1CodecStats = {
     droppedHeadersWithUnderscores: context.shared.stats.counter('http1.dropped_headers_with_underscores'),
@@ -296,12 +294,28 @@ export function buildConnectionManager(
       stripMatchingPort: message.stripMatchingHostPort,
       stripAnyPort: message.stripPortMode.case === 'stripAnyHostPort' && message.stripPortMode.value,
       stripTrailingHostDot: message.stripTrailingHostDot,
-      forwardClientCert: FORWARD_CERT[message.forwardClientCertDetails] ?? 'sanitize',
+      clientCert,
       environment,
       dates: new HttpDateCache(),
       hooksByClass: new Map(),
     };
   });
+}
+
+function clientCertPolicy(message: HttpConnectionManager): ClientCertPolicy {
+  const details = message.setCurrentClientCertDetails;
+  return {
+    forward: FORWARD_CERT[message.forwardClientCertDetails] ?? 'sanitize',
+    details: {
+      subject: details?.subject ?? false,
+      cert: details?.cert ?? false,
+      chain: details?.chain ?? false,
+      dns: details?.dns ?? false,
+      uri: details?.uri ?? false,
+      issuer: details?.issuer ?? false,
+      json: details?.format === 1,
+    },
+  };
 }
 
 function internalAddresses(context: BuildContext, message: HttpConnectionManager): (address: Address) => boolean {

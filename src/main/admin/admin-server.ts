@@ -4,6 +4,7 @@ import { Http1ServerCodec } from '../../http/h1/server-codec.ts';
 import type { Address } from '../../net/address.ts';
 import { Connection, ConnectionEvent, type ConnectionEvents } from '../../net/connection.ts';
 import type { Acceptor, ListeningSocket, SocketRuntime, Transport } from '../../net/transport.ts';
+import { SANITIZED_CLIENT_CERT } from '../../pipeline/client-cert-header.ts';
 import { HttpConnectionManager } from '../../pipeline/connection-manager.ts';
 import type { ConnectionManagerConfig } from '../../pipeline/connection-manager-config.ts';
 import { createConnectionManagerStats, createListenerHttpStats } from '../../pipeline/connection-manager-stats.ts';
@@ -209,7 +210,7 @@ function adminManagerConfig(
     stripMatchingPort: false,
     stripAnyPort: false,
     stripTrailingHostDot: false,
-    forwardClientCert: 'sanitize',
+    clientCert: SANITIZED_CLIENT_CERT,
     environment,
     dates: new HttpDateCache(),
     hooksByClass: new Map(),

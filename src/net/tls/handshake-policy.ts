@@ -120,7 +120,7 @@ abstract class HandshakePolicy {
       resumed: view.resumed,
       hasPeerCertificate: view.leaf !== null,
     });
-    const facts = new SessionFacts({ ...view, validated, local, live, trustedRoots: this.roots });
+    const facts = new SessionFacts({ ...view, group: view.curve, validated, local, live, trustedRoots: this.roots });
     return { failure: null, facts };
   }
 }

@@ -14,6 +14,7 @@ export interface LiveSession {
 export class SessionFacts implements TransportSecurity {
   readonly protocolVersion: string;
   readonly cipher: string;
+  readonly group: string;
   readonly alpn: string;
   readonly serverName: string;
   readonly sessionId: string;
@@ -29,6 +30,7 @@ export class SessionFacts implements TransportSecurity {
   constructor(parts: {
     readonly protocolVersion: string;
     readonly cipher: string;
+    readonly group: string;
     readonly alpn: string;
     readonly serverName: string;
     readonly sessionId: string;
@@ -41,6 +43,7 @@ export class SessionFacts implements TransportSecurity {
   }) {
     this.protocolVersion = parts.protocolVersion;
     this.cipher = parts.cipher;
+    this.group = parts.group;
     this.alpn = parts.alpn;
     this.serverName = parts.serverName;
     this.sessionId = parts.sessionId;

@@ -20,6 +20,7 @@ import {
   TextSegment,
   truncated,
 } from './segment.ts';
+import { TLS_OPERATORS } from './tls-operators.ts';
 
 type AddressReader = (stream: StreamInfo) => Address | null;
 
@@ -153,20 +154,6 @@ function upstreamCloseType(upstream: UpstreamInfo | null): string | null {
   return upstream.protocol === null && upstream.connection !== null ? closeType(upstream.connection) : 'Normal';
 }
 
-/** Facts about a certificate or session: nothing on a plain connection. */
-function ofTls(): Operator {
-  return plain(() => new FixedSegment(null));
-}
-
-/** As `ofTls`; a validity time takes a format. */
-function ofTlsTime(): Operator {
-  return withArgument('optional', false, () => new FixedSegment(null));
-}
-
-function tlsNames(names: string): OperatorTable {
-  return Object.fromEntries(names.split(/\s+/).map((name) => [name, ofTls()]));
-}
-
 /** Operators that need nothing but the stream. Source: Envoy access log documentation, "Command operators". */
 export const STREAM_OPERATORS: OperatorTable = {
   ...DURATION_OPERATORS,
@@ -262,7 +249,6 @@ export const STREAM_OPERATORS: OperatorTable = {
   UPSTREAM_TRANSPORT_FAILURE_REASON: reason((stream) => stream.upstream?.transportFailureReason),
   UPSTREAM_LOCAL_CLOSE_REASON: reason((stream) => stream.upstream?.connection?.localCloseReason),
   UPSTREAM_DETECTED_CLOSE_TYPE: text((stream) => upstreamCloseType(stream.upstream)),
-  UPSTREAM_SERVER_NAME: named((stream) => stream.upstream?.connection?.security?.serverName),
 
   CONNECTION_ID: count((stream) => stream.connection?.id ?? 0),
   DOWNSTREAM_TRANSPORT_FAILURE_REASON: reason((stream) => stream.connection?.transportFailureReason),
@@ -292,25 +278,7 @@ export const STREAM_OPERATORS: OperatorTable = {
     (name, maxLength) => new FixedSegment(truncated(wireText(process.env[name] ?? '-'), maxLength)),
   ),
 
-  DOWNSTREAM_TLS_VERSION: named((stream) => stream.connection?.security?.protocolVersion),
-  DOWNSTREAM_TLS_CIPHER: named((stream) => stream.connection?.security?.cipher),
-  UPSTREAM_TLS_VERSION: named((stream) => stream.upstream?.connection?.security?.protocolVersion),
-  UPSTREAM_TLS_CIPHER: named((stream) => stream.upstream?.connection?.security?.cipher),
   TLS_JA3_FINGERPRINT: named((stream) => stream.connection?.ja3),
   TLS_JA4_FINGERPRINT: named((stream) => stream.connection?.ja4),
-  ...tlsNames(
-    `DOWNSTREAM_TLS_GROUP DOWNSTREAM_TLS_SESSION_ID DOWNSTREAM_LOCAL_DNS_SAN DOWNSTREAM_LOCAL_EMAIL_SAN
-     DOWNSTREAM_LOCAL_IP_SAN DOWNSTREAM_LOCAL_OTHERNAME_SAN DOWNSTREAM_LOCAL_SUBJECT DOWNSTREAM_LOCAL_URI_SAN
-     DOWNSTREAM_PEER_CERT DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1 DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256
-     DOWNSTREAM_PEER_CHAIN_SERIALS DOWNSTREAM_PEER_DNS_SAN DOWNSTREAM_PEER_EMAIL_SAN DOWNSTREAM_PEER_FINGERPRINT_1
-     DOWNSTREAM_PEER_FINGERPRINT_256 DOWNSTREAM_PEER_IP_SAN DOWNSTREAM_PEER_ISSUER
-     DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256 DOWNSTREAM_PEER_ISSUER_SERIAL DOWNSTREAM_PEER_OTHERNAME_SAN
-     DOWNSTREAM_PEER_SERIAL DOWNSTREAM_PEER_SUBJECT DOWNSTREAM_PEER_URI_SAN UPSTREAM_TLS_GROUP UPSTREAM_TLS_SESSION_ID
-     UPSTREAM_LOCAL_DNS_SAN UPSTREAM_LOCAL_IP_SAN UPSTREAM_LOCAL_URI_SAN UPSTREAM_PEER_CERT UPSTREAM_PEER_DNS_SAN
-     UPSTREAM_PEER_IP_SAN UPSTREAM_PEER_ISSUER UPSTREAM_PEER_SUBJECT UPSTREAM_PEER_URI_SAN`,
-  ),
-  DOWNSTREAM_PEER_CERT_V_START: ofTlsTime(),
-  DOWNSTREAM_PEER_CERT_V_END: ofTlsTime(),
-  UPSTREAM_PEER_CERT_V_START: ofTlsTime(),
-  UPSTREAM_PEER_CERT_V_END: ofTlsTime(),
+  ...TLS_OPERATORS,
 };
