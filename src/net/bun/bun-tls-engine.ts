@@ -10,6 +10,7 @@ import { SECRET_MISSING_FAILURE } from '../tls/failure-text.ts';
 import { HandshakeCounts } from '../tls/handshake-outcome.ts';
 import { ClientPolicy, type HandshakeView, ServerPolicy } from '../tls/handshake-policy.ts';
 import { type HelloTarget, HelloWait } from '../tls/hello-wait.ts';
+import { checksRevocationHere } from '../tls/peer-verifier.ts';
 import { SessionCache, sessionIdOf } from '../tls/session-cache.ts';
 import type {
   TlsClientSettings,
@@ -73,7 +74,10 @@ function nativeContext(parts: ContextParts): object {
     // Without any, Bun would take its own list.
     ca: ca === '' ? [] : ca,
     // Of several lists in one text Bun takes the first.
-    crl: validation === null || validation.crlPem === '' ? undefined : crlBlocks(validation.crlPem),
+    crl:
+      validation === null || validation.crlPem === '' || checksRevocationHere(validation)
+        ? undefined
+        : crlBlocks(validation.crlPem),
     allowPartialTrustChain: true,
     minVersion: parameters.minVersion,
     maxVersion: parameters.maxVersion,

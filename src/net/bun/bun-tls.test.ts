@@ -1,6 +1,6 @@
 import { describe, test } from 'bun:test';
-import { TlsRuntime } from '../tls/tls-runtime.contract.ts';
 import { tlsContract } from '../tls/tls.contract.ts';
+import { TlsRuntime } from '../tls/tls-runtime.contract.ts';
 import { transportContract } from '../transport.contract.ts';
 import { BunRuntime } from './bun-runtime.ts';
 import { BunTlsEngine } from './bun-tls-engine.ts';

@@ -86,6 +86,16 @@ export class CertificateFactsOf implements CertificateFacts {
     return this.#subject.whole;
   }
 
+  /** Content of the number. */
+  get serial(): Buffer {
+    return this.#serial.content;
+  }
+
+  /** SubjectPublicKeyInfo. */
+  get spki(): Buffer {
+    return this.#publicKey.whole;
+  }
+
   get issuerDer(): Buffer {
     return this.#issuer.whole;
   }

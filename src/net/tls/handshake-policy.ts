@@ -5,7 +5,7 @@ import { CertificateSelector, ecdsaCurvesOf } from './certificate-selector.ts';
 import { DEFAULT_CURVES } from './cipher-names.ts';
 import type { ClientHello } from './client-hello.ts';
 import type { HandshakeCounts } from './handshake-outcome.ts';
-import { checksChain, needsCertificate, PeerVerifier } from './peer-verifier.ts';
+import { checksChain, checksRevocationHere, needsCertificate, PeerVerifier } from './peer-verifier.ts';
 import { type LiveSession, SessionFacts } from './session-facts.ts';
 import type { TlsClientSettings, TlsServerSettings, TlsValidation } from './tls-settings.ts';
 
@@ -149,12 +149,15 @@ export class ServerPolicy extends HandshakePolicy {
     this.settings = settings;
     this.selector = new CertificateSelector(settings);
     this.#requests = verifies(validation);
-    this.requestsCertificate = this.#requests || requireClientCertificate;
-    this.requiresCertificate = requireClientCertificate || (validation !== null && needsCertificate(validation));
+    this.requestsCertificate = this.#requests;
+    // Without a CA, Envoy does not read that a certificate is required.
+    this.requiresCertificate =
+      validation !== null && ((requireClientCertificate && checksChain(validation)) || needsCertificate(validation));
     this.runtimeRefuses =
       this.requiresCertificate &&
       validation !== null &&
       checksChain(validation) &&
+      !checksRevocationHere(validation) &&
       !validation.allowExpired &&
       !validation.acceptUntrusted;
     const curves = settings.parameters.ecdhCurves === '' ? DEFAULT_CURVES : settings.parameters.ecdhCurves;

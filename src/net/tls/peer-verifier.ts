@@ -1,6 +1,7 @@
 import { Certificate, certificatesOf } from './certificate.ts';
 import { PathBuilder, type PathBuilder as Paths } from './certificate-path.ts';
 import { dnsNameMatches } from './dns-name-match.ts';
+import { CRL_WORDS, type RevocationList, revocationListsOf, revocationProblem } from './revocation-list.ts';
 import { SanType, type TlsValidation } from './tls-settings.ts';
 
 /** Words of X509_verify_cert for the codes by which the runtimes (Node, Bun) tell them. */
@@ -33,6 +34,14 @@ const ABOUT_ISSUERS: ReadonlySet<string> = new Set([
   'UNABLE_TO_GET_ISSUER_CERT',
   'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+]);
+
+const ABOUT_LISTS: ReadonlySet<string> = new Set([
+  'CERT_REVOKED',
+  'UNABLE_TO_GET_CRL',
+  'CRL_NOT_YET_VALID',
+  'CRL_HAS_EXPIRED',
+  'CRL_SIGNATURE_FAILURE',
 ]);
 
 export const VerifyStat = { None: 0, Error: 1, San: 2, Hash: 3 } as const;
@@ -73,15 +82,19 @@ export interface PeerEvidence {
 export class PeerVerifier {
   readonly #validation: TlsValidation;
   readonly #peer: 'server' | 'client';
-  readonly #paths: Paths | null;
+  readonly #paths: PathBuilder;
+  /** Lists that were kept from the runtime, see `checksRevocationHere`. */
+  readonly #ownsRevocation: boolean;
+  readonly #lists: readonly RevocationList[];
   readonly #now: () => number;
 
   constructor(validation: TlsValidation, peer: 'server' | 'client', now: () => number) {
     this.#validation = validation;
     this.#peer = peer;
     this.#now = now;
-    const anchors = certificatesOf(validation.trustedCaPem);
-    this.#paths = anchors.length === 0 ? null : new PathBuilder(anchors);
+    this.#paths = new PathBuilder(certificatesOf(validation.trustedCaPem));
+    this.#lists = revocationListsOf(validation.crlPem);
+    this.#ownsRevocation = checksRevocationHere(validation);
   }
 
   verify(evidence: PeerEvidence): Verdict {
@@ -93,7 +106,7 @@ export class PeerVerifier {
       if (problem !== '') {
         if (this.#validation.acceptUntrusted)
           return { accepted: true, validated: false, stat: VerifyStat.Error, detail: '' };
-        const detail = `verify cert failed: X509_verify_cert: certificate verification error at ${problem}`;
+        const detail = `verify cert failed: X509_verify_cert: certificate verification error at depth ${problem}`;
         return this.#failed(VerifyStat.Error, detail);
       }
       validated = true;
@@ -105,84 +118,50 @@ export class PeerVerifier {
     return { accepted: this.#validation.acceptUntrusted, validated: false, stat, detail };
   }
 
-  /** @returns `depth N: reason`; empty: the chain is trusted */
+  /** @returns `N: reason` behind `depth`; empty: the chain is trusted */
   #chainProblem(evidence: PeerEvidence, leaf: Certificate): string {
     const { allowExpired, maxVerifyDepth } = this.#validation;
     const code = evidence.chainError;
     if (code === '') {
-      if (evidence.resumed && !allowExpired) {
-        const now = this.#now();
-        if (now > leaf.validToMs) return `depth 0: ${REASONS.CERT_HAS_EXPIRED}`;
-      }
-      if (maxVerifyDepth < 0) return '';
-      return this.#pathProblem(evidence, leaf);
+      if (evidence.resumed && !allowExpired && this.#now() > leaf.validToMs) return `0: ${REASONS.CERT_HAS_EXPIRED}`;
+      // Without these, nothing is left to ask of the path.
+      if (maxVerifyDepth < 0 && !this.#ownsRevocation) return '';
+      return this.#pathProblem(evidence, leaf, false);
     }
-    // A CRL is the runtime's alone to judge: with one, its verdict stands.
-    const maySecondGuess = this.#validation.crlPem === '' && !this.#validation.systemRoots;
-    if (maySecondGuess && ((allowExpired && ABOUT_TIME.has(code)) || ABOUT_ISSUERS.has(code))) {
-      const problem = this.#pathProblem(evidence, leaf);
-      if (problem !== '' || allowExpired) return problem;
-      return this.#timeProblem(evidence, leaf);
+    // Lists are the runtime's to judge, unless they were kept from it: with them its verdict stands.
+    if (this.#lists.length > 0 && !this.#ownsRevocation) return this.#reason(code, evidence);
+    if (ABOUT_TIME.has(code) || ABOUT_ISSUERS.has(code)) {
+      const problem = this.#pathProblem(evidence, leaf, !allowExpired);
+      return problem === '' && ABOUT_TIME.has(code) && !allowExpired ? `0: ${REASONS[code]}` : problem;
     }
-    return `depth ${this.#depthOf(code, evidence)}: ${REASONS[code] ?? code}`;
+    return this.#reason(code, evidence);
   }
 
-  #path(evidence: PeerEvidence, leaf: Certificate) {
+  #reason(code: string, evidence: PeerEvidence): string {
+    const words = REASONS[code] ?? code;
+    return `${depthOf(code, evidence.chain(), this.#now())}: ${ABOUT_LISTS.has(code) ? CRL_WORDS : ''}${words}`;
+  }
+
+  #pathProblem(evidence: PeerEvidence, leaf: Certificate, checkTime: boolean): string {
     const others: Certificate[] = [];
     for (const der of evidence.chain()) {
       const certificate = Certificate.parse(der);
       if (certificate !== null && !certificate.der.equals(leaf.der)) others.push(certificate);
     }
-    return (
-      this.#paths?.build(leaf, others, this.#peer) ?? { depth: 0, reason: REASONS.UNABLE_TO_GET_ISSUER_CERT_LOCALLY! }
-    );
-  }
-
-  #pathProblem(evidence: PeerEvidence, leaf: Certificate): string {
-    const path = this.#path(evidence, leaf);
-    if (!Array.isArray(path)) return `depth ${path.depth}: ${path.reason}`;
-    const { maxVerifyDepth } = this.#validation;
-    // Neither the leaf nor the anchor counts.
-    if (maxVerifyDepth >= 0 && path.length - 2 > maxVerifyDepth) {
-      return `depth ${maxVerifyDepth + 1}: ${REASONS.CERT_CHAIN_TOO_LONG}`;
-    }
-    return '';
-  }
-
-  /** Dates of a path that the runtime did not accept for another reason. */
-  #timeProblem(evidence: PeerEvidence, leaf: Certificate): string {
-    const path = this.#path(evidence, leaf);
-    if (!Array.isArray(path)) return `depth ${path.depth}: ${path.reason}`;
+    const path = this.#paths.build(leaf, others, this.#peer);
+    if (!Array.isArray(path)) return `${path.depth}: ${path.reason}`;
+    const { maxVerifyDepth, verifyOnlyLeafCrl } = this.#validation;
+    const limit = Math.max(maxVerifyDepth, 1);
+    // The search ends before it comes to an anchor.
+    if (maxVerifyDepth >= 0 && path.length - 1 > limit) return `${limit}: ${REASONS.UNABLE_TO_GET_ISSUER_CERT_LOCALLY}`;
     const now = this.#now();
-    for (let depth = path.length - 1; depth >= 0; depth--) {
+    for (let depth = path.length - 1; checkTime && depth >= 0; depth--) {
       const certificate = path[depth]!;
       // NaN compares false: a date that cannot be read is no valid one.
-      if (!(certificate.validFromMs <= now)) return `depth ${depth}: ${REASONS.CERT_NOT_YET_VALID}`;
-      if (!(now <= certificate.validToMs)) return `depth ${depth}: ${REASONS.CERT_HAS_EXPIRED}`;
+      if (!(certificate.validFromMs <= now)) return `${depth}: ${REASONS.CERT_NOT_YET_VALID}`;
+      if (!(now <= certificate.validToMs)) return `${depth}: ${REASONS.CERT_HAS_EXPIRED}`;
     }
-    return '';
-  }
-
-  /** The runtime does not tell the depth of its verdict: it is found out for those that are about issuers and dates. */
-  #depthOf(code: string, evidence: PeerEvidence): number {
-    const chain = evidence.chain();
-    if (ABOUT_ISSUERS.has(code)) {
-      let depth = 0;
-      for (let i = 0; i + 1 < chain.length; i++) {
-        const one = Certificate.parse(chain[i]!);
-        const next = Certificate.parse(chain[i + 1]!);
-        if (one === null || next === null || !next.subjectDer.equals(one.issuerDer)) break;
-        depth = i + 1;
-      }
-      return depth;
-    }
-    if (!ABOUT_TIME.has(code)) return 0;
-    const now = this.#now();
-    for (let depth = chain.length - 1; depth > 0; depth--) {
-      const one = Certificate.parse(chain[depth]!);
-      if (one !== null && (now > one.validToMs || now < one.validFromMs)) return depth;
-    }
-    return 0;
+    return this.#ownsRevocation ? revocationProblem(path, this.#lists, verifyOnlyLeafCrl, now) : '';
   }
 
   #verifyLeaf(evidence: PeerEvidence, leaf: Certificate, chainValidated: boolean): Verdict {
@@ -220,6 +199,32 @@ export class PeerVerifier {
     }
     return validated ? ACCEPTED_VALIDATED : ACCEPTED;
   }
+}
+
+/**
+ * The runtimes check the lists of all authorities, and do not look at them behind another verdict: the leaf's list alone, and
+ * lists together with certificates that may have expired, are checked here.
+ */
+export function checksRevocationHere(validation: TlsValidation): boolean {
+  return validation.crlPem !== '' && (validation.verifyOnlyLeafCrl || validation.allowExpired);
+}
+
+/** The runtime does not tell the depth of its verdict: it is found out for those that are about issuers. */
+function depthOf(code: string, chain: readonly Buffer[], now: number): number {
+  let depth = 0;
+  if (ABOUT_ISSUERS.has(code)) {
+    for (; depth + 1 < chain.length; depth++) {
+      const one = Certificate.parse(chain[depth]!);
+      const next = Certificate.parse(chain[depth + 1]!);
+      if (one === null || next === null || !next.isAuthority || !next.subjectDer.equals(one.issuerDer)) break;
+    }
+  } else if (ABOUT_TIME.has(code)) {
+    for (let at = chain.length - 1; at > depth; at--) {
+      const one = Certificate.parse(chain[at]!);
+      if (one !== null && (now > one.validToMs || now < one.validFromMs)) depth = at;
+    }
+  }
+  return depth;
 }
 
 export function checksChain(validation: TlsValidation): boolean {

@@ -39,7 +39,7 @@ export interface TlsValidation {
   readonly certificateHashes: readonly string[];
   /** SHA-256 of the public key, base64. */
   readonly spkiHashes: readonly string[];
-  /** Intermediate certificates allowed below the root; -1: no limit of its own. */
+  /** Certificates allowed above the leaf, the trust anchor among them (Envoy takes 0 for 1); -1: no limit of its own. */
   readonly maxVerifyDepth: number;
   readonly allowExpired: boolean;
   /** `trust_chain_verification: ACCEPT_UNTRUSTED`: checked and told, never refused. */
