@@ -1,0 +1,201 @@
+/** A client at a steady pace, while everything that can change changes: no request is lost. */
+import { afterEach, expect, test } from 'bun:test';
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { nuncioCommand } from '../support/nuncio-command.ts';
+import { ProxyProcess } from '../support/proxy-process.ts';
+import { connectRaw, type RawClient } from '../support/raw-client.ts';
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+const TYPE = 'type.googleapis.com/envoy.';
+const HCM = `${TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`;
+const ROUTER = { name: 'router', typed_config: { '@type': `${TYPE}extensions.filters.http.router.v3.Router` } };
+const LOOPBACK = { socket_address: { address: '127.0.0.1', port_value: 0 } };
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Sends requests on kept connections as a well-behaved client does: it goes away when it is told to. */
+class SteadyClient {
+  answered = 0;
+  readonly failures: string[] = [];
+  readonly #port: number;
+  #stopped = false;
+
+  constructor(port: number) {
+    this.#port = port;
+  }
+
+  async run(): Promise<void> {
+    let connection: RawClient | null = null;
+    while (!this.#stopped) {
+      try {
+        connection ??= await connectRaw({ port: this.#port });
+        connection.send('GET / HTTP/1.1\r\nhost: x\r\n\r\n');
+        const text = await connection.finalResponse({ timeoutMs: 5000 });
+        if (!text.startsWith('HTTP/1.1 200 ')) {
+          this.failures.push(`${JSON.stringify(text.slice(0, 200))} [${connection.fate}]`);
+          connection.reset();
+          connection = null;
+        } else {
+          this.answered++;
+          if (/^connection: close\r?$/im.test(text)) {
+            connection.end();
+            connection = null;
+          }
+        }
+      } catch (error) {
+        this.failures.push(String(error));
+        connection = null;
+      }
+      await Bun.sleep(1);
+    }
+    connection?.reset();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+}
+
+function upstream(): number {
+  const server = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: () => new Response('ok') });
+  cleanups.push(() => server.stop(true));
+  return server.port!;
+}
+
+function endpointsOf(name: string, ports: readonly number[]): Fields {
+  return {
+    cluster_name: name,
+    endpoints: [
+      {
+        lb_endpoints: ports.map((port) => ({
+          endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } },
+        })),
+      },
+    ],
+  };
+}
+
+test('listeners, routes, clusters and endpoints change all the time', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nuncio-updates-'));
+  cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
+  const ports = [upstream(), upstream(), upstream()];
+  const write = (file: string, version: number, type: string, resources: readonly Fields[]): void => {
+    const content = {
+      version_info: String(version),
+      resources: resources.map((each) => ({ '@type': `${TYPE}${type}`, ...each })),
+    };
+    writeFileSync(join(folder, `${file}.new`), JSON.stringify(content));
+    renameSync(join(folder, `${file}.new`), join(folder, file));
+  };
+  const source = (file: string): Fields => ({ path_config_source: { path: join(folder, file) } });
+  const change: Readonly<Record<string, (version: number) => void>> = {
+    'eds.json': (version) =>
+      write('eds.json', version, 'config.endpoint.v3.ClusterLoadAssignment', [
+        endpointsOf('e', version % 2 === 0 ? ports : [ports[version % 3]!]),
+      ]),
+    'cds.json': (version) =>
+      write('cds.json', version, 'config.cluster.v3.Cluster', [
+        {
+          name: 'e',
+          type: 'EDS',
+          eds_cluster_config: { eds_config: source('eds.json') },
+          connect_timeout: `${1 + (version % 5)}s`,
+        },
+        {
+          name: 's',
+          load_assignment: endpointsOf('s', [ports[version % 3]!]),
+          lb_policy: version % 4 === 0 ? 'RANDOM' : 'ROUND_ROBIN',
+        },
+        ...(version % 2 === 0 ? [{ name: `more-${version}` }] : []),
+      ]),
+    'rds.json': (version) =>
+      write('rds.json', version, 'config.route.v3.RouteConfiguration', [
+        {
+          name: 'r',
+          virtual_hosts: [
+            {
+              name: 'v',
+              domains: ['*'],
+              routes: [{ match: { prefix: '/' }, route: { cluster: version % 2 === 0 ? 'e' : 's' } }],
+            },
+          ],
+        },
+      ]),
+    'lds.json': (version) =>
+      write('lds.json', version, 'config.listener.v3.Listener', [
+        {
+          name: 'a',
+          address: LOOPBACK,
+          // Every third change is more than one of filter chains.
+          per_connection_buffer_limit_bytes: 100_000 + Math.floor(version / 3),
+          filter_chains: [
+            {
+              filters: [
+                {
+                  name: 'hcm',
+                  typed_config: {
+                    '@type': HCM,
+                    stat_prefix: `a${version % 2}`,
+                    rds: { route_config_name: 'r', config_source: source('rds.json') },
+                    http_filters: [ROUTER],
+                  },
+                },
+              ],
+            },
+          ],
+        },
+        ...(version % 2 === 0 ? [{ name: 'b', address: LOOPBACK, filter_chains: [{}] }] : []),
+      ]),
+  };
+  const files = Object.keys(change);
+  for (const file of files) change[file]!(0);
+  const config = {
+    node: { id: 'a', cluster: 'b' },
+    admin: { address: LOOPBACK },
+    dynamic_resources: { lds_config: source('lds.json'), cds_config: source('cds.json') },
+  };
+  const program = { name: 'nuncio', command: nuncioCommand() };
+  const proxy = await ProxyProcess.start(program, folder, JSON.stringify(config), [
+    '--concurrency',
+    '2',
+    '--drain-time-s',
+    '1',
+  ]);
+  cleanups.push(() => proxy.stop());
+  const clients = Array.from({ length: 4 }, () => new SteadyClient(0));
+  const port = (await proxy.listenerPorts()).get('a')!;
+  clients.splice(0, clients.length, ...clients.map(() => new SteadyClient(port)));
+  const running = clients.map((client) => client.run());
+  const counters: Readonly<Record<string, string>> = {
+    'eds.json': 'cluster.e.update_success',
+    'cds.json': 'cluster_manager.cds.update_success',
+    'rds.json': 'http.a0.rds.r.update_success',
+    'lds.json': 'listener_manager.lds.update_success',
+  };
+  for (let version = 1; version <= 200; version++) {
+    change[files[version % files.length]!]!(version);
+    await Bun.sleep(10);
+  }
+  // Everything has been seen.
+  for (const file of ['cds.json', 'lds.json']) {
+    const deadline = performance.now() + 5000;
+    for (;;) {
+      const { body } = await proxy.admin(`/stats?filter=^${counters[file]}$`);
+      if (Number(/: (\d+)/.exec(body)?.[1] ?? 0) > 40) break;
+      if (performance.now() > deadline) throw new Error(`${file} was not taken: ${body}`);
+      await Bun.sleep(20);
+    }
+  }
+  for (const client of clients) client.stop();
+  await Promise.all(running);
+  expect(clients.flatMap((client) => client.failures)).toEqual([]);
+  expect(clients.reduce((sum, client) => sum + client.answered, 0)).toBeGreaterThan(500);
+  const { body } = await proxy.admin('/stats?filter=rejected|update_failure|envoy_bug');
+  expect(body.split('\n').filter((line) => /: [1-9]/.test(line))).toEqual([]);
+}, 30_000);
