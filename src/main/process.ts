@@ -128,7 +128,7 @@ export async function validateConfig(flags: ServerFlags, format: ErrorFormat): P
   for (const warning of bootstrap.warnings) misc.warning(errorLine(warning));
   const config = parts.loggers.get('config');
   config.info('loading tracing configuration');
-  config.info('loading 0 static secret(s)');
+  config.info(`loading ${bootstrap.plan.message.staticResources?.secrets.length ?? 0} static secret(s)`);
   config.info(`loading ${bootstrap.plan.clusters.length} cluster(s)`);
   config.info(`loading ${bootstrap.plan.listeners.length} listener(s)`);
   config.info('loading stats configuration');

@@ -8,7 +8,7 @@ import { SharedTable } from '../base/shared-table.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
 import type { Address } from '../net/address.ts';
 import { Dispatcher } from '../net/dispatcher.ts';
-import { NO_SECRETS, NO_TLS } from '../net/transport-socket.ts';
+import { NO_SECRETS, NO_TLS, type TlsContextInUse } from '../net/transport-socket.ts';
 import { type LocalInfo, NO_ROUTE_TABLES, type WorkerEnvironment } from '../pipeline/environment.ts';
 import { MergedStore } from '../stats/merged-store.ts';
 import { type Scope, StatsStore } from '../stats/store.ts';
@@ -17,6 +17,7 @@ import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from '../worker/log-files
 import type { DrainAction, HostStatus, WorkerOptions } from '../worker/messages.ts';
 import { AdminServer } from './admin/admin-server.ts';
 import { createAdminRouter } from './admin/create-admin-router.ts';
+import { daysUntil } from './admin/endpoints/certs.ts';
 import { drainTimeMs } from './drain-time.ts';
 import type { LoadedBootstrap } from './load-bootstrap.ts';
 import { localAddress } from './local-address.ts';
@@ -32,6 +33,7 @@ import {
   InflatedClusters,
   isProcessWide,
   LISTENER_MANAGER_STATS,
+  NO_CERTIFICATE_DAYS,
   SERVER_STATS,
   ServerState,
 } from './server-stats.ts';
@@ -251,7 +253,7 @@ export class Server implements WorkerObserver {
     await this.#startAdmin();
     this.#goOn();
     config.info('loading tracing configuration');
-    config.info('loading 0 static secret(s)');
+    config.info(`loading ${plan.message.staticResources?.secrets.length ?? 0} static secret(s)`);
     config.info(`loading ${plan.clusters.length} cluster(s)`);
     await this.#startWorkers();
     this.#goOn();
@@ -366,6 +368,7 @@ export class Server implements WorkerObserver {
   /** The stats flush: every `stats_flush_interval`, or by `stats_flush_on_admin` before stats are shown. */
   async flushStats(): Promise<void> {
     await this.collectStats();
+    await this.#updateCertificateDays();
     this.#updateServerStats();
     this.stats.apply(0, this.#store.takeDelta());
     this.stats.flush([]);
@@ -391,6 +394,22 @@ export class Server implements WorkerObserver {
   async hostStatuses(): Promise<readonly (readonly HostStatus[])[]> {
     const replies = await Promise.all(this.workers.map((worker) => worker.request({ kind: 'hostStats' })));
     return replies.map((reply) => (reply.kind === 'hostStats' ? reply.hosts : []));
+  }
+
+  /** TLS contexts in use; every worker has the same. */
+  async tlsContexts(): Promise<readonly TlsContextInUse[]> {
+    const reply = await this.workers[0]?.request({ kind: 'certs' });
+    return reply?.kind === 'certs' ? reply.contexts : [];
+  }
+
+  async #updateCertificateDays(): Promise<void> {
+    let first = Number.POSITIVE_INFINITY;
+    for (const { certificates, authority } of await this.tlsContexts()) {
+      for (const { validToMs } of certificates) first = Math.min(first, validToMs);
+      if (authority !== null) first = Math.min(first, authority.validToMs);
+    }
+    const days = first === Number.POSITIVE_INFINITY ? NO_CERTIFICATE_DAYS : daysUntil(first);
+    this.#serverStats.days_until_first_cert_expiring.set(days);
   }
 
   /** Sets levels here and in every worker. */

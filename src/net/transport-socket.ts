@@ -107,6 +107,28 @@ export interface SecretWatcher {
 export interface SecretFeed {
   /** @returns how to unsubscribe */
   watch(key: string, watcher: SecretWatcher): () => void;
+  /** Whoever asks which certificates are in use asks `context` too. @returns how to end that */
+  enlist(context: () => TlsContextInUse): () => void;
+}
+
+/** A certificate as `/certs` shows it. Structured-cloneable: it leaves the worker. */
+export interface CertificateInUse {
+  /** Of its file; `<inline>` when it came otherwise. */
+  readonly path: string;
+  readonly serialNumber: string;
+  readonly dnsNames: readonly string[];
+  readonly uriNames: readonly string[];
+  readonly ipNames: readonly string[];
+  /** Unix ms. */
+  readonly validFromMs: number;
+  readonly validToMs: number;
+}
+
+/** What one transport socket shows and trusts at present. */
+export interface TlsContextInUse {
+  readonly certificates: readonly CertificateInUse[];
+  /** The first of those that it trusts; null: none. */
+  readonly authority: CertificateInUse | null;
 }
 
 /** What transport sockets need from their worker, beside sockets. */
@@ -171,7 +193,7 @@ export const NO_TLS: TlsEngine = {
   refusal: () => 'there is no TLS here',
 };
 
-export const NO_SECRETS: SecretFeed = { watch: () => () => {} };
+export const NO_SECRETS: SecretFeed = { watch: () => () => {}, enlist: () => () => {} };
 
 /** Plain bytes. */
 export const RAW_UPSTREAM_SOCKET: UpstreamTransportSocket = {

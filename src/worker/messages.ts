@@ -1,5 +1,6 @@
 import type { LogLevel } from '../base/log.ts';
 import type { Address } from '../net/address.ts';
+import type { TlsContextInUse } from '../net/transport-socket.ts';
 import type { LocalInfo } from '../pipeline/environment.ts';
 import type { StatsDelta } from '../stats/delta.ts';
 import type { EdsHealth, Locality } from '../upstream/host.ts';
@@ -88,6 +89,7 @@ export type ToWorker =
   | { readonly kind: 'drain'; readonly action: DrainAction }
   | { readonly kind: 'reopen' }
   | { readonly kind: 'hostStats'; readonly id: number }
+  | { readonly kind: 'certs'; readonly id: number }
   | { readonly kind: 'stop'; readonly id: number };
 
 export interface DrainAction {
@@ -137,5 +139,6 @@ export type FromWorker =
   | { readonly kind: 'listening'; readonly id: number; readonly outcomes: readonly ListenOutcome[] }
   | { readonly kind: 'stats'; readonly id: number; readonly delta: StatsDelta }
   | { readonly kind: 'hostStats'; readonly id: number; readonly hosts: readonly HostStatus[] }
+  | { readonly kind: 'certs'; readonly id: number; readonly contexts: readonly TlsContextInUse[] }
   | { readonly kind: 'bug'; readonly message: string }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly logger: string; readonly message: string };

@@ -1,8 +1,9 @@
-import type { SecretFeed, SecretWatcher } from '../net/transport-socket.ts';
+import type { SecretFeed, SecretWatcher, TlsContextInUse } from '../net/transport-socket.ts';
 
 /** The secrets that main has given to a worker, by the keys of their `SecretDependency`. */
 export class WorkerSecrets implements SecretFeed {
   readonly #known = new Map<string, Uint8Array>();
+  readonly #contexts = new Set<() => TlsContextInUse>();
   readonly #watchers = new Map<string, Set<SecretWatcher>>();
 
   watch(key: string, watcher: SecretWatcher): () => void {
@@ -18,6 +19,16 @@ export class WorkerSecrets implements SecretFeed {
       watchers.delete(watcher);
       if (watchers.size === 0 && this.#watchers.get(key) === watchers) this.#watchers.delete(key);
     };
+  }
+
+  enlist(context: () => TlsContextInUse): () => void {
+    this.#contexts.add(context);
+    return () => this.#contexts.delete(context);
+  }
+
+  /** What is in use, for `/certs`. */
+  contexts(): TlsContextInUse[] {
+    return [...this.#contexts].map((context) => context());
   }
 
   set(key: string, secret: Uint8Array): void {

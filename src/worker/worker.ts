@@ -171,6 +171,9 @@ export class Worker {
       case 'reopen':
         this.#logFiles.reopen();
         break;
+      case 'certs':
+        post({ kind: 'certs', id: message.id, contexts: this.#secrets.contexts() });
+        break;
       case 'hostStats':
         post({ kind: 'hostStats', id: message.id, hosts: this.#hostStatuses() });
         break;

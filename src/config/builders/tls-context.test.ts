@@ -101,6 +101,7 @@ class FakeWorker {
       dispatcher: null as never,
       tls,
       secrets: {
+        enlist: () => () => {},
         watch: (key, watcher) => {
           this.watchers.set(key, watcher);
           return () => this.watchers.delete(key);

@@ -1,3 +1,4 @@
+import { certificatesOf } from '../../net/tls/certificate.ts';
 import type {
   TlsCertificate,
   TlsClientSettings,
@@ -5,12 +6,15 @@ import type {
   TlsSettingsSource,
   TlsValidation,
 } from '../../net/tls/tls-settings.ts';
-import type { SecretFeed } from '../../net/transport-socket.ts';
+import type { CertificateFacts } from '../../net/transport.ts';
+import type { CertificateInUse, SecretFeed, TlsContextInUse } from '../../net/transport-socket.ts';
 
 /** A part of the settings: known since the build, or heard of by the worker's secrets. */
 export interface Slot<T> {
   /** For `ssl.certificate.<name>.expiration_unix_time_seconds`. */
   readonly statName: string;
+  /** Of the file that it stands in; `<inline>` for others. */
+  readonly path: string;
   /** Null: wait for the secret of `key`. */
   readonly fixed: T | null;
   /** What main's dry build has read, of files too; for the judgement of the runtime. */
@@ -30,6 +34,11 @@ export interface SettingsObserver {
   onUpdate(): void;
 }
 
+function shown(facts: CertificateFacts, path: string): CertificateInUse {
+  const { serialNumber, dnsNames, uriNames, ipNames, validFromMs, validToMs } = facts;
+  return { path, serialNumber, dnsNames, uriNames, ipNames, validFromMs, validToMs };
+}
+
 /** Settings whose certificates and trust anchors may be secrets: complete once all of them are known, new when one changes. */
 export class LiveSettings<S extends TlsServerSettings | TlsClientSettings> implements TlsSettingsSource<S> {
   current: S | null = null;
@@ -40,6 +49,8 @@ export class LiveSettings<S extends TlsServerSettings | TlsClientSettings> imple
   readonly #certificates: (TlsCertificate | null)[];
   #validation: TlsValidation | null;
   readonly #needsValidation: boolean;
+  readonly #paths: readonly string[];
+  readonly #authorityPath: string;
   readonly #unsubscribe: (() => void)[] = [];
 
   constructor(
@@ -55,6 +66,9 @@ export class LiveSettings<S extends TlsServerSettings | TlsClientSettings> imple
     this.#validation = validation?.fixed ?? null;
     this.#needsValidation = validation !== null;
     this.canBeMissing = [...certificates, validation].some((slot) => slot !== null && slot.fixed === null);
+    this.#paths = certificates.map((slot) => slot.path);
+    this.#authorityPath = validation?.path ?? '';
+    this.#unsubscribe.push(secrets.enlist(() => this.#inUse()));
     this.#renew();
     certificates.forEach((slot, index) => {
       this.#watch(secrets, slot, (value) => {
@@ -89,6 +103,15 @@ export class LiveSettings<S extends TlsServerSettings | TlsClientSettings> imple
     if (certificates.length < this.#certificates.length) return;
     this.current = this.#make(certificates, this.#validation);
     this.#observer.onSettings(certificates, this.#validation);
+  }
+
+  #inUse(): TlsContextInUse {
+    const known = this.#certificates.filter((certificate) => certificate !== null);
+    const authority = this.#validation === null ? undefined : certificatesOf(this.#validation.trustedCaPem)?.[0];
+    return {
+      certificates: known.map((certificate, index) => shown(certificate.leaf, this.#paths[index]!)),
+      authority: authority === undefined ? null : shown(authority, this.#authorityPath),
+    };
   }
 
   close(): void {

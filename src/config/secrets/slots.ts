@@ -9,6 +9,7 @@ import type { CommonTlsContext } from '../../api/gen/envoy/extensions/transport_
 import type { TlsCertificate, TlsValidation } from '../../net/tls/tls-settings.ts';
 import { BuildContext } from '../build-context.ts';
 import { buildConfigSource, digestOf } from '../builders/config-source.ts';
+import { fileOf } from '../builders/data-source.ts';
 import { buildCertificate } from './build-certificate.ts';
 import { buildValidation } from './build-validation.ts';
 import { certificateHasFiles, validationHasFiles } from './credential-files.ts';
@@ -16,6 +17,8 @@ import type { SecretKind } from './secret-dependency.ts';
 import type { CertificateSlot, ValidationSlot } from './settings-source.ts';
 
 const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
+/** Where a certificate is shown to come from when it is no file. */
+const INLINE = '<inline>';
 const UNKNOWN_STATIC: Readonly<Record<SecretKind, string>> = {
   certificate: 'Unknown static secret',
   validation: 'Unknown static certificate validation context',
@@ -34,7 +37,14 @@ export function certificateSlots(context: BuildContext, message: CommonTlsContex
   message.tlsCertificateSdsSecretConfigs.forEach((config, index) => {
     const at = context.at(`tls_certificate_sds_secret_configs[${index}]`);
     const key = discoveredKey(at, 'certificate', config, null);
-    slots.push({ statName: config.name, fixed: null, seen: null, key, decode: certificateDecoder(context) });
+    slots.push({
+      statName: config.name,
+      path: INLINE,
+      fixed: null,
+      seen: null,
+      key,
+      decode: certificateDecoder(context),
+    });
   });
   return slots;
 }
@@ -43,16 +53,17 @@ function certificateSlot(context: BuildContext, message: TlsCertificateMessage):
   const statName = `unnamed_cert_${message.certificateChain === undefined ? '' : inlineHash(message.certificateChain)}`;
   const decode = certificateDecoder(context);
   const files = certificateHasFiles(message);
+  const path = fileOf(message.pkcs12 ?? message.certificateChain) || INLINE;
   let seen: TlsCertificate | null = null;
   // A worker takes from its feed what main has read from files.
   if (!files || context.shared.tls !== undefined) {
     const fixed = buildCertificate(context, message);
     if (fixed === null) return null;
-    if (!files) return { statName, fixed, seen: fixed, key: '', decode };
+    if (!files) return { statName, path, fixed, seen: fixed, key: '', decode };
     seen = fixed;
   }
   const secret = ownSecret(context, { case: 'tlsCertificate', value: message });
-  return { statName, fixed: null, seen, key: fileKey(context, 'certificate', secret), decode };
+  return { statName, path, fixed: null, seen, key: fileKey(context, 'certificate', secret), decode };
 }
 
 /** How the peer's certificate is checked; null: it is not, or errors were reported. */
@@ -69,20 +80,21 @@ export function validationSlot(
       const ca = type.value.trustedCa;
       const statName = ca === undefined ? 'unnamed_ca_cert' : `unnamed_ca_cert_${inlineHash(ca)}`;
       const files = validationHasFiles(type.value);
+      const path = fileOf(ca) || INLINE;
       let seen: TlsValidation | null = null;
       if (!files || context.shared.tls !== undefined) {
         const fixed = buildValidation(at, type.value, autoSni);
         if (fixed === null) return null;
-        if (!files) return { statName, fixed, seen: fixed, key: '', decode };
+        if (!files) return { statName, path, fixed, seen: fixed, key: '', decode };
         seen = fixed;
       }
       const secret = ownSecret(context, { case: 'validationContext', value: type.value });
-      return { statName, fixed: null, seen, key: fileKey(context, 'validation', secret), decode };
+      return { statName, path, fixed: null, seen, key: fileKey(context, 'validation', secret), decode };
     }
     case 'validationContextSdsSecretConfig': {
       const at = context.at('validation_context_sds_secret_config');
       const key = discoveredKey(at, 'validation', type.value, null);
-      return { statName: type.value.name, fixed: null, seen: null, key, decode };
+      return { statName: type.value.name, path: INLINE, fixed: null, seen: null, key, decode };
     }
     case 'combinedValidationContext': {
       const at = context.at('combined_validation_context.validation_context_sds_secret_config');
@@ -90,7 +102,7 @@ export function validationSlot(
       if (config === undefined) return null;
       const base = type.value.defaultValidationContext;
       const key = discoveredKey(at, 'validation', config, base ?? null);
-      return { statName: config.name, fixed: null, seen: null, key, decode };
+      return { statName: config.name, path: INLINE, fixed: null, seen: null, key, decode };
     }
     default:
       return null;

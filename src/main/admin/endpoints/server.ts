@@ -7,7 +7,7 @@ const OK = 'OK\n';
 /** The endpoints about the process itself. */
 export function serverEndpoints(server: Server): AdminEndpoint[] {
   return [
-    query('/certs', 'print certs on machine', [], () => json('{\n "certificates": []\n}\n')),
+    query('/certs', 'print certs on machine', [], async () => (await import('./certs.ts')).certs(server)),
     query('/hot_restart_version', 'print the hot restart compatibility version', [], () => text(HOT_RESTART_VERSION)),
     query('/memory', 'print current allocation/heap usage', [], () => json(memoryText())),
     command('/healthcheck/fail', 'cause the server to fail health checks', [], () => {
