@@ -29,6 +29,7 @@ import { maglevPolicy } from './load-balancing-policies/maglev/factory.ts';
 import { randomPolicy } from './load-balancing-policies/random/factory.ts';
 import { ringHashPolicy } from './load-balancing-policies/ring-hash/factory.ts';
 import { roundRobinPolicy } from './load-balancing-policies/round-robin/factory.ts';
+import { subsetPolicy } from './load-balancing-policies/subset/factory.ts';
 import { connectionLimitFilter } from './network-filters/connection-limit/factory.ts';
 import { directResponseFilter } from './network-filters/direct-response/factory.ts';
 import { echoFilter } from './network-filters/echo/factory.ts';
@@ -73,6 +74,7 @@ export const EXTENSIONS = [
   roundRobinPolicy,
   ringHashPolicy,
   maglevPolicy,
+  subsetPolicy,
   httpConnectionManager,
   previousHostsPredicate,
   omitCanaryHostsPredicate,

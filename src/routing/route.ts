@@ -1,3 +1,4 @@
+import { MetadataCriteria } from '../base/metadata-criteria.ts';
 import type { RequestHeaders } from '../http/header-map.ts';
 import { type ClusterChoice, NO_CLUSTER, type WeightedCluster } from './cluster-choice.ts';
 import { type FilterConfigs, ResolvedFilterConfigs } from './filter-configs.ts';
@@ -40,7 +41,7 @@ export class Route {
   /** The chosen cluster; empty when none is named (a cluster header that is absent) or the route does not forward. */
   readonly cluster: string;
   /** Of the cluster's hosts (`envoy.lb`), the weighted cluster's merged in; null: any. */
-  readonly metadataMatch: MetadataStruct | null;
+  readonly metadataMatch: MetadataCriteria | null;
   /** Set on the request before anything else of the route; empty: nothing (`ClusterWeight.host_rewrite_literal`). */
   readonly weightedHostRewrite: string;
   /** Mutations of the weighted cluster alone: they run before `weightedHostRewrite`. */
@@ -63,7 +64,7 @@ export class Route {
     this.virtualHost = virtualHost;
     this.cluster = cluster;
     const own = spec.action.kind === ActionKind.Forward ? spec.action.metadataMatch : null;
-    this.metadataMatch = mergedMetadata(own, weighted === null ? null : weighted.metadataMatch);
+    this.metadataMatch = MetadataCriteria.of(mergedMetadata(own, weighted === null ? null : weighted.metadataMatch));
     this.weightedHostRewrite = weighted === null ? '' : weighted.hostRewriteLiteral;
     const settings = virtualHost.settings;
     const order = (table: HeaderMutations, host: HeaderMutations, route: HeaderMutations): HeaderMutations[] =>

@@ -1,4 +1,5 @@
 import type { FilterStateObject, MetadataStruct } from '../base/connection-state.ts';
+import type { MetadataCriteria } from '../base/metadata-criteria.ts';
 import type { Random } from '../base/random.ts';
 import type { HeaderMap } from '../http/header-map.ts';
 import type { Connection } from '../net/connection.ts';
@@ -25,7 +26,7 @@ export interface LoadBalancerContext {
   /** 64-bit hash by the route's hash policy; null: none. */
   hashKey(): bigint | null;
   /** `envoy.lb` criteria of the route, for subsets; null: none. */
-  metadataMatch(): ReadonlyMap<string, unknown> | null;
+  metadataMatch(): MetadataCriteria | null;
   downstreamConnection(): Connection | null;
   requestHeaders(): HeaderMap | null;
   /** What filters left for this request; absent: nothing. */

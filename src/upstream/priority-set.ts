@@ -55,6 +55,25 @@ export class HostSet {
     this.partition();
   }
 
+  /**
+   * Takes from `source` the hosts that are among `members`.
+   * @param weighted localities keep their weights; `scaled`: in proportion to the hosts that are left of them
+   */
+  takeFrom(source: HostSet, members: ReadonlySet<Host> | null, weighted: boolean, scaled: boolean): void {
+    const hosts = members === null ? source.hosts : source.hosts.filter((host) => members.has(host));
+    let weights = weighted ? source.#weights : [];
+    if (weighted && scaled) {
+      const before = countByLocality(source.hosts);
+      const after = countByLocality(hosts);
+      weights = weights.map(({ locality, weight }) => {
+        const key = localityKey(locality);
+        const share = (after.get(key) ?? 0) / (before.get(key) ?? 1);
+        return { locality, weight: weight === 0 ? 0 : Math.max(1, Math.round(weight * share)) };
+      });
+    }
+    this.set(hosts, weights, source.overprovisioningFactor, source.weightedPriorityHealth);
+  }
+
   /** Sorts by health anew. */
   partition(): void {
     const healthy: Host[] = [];
@@ -94,6 +113,15 @@ export class HostSet {
   }
 }
 
+function countByLocality(hosts: readonly Host[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const host of hosts) {
+    const key = localityKey(host.locality);
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  return counts;
+}
+
 /** Told of every change of hosts or of their health, once per batch. */
 export interface MembershipObserver {
   onMembershipChange(priorities: PrioritySet, added: readonly Host[], removed: readonly Host[]): void;
@@ -113,6 +141,23 @@ export class PrioritySet implements HostObserver {
 
   constructor(clusterName: string) {
     this.clusterName = clusterName;
+  }
+
+  /** Some of another's hosts as a set of their own: what it shows of the present is not kept up to date. See HostSet.takeFrom. */
+  static viewOf(
+    source: PrioritySet,
+    members: ReadonlySet<Host> | null,
+    weighted: boolean,
+    scaled: boolean,
+  ): PrioritySet {
+    const view = new PrioritySet(source.clusterName);
+    view.hostSets.length = 0;
+    for (const set of source.hostSets) {
+      const part = new HostSet(set.priority);
+      part.takeFrom(set, members, weighted, scaled);
+      view.hostSets.push(part);
+    }
+    return view;
   }
 
   observe(observer: MembershipObserver): void {

@@ -2,6 +2,7 @@ import type {
   Cluster,
   Cluster_CommonLbConfig,
   Cluster_SlowStartConfig,
+  LoadBalancingPolicy_Policy,
 } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import type {
   LocalityLbConfig,
@@ -15,11 +16,13 @@ import {
 import { LeastRequestPolicy } from '../../upstream/balancing/least-request.ts';
 import { RandomPolicy } from '../../upstream/balancing/random.ts';
 import { RoundRobinPolicy } from '../../upstream/balancing/round-robin.ts';
+import { SubsetPolicy } from '../../upstream/balancing/subset-balancer.ts';
 import type { BalancerPolicy } from '../../upstream/load-balancer.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { durationMs } from './durations.ts';
 import { buildLegacyMaglev, buildLegacyRingHash } from './hash-balancers.ts';
+import { buildSubsetSettings } from './subsets.ts';
 
 const COMMON = 'envoy.extensions.load_balancing_policies.common.v3';
 
@@ -114,7 +117,25 @@ const LB_POLICY_NAMES = [
 
 /** The balancer of a cluster: `load_balancing_policy`, else `lb_policy`. Null: refused. */
 export function buildBalancerPolicy(context: BuildContext, message: Cluster): BalancerPolicy | null {
-  if (message.loadBalancingPolicy !== undefined) return buildPolicyList(context, message);
+  if (message.loadBalancingPolicy !== undefined) return buildClusterPolicies(context, message);
+  const policy = buildLegacyPolicy(context, message);
+  const subsets = message.lbSubsetConfig;
+  if (subsets === undefined) return policy;
+  if (
+    subsets.localityWeightAware &&
+    message.commonLbConfig?.localityConfigSpecifier.case !== 'localityWeightedLbConfig'
+  ) {
+    context.refuse(
+      'lb_subset_config.locality_weight_aware',
+      `Locality weight aware subset LB requires that a locality_weighted_lb_config be set in ${message.name}`,
+    );
+  }
+  const settings = buildSubsetSettings(context.at('lb_subset_config'), subsets);
+  // Without selectors there are no subsets: Envoy takes it for switched off.
+  return policy === null || settings.selectors.length === 0 ? policy : new SubsetPolicy(settings, policy);
+}
+
+function buildLegacyPolicy(context: BuildContext, message: Cluster): BalancerPolicy | null {
   const locality = legacyLocality(message.commonLbConfig);
   const name = LB_POLICY_NAMES[message.lbPolicy];
   switch (name) {
@@ -161,8 +182,7 @@ export function buildBalancerPolicy(context: BuildContext, message: Cluster): Ba
   }
 }
 
-function buildPolicyList(context: BuildContext, message: Cluster): BalancerPolicy | null {
-  const policies = message.loadBalancingPolicy!.policies;
+function buildClusterPolicies(context: BuildContext, message: Cluster): BalancerPolicy | null {
   if (hasPolicyFields(message.commonLbConfig)) {
     context.refuse(
       'common_lb_config',
@@ -170,10 +190,23 @@ function buildPolicyList(context: BuildContext, message: Cluster): BalancerPolic
       'move them into the policy',
     );
   }
+  if (message.lbSubsetConfig !== undefined) {
+    context.refuse('lb_subset_config', 'load_balancing_policy cannot be combined with lb_subset_config');
+  }
+  return buildPolicyList(context, 'load_balancing_policy', message.loadBalancingPolicy!.policies, message.name);
+}
+
+/** The first of `policies` that is known. @param field where they stand */
+export function buildPolicyList(
+  context: BuildContext,
+  list: string,
+  policies: readonly LoadBalancingPolicy_Policy[],
+  cluster = '',
+): BalancerPolicy | null {
   const skipped: string[] = [];
   for (let i = 0; i < policies.length; i++) {
     const config = policies[i]!.typedExtensionConfig;
-    const field = `load_balancing_policy.policies[${i}].typed_extension_config`;
+    const field = `${list}.policies[${i}].typed_extension_config`;
     const any = config?.typedConfig;
     const typeName = any === undefined ? '' : any.typeUrl.slice(any.typeUrl.lastIndexOf('/') + 1);
     if (context.shared.extensions.findByType('load-balancing-policy', typeName) === null) {
@@ -182,7 +215,7 @@ function buildPolicyList(context: BuildContext, message: Cluster): BalancerPolic
     }
     if (skipped.length > 0) {
       context.warn(
-        'load_balancing_policy',
+        list,
         `policies [${skipped.join(', ')}] are not supported yet: the next one, ${config!.name}, is used`,
       );
     }
@@ -195,9 +228,9 @@ function buildPolicyList(context: BuildContext, message: Cluster): BalancerPolic
     );
   }
   context.refuse(
-    'load_balancing_policy',
-    `didn't find a registered load balancer factory implementation for cluster: '${message.name}' with names from [${skipped.join(', ')}]`,
-    'supported: round_robin, least_request, random, ring_hash, maglev',
+    list,
+    `didn't find a registered load balancer factory implementation for cluster: '${cluster}' with names from [${skipped.join(', ')}]`,
+    'supported: round_robin, least_request, random, ring_hash, maglev, subset',
   );
   return null;
 }

@@ -254,7 +254,16 @@ upstream_connection_options: { tcp_keepalive: { keepalive_time: 60 } }
       'health_checks is not supported yet',
     ],
     ['HTTP/2', 'http2_protocol_options: {}', 'http2_protocol_options is not supported yet'],
-    ['subsets', 'lb_subset_config: { list_as_any: true }', 'lb_subset_config is not supported yet'],
+    [
+      'a single host of two keys',
+      'lb_subset_config: { subset_selectors: [{ keys: [a, b], single_host_per_subset: true }] }',
+      'subset_lb selector: single_host_per_subset requires exactly 1 key',
+    ],
+    [
+      'a fallback to other keys',
+      'lb_subset_config: { subset_selectors: [{ keys: [a, b], fallback_policy: KEYS_SUBSET, fallback_keys_subset: [c] }] }',
+      'fallback_keys_subset must be a subset of selector keys',
+    ],
     [
       'HTTP/2 in typed options',
       'typed_extension_protocol_options: { envoy.extensions.upstreams.http.v3.HttpProtocolOptions: { "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: { http2_protocol_options: {} } } }',

@@ -26,6 +26,7 @@ import { buildProtocolSettings, PROTOCOL_OPTIONS_SUPPORT } from './cluster-proto
 import { buildConfigSource, CONFIG_SOURCE_SUPPORT } from './config-source.ts';
 import { durationMsOr } from './durations.ts';
 import { buildSocketOptions } from './socket-options.ts';
+import { LEGACY_SUBSET_SUPPORT } from './subsets.ts';
 import { buildUpstreamSocket, TRANSPORT_SOCKET_SUPPORT } from './transport-sockets.ts';
 
 /** Everything below a Cluster that is obeyed; what is inert has no meaning for the types and policies that are supported. */
@@ -37,7 +38,7 @@ export const CLUSTER_SUPPORT: readonly FieldSupport[] = [
       http_protocol_options http2_protocol_options protocol_selection upstream_http_protocol_options
       connection_pool_per_downstream_connection typed_extension_protocol_options dns_refresh_rate dns_jitter dns_failure_refresh_rate
       respect_dns_ttl dns_lookup_family dns_resolvers typed_dns_resolver_config wait_for_warm_on_init
-      upstream_bind_config ring_hash_lb_config maglev_lb_config least_request_lb_config round_robin_lb_config common_lb_config transport_socket transport_socket_matches metadata
+      upstream_bind_config ring_hash_lb_config maglev_lb_config least_request_lb_config round_robin_lb_config lb_subset_config common_lb_config transport_socket transport_socket_matches metadata
       upstream_connection_options load_balancing_policy track_timeout_budgets track_cluster_stats preconnect_policy
       eds_cluster_config`,
     inert: `close_connections_on_host_health_failure ignore_health_on_host_removal`,
@@ -103,6 +104,7 @@ export const CLUSTER_SUPPORT: readonly FieldSupport[] = [
   ...TRANSPORT_SOCKET_SUPPORT,
   ...ADDRESS_SUPPORT,
   ...LOCALITY_LB_SUPPORT,
+  ...LEGACY_SUBSET_SUPPORT,
   ...DNS_SUPPORT,
   ...ENDPOINT_SUPPORT,
   ...PROTOCOL_OPTIONS_SUPPORT,

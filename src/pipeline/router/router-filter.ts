@@ -1,4 +1,5 @@
 import { ByteBuffer } from '../../base/byte-buffer.ts';
+import { MetadataCriteria } from '../../base/metadata-criteria.ts';
 import type { Timer } from '../../base/timer-wheel.ts';
 import { RESET_REASON_TEXT, ResetReason } from '../../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
@@ -14,7 +15,7 @@ import type { LoadBalancerContext, PriorityLoads, StreamState } from '../../upst
 import type { PrioritySet } from '../../upstream/priority-set.ts';
 import type { WorkerEnvironment } from '../environment.ts';
 import { grpcStatusOf, httpStatusOfGrpc, isGrpcRequest } from '../grpc-status.ts';
-import { Flow, HttpFilter, type ResponseWatermarks } from '../http-filter.ts';
+import { type FilterStream, Flow, HttpFilter, type ResponseWatermarks } from '../http-filter.ts';
 import { ResponseFlag } from '../response-flag.ts';
 import { UpstreamInfo } from '../stream-info.ts';
 import { upstreamSocketOptions } from '../upstream-socket-options.ts';
@@ -747,9 +748,8 @@ export class RouterFilter
     return this.#hash;
   }
 
-  metadataMatch(): ReadonlyMap<string, unknown> | null {
-    const match = this.#route!.metadataMatch;
-    return match === null ? null : new Map(Object.entries(match));
+  metadataMatch(): MetadataCriteria | null {
+    return lbCriteria(this.#route!.metadataMatch, this.stream);
   }
 
   downstreamConnection(): Connection | null {
@@ -775,4 +775,15 @@ export class RouterFilter
 
 function isCanary(headers: ResponseHeaders, host: Host): boolean {
   return host.isCanary || headers.get('x-envoy-upstream-canary') === 'true';
+}
+
+/** What filters left for the request goes before the route's criteria, and before what they left for its connection. */
+function lbCriteria(ofRoute: MetadataCriteria | null, stream: FilterStream): MetadataCriteria | null {
+  const ofRequest = stream.info.dynamicMetadata('envoy.lb');
+  const ofConnection = stream.connection.state?.metadata.get('envoy.lb') ?? null;
+  let criteria = ofRoute;
+  for (const each of [ofConnection, ofRequest]) {
+    if (each !== null) criteria = criteria === null ? new MetadataCriteria(each) : criteria.merge(each);
+  }
+  return criteria;
 }

@@ -1,3 +1,4 @@
+import type { MetadataCriteria } from '../../base/metadata-criteria.ts';
 import { defineStats } from '../../stats/stat-group.ts';
 import type { AccessLogger } from '../access-logger.ts';
 import type { TunnelConfig } from './http-tunnel.ts';
@@ -27,6 +28,8 @@ export type TcpProxyStats = ReturnType<typeof TCP_PROXY_STATS.create>;
 export interface TcpWeightedCluster {
   readonly name: string;
   readonly weight: number;
+  /** The proxy's own merged in. */
+  readonly metadataMatch: MetadataCriteria | null;
 }
 
 /** envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy at run time, in one worker. Times in ms, 0: off. */
@@ -36,6 +39,8 @@ export interface TcpProxyConfig {
   readonly cluster: string;
   readonly weightedClusters: readonly TcpWeightedCluster[];
   readonly totalWeight: number;
+  /** `envoy.lb` of the hosts; null: any. */
+  readonly metadataMatch: MetadataCriteria | null;
   readonly idleTimeoutMs: number;
   readonly maxConnectAttempts: number;
   /** Null: the next attempt begins at once. */

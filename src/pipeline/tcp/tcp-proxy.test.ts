@@ -14,6 +14,7 @@ function proxied(maxConnectAttempts: number): { up: FakeUpstream; client: FakeTr
     stats: TCP_PROXY_STATS.create(up.store.root, 'tcp.t'),
     cluster: 'up',
     weightedClusters: [],
+    metadataMatch: null,
     totalWeight: 0,
     idleTimeoutMs: 1000,
     maxConnectAttempts,

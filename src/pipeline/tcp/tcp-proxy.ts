@@ -1,4 +1,5 @@
 import type { ByteBuffer } from '../../base/byte-buffer.ts';
+import { MetadataCriteria } from '../../base/metadata-criteria.ts';
 import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
 import { xxHash64 } from '../../base/xxhash64.ts';
 import { BytesMeter } from '../../http/codec.ts';
@@ -107,6 +108,8 @@ export class TcpProxy
   /** Both are set before anything of them is used: `#initialize`. */
   stream!: StreamInfo;
   #downstream!: Connection;
+  /** What the chosen cluster's hosts have to be like. */
+  #criteria: MetadataCriteria | null = null;
   #initialized = false;
   /** Where the client's bytes go: a connection, or a tunnel. */
   #upstream: Connection | HttpTunnel | null = null;
@@ -178,13 +181,16 @@ export class TcpProxy
 
   #pickCluster(): string {
     const { config } = this;
+    this.#criteria = config.metadataMatch;
     const forced = this.stream.filterState(PER_CONNECTION_CLUSTER)?.serialize() ?? null;
     if (forced !== null) return forced;
     if (config.cluster !== '') return config.cluster;
     let left = this.#downstream.dispatcher.random.uint32() % Math.max(1, config.totalWeight);
     for (const cluster of config.weightedClusters) {
       left -= cluster.weight;
-      if (left < 0) return cluster.name;
+      if (left >= 0) continue;
+      this.#criteria = cluster.metadataMatch;
+      return cluster.name;
     }
     return '';
   }
@@ -519,8 +525,11 @@ export class TcpProxy
     return remoteAddress.kind === 'ip' ? xxHash64(remoteAddress.ip) : null;
   }
 
-  metadataMatch(): ReadonlyMap<string, unknown> | null {
-    return null;
+  metadataMatch(): MetadataCriteria | null {
+    const own = this.#criteria;
+    const ofConnection = this.#downstream.state?.metadata.get('envoy.lb') ?? null;
+    if (ofConnection === null) return own;
+    return own === null ? new MetadataCriteria(ofConnection) : own.merge(ofConnection);
   }
 
   downstreamConnection(): Connection | null {

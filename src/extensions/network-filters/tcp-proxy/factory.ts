@@ -1,8 +1,11 @@
 import type { Message } from '@bufbuild/protobuf';
+import type { Metadata } from '../../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type {
   TcpProxy_TunnelingConfig,
   TcpProxy as TcpProxyMessage,
 } from '../../../api/gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.d.ts';
+import type { MetadataStruct } from '../../../base/connection-state.ts';
+import { MetadataCriteria } from '../../../base/metadata-criteria.ts';
 import type { BuildContext } from '../../../config/build-context.ts';
 import { ACCESS_LOG_SUPPORT, buildAccessLogs } from '../../../config/builders/access-log.ts';
 import { durationMs, durationMsOr } from '../../../config/builders/durations.ts';
@@ -29,7 +32,7 @@ const TCP_PROXY_SUPPORT: readonly FieldSupport[] = [
     fields:
       'stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts backoff_options hash_policy ' +
       'max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage ' +
-      'access_log_flush_interval flush_access_log_on_connected access_log_options tunneling_config',
+      'access_log_flush_interval flush_access_log_on_connected access_log_options tunneling_config metadata_match',
   },
   {
     message: `${NAME}.TunnelingConfig`,
@@ -38,7 +41,7 @@ const TCP_PROXY_SUPPORT: readonly FieldSupport[] = [
   },
   ...HEADER_MUTATION_SUPPORT,
   { message: `${NAME}.WeightedCluster`, fields: '*' },
-  { message: `${NAME}.WeightedCluster.ClusterWeight`, fields: 'name weight' },
+  { message: `${NAME}.WeightedCluster.ClusterWeight`, fields: 'name weight metadata_match' },
   { message: `${NAME}.TcpAccessLogOptions`, fields: 'access_log_flush_interval flush_access_log_on_connected' },
   { message: 'envoy.config.core.v3.BackoffStrategy', fields: '*' },
   { message: 'envoy.type.v3.HashPolicy', fields: 'source_ip' },
@@ -83,16 +86,26 @@ function buildTunnel(context: BuildContext, message: TcpProxy_TunnelingConfig): 
   };
 }
 
+function lbFields(metadata: Metadata | undefined): MetadataStruct | null {
+  const fields = metadata?.filterMetadata['envoy.lb'];
+  return fields === undefined ? null : (fields as MetadataStruct);
+}
+
 function build(message: TcpProxyMessage, context: BuildContext): TcpProxyBuilder | null {
   const before = context.errorCount;
   let cluster = '';
   let weighted: TcpWeightedCluster[] = [];
+  const own = MetadataCriteria.of(lbFields(message.metadataMatch));
   const names = context.shared.clusterNames;
   const specifier = message.clusterSpecifier;
   if (specifier.case === 'cluster') {
     cluster = specifier.value;
   } else if (specifier.case === 'weightedClusters') {
-    weighted = specifier.value.clusters.map(({ name, weight }) => ({ name, weight }));
+    weighted = specifier.value.clusters.map(({ name, weight, metadataMatch }) => {
+      const more = lbFields(metadataMatch);
+      const criteria = own === null || more === null ? MetadataCriteria.of(more) : own.merge(more);
+      return { name, weight, metadataMatch: criteria ?? own };
+    });
   }
   const backoff = message.backoffOptions;
   const baseMs = durationMsOr(backoff?.baseInterval, 0);
@@ -115,6 +128,7 @@ function build(message: TcpProxyMessage, context: BuildContext): TcpProxyBuilder
     stats,
     cluster,
     weightedClusters: weighted,
+    metadataMatch: own,
     totalWeight: weighted.reduce((sum, each) => sum + each.weight, 0),
     idleTimeoutMs: Math.trunc(durationMsOr(message.idleTimeout, DEFAULT_IDLE_TIMEOUT_MS)),
     maxConnectAttempts: message.maxConnectAttempts ?? 1,
