@@ -66,17 +66,18 @@ export function grpcStatusIn(headers: HeaderMap): number {
 }
 
 /**
- * Percent-encodes what may not stand in `grpc-message`. Source: gRPC over HTTP/2, "Status-Message".
+ * Percent-encodes what may not stand in `grpc-message`, and the tilde, as Envoy does. Source: gRPC over HTTP/2,
+ * "Status-Message".
  *
  * @param text latin1 string of the message's UTF-8 bytes
  */
 export function encodeGrpcMessage(text: string): string {
-  if (/^[ -$&-~]*$/.test(text)) return text;
+  if (/^[ -$&-}]*$/.test(text)) return text;
   let out = '';
   for (let i = 0; i < text.length; i++) {
     const byte = text.charCodeAt(i);
     out +=
-      byte >= 0x20 && byte <= 0x7e && byte !== 0x25 ? text[i] : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
+      byte >= 0x20 && byte < 0x7e && byte !== 0x25 ? text[i] : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
   }
   return out;
 }
@@ -91,11 +92,14 @@ export function decodeGrpcMessage(value: string): string {
 const UNITS_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 const MAX_TIMEOUT_VALUE = 99_999_999;
 
-/** `grpc-timeout` in ms, rounded up; null: absent or malformed. Source: gRPC over HTTP/2, "Timeout". */
+/**
+ * `grpc-timeout` in ms, rounded up; null: absent or malformed. Source: gRPC over HTTP/2, "Timeout"; a sign and spaces around the
+ * number pass with Envoy, and so here.
+ */
 export function readGrpcTimeout(headers: HeaderMap): number | null {
   const text = headers.get('grpc-timeout');
-  if (text === null || !/^[0-9]{1,19}[HMSmun]$/.test(text)) return null;
-  const value = Number(text.slice(0, -1));
+  if (text === null || !/^\s*(\+?[0-9]{1,19}|-0+)\s*[HMSmun]$/.test(text)) return null;
+  const value = Math.abs(Number(text.slice(0, -1)));
   if (value > MAX_TIMEOUT_VALUE * 10) return null;
   return Math.ceil(value * UNITS_MS[text.slice(-1)]!);
 }

@@ -7,6 +7,7 @@ import {
   type ResponseEncoder,
   type StreamEvents,
 } from '../http/codec.ts';
+import { isGrpcContentType } from '../http/grpc-headers.ts';
 import { HeaderMap, type RequestHeaders, type ResponseHeaders } from '../http/header-map.ts';
 import type { Connection } from '../net/connection.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
@@ -15,7 +16,7 @@ import { ActionKind } from '../routing/route-action.ts';
 import { AccessLogType, type LogContext } from './access-logger.ts';
 import type { HttpConnectionManager } from './connection-manager.ts';
 import type { ConnectionManagerConfig } from './connection-manager-config.ts';
-import { asksForClose, isGrpcContentType, upgradeType } from './connection-tokens.ts';
+import { asksForClose, upgradeType } from './connection-tokens.ts';
 import type { FilterSlot } from './filter-slot.ts';
 import type { LocalReply, ResponseWatermarks } from './http-filter.ts';
 import { formatLocalReply } from './local-reply-message.ts';

@@ -2,7 +2,7 @@ import { expect, test } from 'bun:test';
 import { Protocol } from '../http/codec.ts';
 import { RequestHeaders } from '../http/header-map.ts';
 import { hasToken } from '../http/token-list.ts';
-import { asksForClose, isGrpcContentType, upgradeType } from './connection-tokens.ts';
+import { asksForClose, upgradeType } from './connection-tokens.ts';
 import { setRequestId } from './request-id.ts';
 
 function headers(...fields: string[]): RequestHeaders {
@@ -36,11 +36,6 @@ test('upgrades need both headers', () => {
   const connect = headers();
   connect.method = 'CONNECT';
   expect(upgradeType(connect)).toBe('connect');
-});
-
-test('content types of gRPC', () => {
-  for (const type of ['application/grpc', 'application/grpc+proto']) expect(isGrpcContentType(type)).toBe(true);
-  for (const type of [null, 'application/grpc-web', 'text/plain']) expect(isGrpcContentType(type)).toBe(false);
 });
 
 const UUID = '01234567-89ab-9def-8123-456789abcdef';

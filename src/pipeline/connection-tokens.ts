@@ -35,9 +35,3 @@ export function upgradeType(headers: RequestHeaders): string | null {
   if (headers.method === 'CONNECT') return (headers.protocol ?? 'connect').toLowerCase();
   return isUpgrade(headers) ? headers.get('upgrade')!.toLowerCase() : null;
 }
-
-/** `application/grpc` and `application/grpc+...` (Envoy: Grpc::Common::hasGrpcContentType). */
-export function isGrpcContentType(value: string | null): boolean {
-  if (value === null || !value.startsWith('application/grpc')) return false;
-  return value.length === 16 || value.charCodeAt(16) === 43;
-}

@@ -1,8 +1,8 @@
+import { encodeGrpcMessage, grpcStatusOfHttp } from '../http/grpc-headers.ts';
 import { ResponseHeaders } from '../http/header-map.ts';
 import { ActionKind } from '../routing/route-action.ts';
 import { AccessLogType, type LogContext } from './access-logger.ts';
 import type { ActiveStream } from './active-stream.ts';
-import { grpcStatusOfHttp } from './grpc-status.ts';
 import type { LocalReply } from './http-filter.ts';
 
 export interface LocalReplyMessage {
@@ -31,7 +31,7 @@ export function formatLocalReply(stream: ActiveStream, reply: LocalReply): Local
     headers.set('content-type', 'application/grpc');
     if (!headers.has('grpc-status')) headers.set('grpc-status', String(reply.grpcStatus ?? grpcStatusOfHttp(status)));
     if (body !== '' && !stream.isHeadRequest && !headers.has('grpc-message')) {
-      headers.set('grpc-message', grpcMessage(contentType === 'application/json' ? withoutNewline(body) : body));
+      headers.set('grpc-message', encodeGrpcMessage(contentType === 'application/json' ? withoutNewline(body) : body));
     }
     headers.remove('content-length');
     return { headers, body: '' };
@@ -57,18 +57,6 @@ function replyContext(stream: ActiveStream, responseHeaders: ResponseHeaders): L
     responseTrailers: null,
     logType: AccessLogType.NotSet,
   };
-}
-
-/** Percent-encodes what may not stand in grpc-message (gRPC over HTTP/2, "Status-Message"). */
-function grpcMessage(text: string): string {
-  let out = '';
-  for (const byte of Buffer.from(text, 'latin1')) {
-    out +=
-      byte >= 0x20 && byte <= 0x7e && byte !== 0x25
-        ? String.fromCharCode(byte)
-        : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
-  }
-  return out;
 }
 
 /** JSON formats end in a newline, which is no part of a header (Envoy strips it here too). */

@@ -1,8 +1,8 @@
 import type { Timer, TimerPool, TimerTarget } from '../base/timer-wheel.ts';
+import { formatGrpcTimeout, readGrpcTimeout } from '../http/grpc-headers.ts';
 import type { RequestHeaders } from '../http/header-map.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { StreamDuration } from '../routing/route-policies.ts';
-import { formatGrpcTimeout, readGrpcTimeout } from './router/timeouts.ts';
 
 /** Told which of a stream's times is up. */
 export interface StreamTimeouts {

@@ -1,3 +1,4 @@
+import { isGrpcContentType } from '../http/grpc-headers.ts';
 import type { RequestHeaders } from '../http/header-map.ts';
 import type { CookieMatcher } from './cookie-matcher.ts';
 import { type HeaderMatcher, matchesAllHeaders } from './header-matcher.ts';
@@ -185,7 +186,7 @@ export class RouteMatch {
   /** Everything but the path. `query` is asked only by routes that look at parameters. */
   conditionsHold(headers: RequestHeaders, stream: StreamView, query: QuerySource): boolean {
     if (this.runtimeFraction !== null && !this.runtimeFraction.enabled(stream.stableRandom)) return false;
-    if (this.grpc && !isGrpcRequest(headers)) return false;
+    if (this.grpc && (headers.path === null || !isGrpcContentType(headers.get('content-type')))) return false;
     if (!matchesAllHeaders(headers, this.headers)) return false;
     if (this.queryParameters.length > 0) {
       const parameters = query.queryParameters(headers);
@@ -210,12 +211,4 @@ export class RouteMatch {
 /** Gives the request's parameters, parsed once for all routes. */
 export interface QuerySource {
   queryParameters(headers: RequestHeaders): QueryParameters;
-}
-
-/** `application/grpc` or `application/grpc+...`, with a path. */
-export function isGrpcRequest(headers: RequestHeaders): boolean {
-  if (headers.path === null) return false;
-  const type = headers.get('content-type');
-  if (type === null || !type.startsWith('application/grpc')) return false;
-  return type.length === 16 || type.charCodeAt(16) === 43;
 }

@@ -1,7 +1,7 @@
+import { grpcStatusOfHttp, isGrpcContentType } from '../../http/grpc-headers.ts';
 import type { HeaderMap } from '../../http/header-map.ts';
 import { wireText } from '../../routing/wire-text.ts';
 import { ACCESS_LOG_TYPE_NAMES, type LogContext } from '../access-logger.ts';
-import { grpcStatusOfHttp } from '../grpc-status.ts';
 import { CLIENT_CERT_KEYS, clientCertificateValue } from './client-certificate-text.ts';
 import { OperatorProblem } from './format-parser.ts';
 import { jsonString } from './json-text.ts';
@@ -119,13 +119,6 @@ const SNAKE_STATUS = [
   'UNAUTHENTICATED',
 ] as const;
 
-/** `application/grpc`, alone or with a `+suffix`. Source: Envoy, Grpc::Common::hasGrpcContentType. */
-export function isGrpcRequest(headers: HeaderMap | null): boolean {
-  const type = headers === null ? null : headers.get('content-type');
-  if (type === null || !type.startsWith('application/grpc')) return false;
-  return type.length === 16 || type[16] === '+';
-}
-
 /**
  * gRPC status of a response: from its trailers, its headers, or by its HTTP status. -1: a status that is no number; null:
  * nothing was answered. Source: Envoy, Grpc::Common::getGrpcStatus.
@@ -160,7 +153,7 @@ class GrpcStatusSegment extends Segment {
   }
 
   override value(context: LogContext): FormatValue {
-    if (!isGrpcRequest(context.requestHeaders)) return null;
+    if (!isGrpcContentType(context.requestHeaders?.get('content-type') ?? null)) return null;
     const status = grpcStatusOf(context);
     if (status === null || this.#names === null) return status;
     return this.#names[status] ?? String(status);

@@ -1,6 +1,7 @@
 import type { Random } from '../../base/random.ts';
 import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
 import { ResetReason } from '../../http/codec.ts';
+import { GrpcStatus, grpcStatusIn } from '../../http/grpc-headers.ts';
 import type { RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
 import {
@@ -243,16 +244,16 @@ export class RetryState {
       for (const name of this.#headerNames) if (headers.lookup(name) !== null) return true;
     }
     if ((on & GRPC_BITS) === 0) return false;
-    switch (headers.get('grpc-status')) {
-      case '1':
+    switch (grpcStatusIn(headers)) {
+      case GrpcStatus.Cancelled:
         return (on & RetryOn.GrpcCancelled) !== 0;
-      case '4':
+      case GrpcStatus.DeadlineExceeded:
         return (on & RetryOn.GrpcDeadlineExceeded) !== 0;
-      case '8':
+      case GrpcStatus.ResourceExhausted:
         return (on & RetryOn.GrpcResourceExhausted) !== 0;
-      case '13':
+      case GrpcStatus.Internal:
         return (on & RetryOn.GrpcInternal) !== 0;
-      case '14':
+      case GrpcStatus.Unavailable:
         return (on & RetryOn.GrpcUnavailable) !== 0;
       default:
         return false;

@@ -4,7 +4,7 @@ import { RetryPolicy } from '../../routing/retry-policy.ts';
 import { ForwardAction, type ForwardActionFields, NO_HOST_REWRITE } from '../../routing/route-action.ts';
 import { HedgePolicy, StreamDuration } from '../../routing/route-policies.ts';
 import { presentEnvoyHeaders } from './envoy-headers.ts';
-import { announceTimeouts, formatGrpcTimeout, readGrpcTimeout, resolveTimeouts } from './timeouts.ts';
+import { announceTimeouts, resolveTimeouts } from './timeouts.ts';
 import { parseUint64 } from './unsigned.ts';
 
 function action(fields: Partial<ForwardActionFields> = {}): ForwardAction {
@@ -91,22 +91,6 @@ test('what is left is announced, and never zero', () => {
   expect(map.get('x-envoy-expected-rq-timeout-ms')).toBe('180');
   announceTimeouts(timeouts, 400, action(), map, true, false);
   expect(map.get('x-envoy-expected-rq-timeout-ms')).toBe('1');
-});
-
-test('grpc-timeout is read and written by its units', () => {
-  const read = (value: string): number | null => {
-    const map = new RequestHeaders();
-    map.add('grpc-timeout', value);
-    return readGrpcTimeout(map);
-  };
-  expect(['1H', '2M', '3S', '4m', '1500u', '1n'].map(read)).toEqual([3_600_000, 120_000, 3000, 4, 2, 1]);
-  expect(['', 'm', '1', '1s', '-1m', '1 m'].map(read)).toEqual([null, null, null, null, null, null]);
-  expect([0, 99_999_999, 100_000_000, 1e12].map(formatGrpcTimeout)).toEqual([
-    '0m',
-    '99999999m',
-    '100000S',
-    '16666666M',
-  ]);
 });
 
 test('numbers are read as absl::SimpleAtoi reads them', () => {

@@ -1,3 +1,4 @@
+import { formatGrpcTimeout, readGrpcTimeout } from '../../http/grpc-headers.ts';
 import type { RequestHeaders } from '../../http/header-map.ts';
 import type { ForwardAction } from '../../routing/route-action.ts';
 import { EnvoyHeader } from './envoy-headers.ts';
@@ -8,30 +9,6 @@ export class RequestTimeouts {
   globalMs = 0;
   perTryMs = 0;
   perTryIdleMs = 0;
-}
-
-const GRPC_UNITS_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
-const MAX_GRPC_TIMEOUT_VALUE = 99_999_999;
-
-/** `grpc-timeout` in ms, rounded up; null: absent or malformed. Source: gRPC over HTTP/2, "Timeout". */
-export function readGrpcTimeout(headers: RequestHeaders): number | null {
-  const text = headers.get('grpc-timeout');
-  if (text === null || !/^[0-9]{1,19}[HMSmun]$/.test(text)) return null;
-  const value = Number(text.slice(0, -1));
-  if (value > MAX_GRPC_TIMEOUT_VALUE * 10) return null;
-  return Math.ceil(value * GRPC_UNITS_MS[text.slice(-1)]!);
-}
-
-/** The text of `grpc-timeout`: at most eight digits and a unit. */
-export function formatGrpcTimeout(ms: number): string {
-  let value = Math.floor(ms);
-  if (value <= MAX_GRPC_TIMEOUT_VALUE) return `${value}m`;
-  value = Math.floor(value / 1000);
-  for (const unit of ['S', 'M']) {
-    if (value <= MAX_GRPC_TIMEOUT_VALUE) return `${value}${unit}`;
-    value = Math.floor(value / 60);
-  }
-  return `${Math.min(value, MAX_GRPC_TIMEOUT_VALUE)}H`;
 }
 
 /**
