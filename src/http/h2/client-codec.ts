@@ -1,12 +1,6 @@
 import type { Random } from '../../base/random.ts';
 import type { TimerWheel } from '../../base/timer-wheel.ts';
-import {
-  type ClientCodec,
-  type ClientCodecEvents,
-  type CodecTransport,
-  type RequestEncoder,
-  type ResponseDecoder,
-} from '../codec.ts';
+import type { ClientCodec, ClientCodecEvents, CodecTransport, RequestEncoder, ResponseDecoder } from '../codec.ts';
 import { isUpgrade } from '../h1/message-writer.ts';
 import type { RequestHeaders } from '../header-map.ts';
 import { MAX_STREAM_ID, PREFACE, SettingId } from './frame/frame-types.ts';

@@ -326,7 +326,11 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
   protected failConnection(code: ErrorCode, message: string, envoyText: string): void {
     if (this.failure !== null) return;
     this.frames.goAway(this.lastPeerId, code);
-    this.#fail(message, `codec_error:${envoyText.replaceAll(' ', '_')}`, 'peer', code === ErrorCode.EnhanceYourCalm);
+    this.#fail(message, `codec_error:${envoyText.replaceAll(' ', '_')}`, 'peer', false);
+  }
+
+  protected failFlooded(envoyText: string): void {
+    this.#fail(envoyText, `codec_error:${envoyText.replaceAll(' ', '_')}`, 'peer', true);
   }
 
   #fail(message: string, details: string, initiator: 'peer' | 'local', flood: boolean): void {
@@ -349,7 +353,7 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
   /** A peer that reads too little of what it makes us send is not told so: it would not read that either. */
   #checkOutbound(): void {
     const text = this.outbound.check();
-    if (text !== null) this.#fail(text, `codec_error:${text.replaceAll(' ', '_')}`, 'peer', true);
+    if (text !== null) this.failFlooded(text);
   }
 
   #afterWrite(): void {

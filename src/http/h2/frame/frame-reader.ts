@@ -102,6 +102,8 @@ export abstract class FrameReader {
   protected abstract failStream(id: number, code: ErrorCode): void;
   /** Tells the peer why, and lets go of the connection: sets `failure`. */
   protected abstract failConnection(code: ErrorCode, message: string, envoyText: string): void;
+  /** Too many frames of a kind: the connection ends without GOAWAY, as Envoy's does. */
+  protected abstract failFlooded(envoyText: string): void;
 
   /** Takes what it can from `input`. */
   protected read(input: ByteBuffer): void {
@@ -298,7 +300,7 @@ export abstract class FrameReader {
   /** @returns whether the connection is over */
   #limit(envoyText: string | null): boolean {
     if (envoyText === null) return false;
-    this.failConnection(ErrorCode.EnhanceYourCalm, envoyText, envoyText);
+    this.failFlooded(envoyText);
     return true;
   }
 
