@@ -1,4 +1,3 @@
-import { existsSync, readFileSync } from 'node:fs';
 import tls from 'node:tls';
 import { ByteBuffer } from '../../base/byte-buffer.ts';
 import type { Dispatcher } from '../dispatcher.ts';
@@ -12,6 +11,7 @@ import { ClientPolicy, type HandshakeView, ServerPolicy } from '../tls/handshake
 import { type HelloTarget, HelloWait } from '../tls/hello-wait.ts';
 import { checksRevocationHere } from '../tls/peer-verifier.ts';
 import { SessionCache, sessionIdOf } from '../tls/session-cache.ts';
+import { withSystemRoots } from '../tls/system-roots.ts';
 import type {
   TlsClientSettings,
   TlsParameters,
@@ -35,21 +35,6 @@ import { type BunTlsSocket, BunTlsTransport, ENDED, type TlsOwner, tlsHandlers }
 const OP_NO_TICKET = 0x4000;
 const OP_SERVER_PREFERENCE = 0x400000;
 
-/** Where the systems keep their CAs (those that BoringSSL's defaults and Go know). */
-const SYSTEM_ROOTS = [
-  '/etc/ssl/certs/ca-certificates.crt',
-  '/etc/pki/tls/certs/ca-bundle.crt',
-  '/etc/ssl/ca-bundle.pem',
-  '/etc/pki/tls/cacert.pem',
-  '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
-  '/etc/ssl/cert.pem',
-];
-
-function systemRoots(): string {
-  const path = process.env.SSL_CERT_FILE ?? SYSTEM_ROOTS.find((each) => existsSync(each));
-  return path === undefined ? '' : readFileSync(path, 'latin1');
-}
-
 function crlBlocks(text: string): string[] {
   return text.match(/-----BEGIN X509 CRL-----[^-]*-----END X509 CRL-----/g) ?? [];
 }
@@ -67,7 +52,7 @@ interface ContextParts {
 /** A native SSL_CTX. @throws Error of BoringSSL when it does not take what is given */
 function nativeContext(parts: ContextParts): object {
   const { parameters, validation } = parts;
-  const ca = validation === null ? '' : validation.systemRoots ? systemRoots() : validation.trustedCaPem;
+  const ca = validation?.trustedCaPem ?? '';
   const context = tls.createSecureContext({
     cert: parts.cert,
     key: parts.key,
@@ -99,7 +84,7 @@ class ServerContext {
   readonly #options = new Map<string, object>();
 
   constructor(settings: TlsServerSettings, now: () => number) {
-    this.policy = new ServerPolicy(settings, now);
+    this.policy = new ServerPolicy(withSystemRoots(settings), now);
   }
 
   /** @throws Error of BoringSSL */
@@ -271,7 +256,12 @@ class BunServerSocket implements DownstreamTransportSocket {
     const alpn = hello === null ? '' : selectAlpn(settings.alpnProtocols, hello.applicationProtocols());
     const keyLog = settings.keyLog?.wants(transport.localAddress.text, transport.remoteAddress.text) === true;
     const handlers = this.#engine.handlers(false, keyLog);
-    transport.upgrade(context.options(transport.certificate, alpn), handlers, true, bytes);
+    try {
+      transport.upgrade(context.options(transport.certificate, alpn), handlers, true, bytes);
+    } catch (error) {
+      transport.abandon(ENDED);
+      throw error;
+    }
   }
 }
 
@@ -289,7 +279,7 @@ class ClientContext {
   readonly #alpn = new Map<string, ArrayBuffer | null>();
 
   constructor(settings: TlsClientSettings, now: () => number) {
-    this.policy = new ClientPolicy(settings, now);
+    this.policy = new ClientPolicy(withSystemRoots(settings), now);
     this.sessions = new SessionCache(settings.maxSessionKeys);
   }
 
@@ -466,13 +456,25 @@ class BunClientSocket implements WrappingTransportSocket {
     const { settings } = context.policy;
     const keyLog = settings.keyLog?.wants(transport.raw!.localAddress.text, transport.remoteAddress.text) === true;
     const handlers = this.#engine.handlers(settings.maxSessionKeys > 0, keyLog);
-    transport.upgrade(context.options(transport.options, transport.serverName), handlers, false, null);
+    try {
+      transport.upgrade(context.options(transport.options, transport.serverName), handlers, false, null);
+    } catch (error) {
+      transport.abandon(ENDED);
+      throw error;
+    }
   }
 }
 
 /**
- * TLS by Bun's native sockets. What Bun 1.4.5 cannot do is refused by `refusal`. Besides: sessions resume within one thread
- * and one version of the settings; there is no cache of sessions by id (clients without tickets shake hands in full).
+ * TLS by Bun's native sockets (BoringSSL). `refusal` makes the native contexts and says what the library says. Known
+ * differences to Envoy, none of which trusts more than it does:
+ * - Sessions resume within one thread and one version of the settings, by tickets alone: Bun 1.4.5 takes no ticket keys
+ *   (`ticketKeys` is ignored) and caches no sessions by id.
+ * - A certificate that our checks refuse is refused by closing, not by an alert (see BunTlsTransport); a missing one by
+ *   BoringSSL's alert.
+ * - `enforce_rsa_key_usage` is always on.
+ * - Signature algorithms in stats are inferred from the kind of the peer's key, a server's curve from its client's hello.
+ * - No OCSP stapling: there is no way to hand a response over.
  */
 export class BunTlsEngine implements TlsEngine {
   readonly #dispatcher: Dispatcher;
@@ -495,7 +497,17 @@ export class BunTlsEngine implements TlsEngine {
   }
 
   refusal(settings: TlsServerSettings | TlsClientSettings): string | null {
-    return null;
+    try {
+      if ('certificates' in settings) {
+        const context = this.serverContext(settings);
+        for (let i = 0; i < settings.certificates.length; i++) context.native(i);
+      } else {
+        this.clientContext(settings).native();
+      }
+      return null;
+    } catch (error) {
+      return `the TLS library does not take it: ${(error as Error).message}`;
+    }
   }
 
   serverContext(settings: TlsServerSettings): ServerContext {

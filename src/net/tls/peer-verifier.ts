@@ -1,5 +1,5 @@
 import { Certificate, certificatesOf } from './certificate.ts';
-import { PathBuilder, type PathBuilder as Paths } from './certificate-path.ts';
+import { PathBuilder } from './certificate-path.ts';
 import { dnsNameMatches } from './dns-name-match.ts';
 import { CRL_WORDS, type RevocationList, revocationListsOf, revocationProblem } from './revocation-list.ts';
 import { SanType, type TlsValidation } from './tls-settings.ts';
@@ -93,8 +93,8 @@ export class PeerVerifier {
     this.#peer = peer;
     this.#now = now;
     this.#paths = new PathBuilder(certificatesOf(validation.trustedCaPem));
-    this.#lists = revocationListsOf(validation.crlPem);
     this.#ownsRevocation = checksRevocationHere(validation);
+    this.#lists = this.#ownsRevocation ? revocationListsOf(validation.crlPem) : [];
   }
 
   verify(evidence: PeerEvidence): Verdict {
@@ -129,7 +129,7 @@ export class PeerVerifier {
       return this.#pathProblem(evidence, leaf, false);
     }
     // Lists are the runtime's to judge, unless they were kept from it: with them its verdict stands.
-    if (this.#lists.length > 0 && !this.#ownsRevocation) return this.#reason(code, evidence);
+    if (this.#validation.crlPem !== '' && !this.#ownsRevocation) return this.#reason(code, evidence);
     if (ABOUT_TIME.has(code) || ABOUT_ISSUERS.has(code)) {
       const problem = this.#pathProblem(evidence, leaf, !allowExpired);
       return problem === '' && ABOUT_TIME.has(code) && !allowExpired ? `0: ${REASONS[code]}` : problem;

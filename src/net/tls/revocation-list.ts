@@ -122,7 +122,8 @@ export const CRL_WORDS = 'certificate revocation check against provided CRLs fai
 function refuseCritical(extensions: readonly DerElement[]): void {
   for (const extension of extensions) {
     const parts = childrenOf(extension);
-    if (parts.length > 2 && parts[1]!.content[0] !== 0) throw new Error(`unknown critical extension ${oidOf(parts[0])}`);
+    if (parts.length > 2 && parts[1]!.content[0] !== 0)
+      throw new Error(`unknown critical extension ${oidOf(parts[0])}`);
   }
 }
 
@@ -135,6 +136,13 @@ function timeOf(element: DerElement): number {
   const digits = element.tag === UTC_TIME ? `${Number(text.slice(0, 2)) < 50 ? '20' : '19'}${text}` : text;
   const match = /^(\d{4})(\d{2})(\d{2})(\d{2})(\d{2})(\d{2})Z$/.exec(digits);
   if (match === null) return Number.NaN;
-  const [year, month, day, hour, minute, second] = match.slice(1).map(Number) as [number, number, number, number, number, number];
+  const [year, month, day, hour, minute, second] = match.slice(1).map(Number) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
   return Date.UTC(year, month - 1, day, hour, minute, second);
 }

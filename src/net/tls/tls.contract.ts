@@ -543,7 +543,11 @@ export function tlsContract(test: RegisterTest, make: MakeTls, gaps: TlsContract
       bench.server.current = serverSettings({ validation: limited, requireClientCertificate: true });
       bench.client.current = clientSettings({ certificate: certificate(client) });
       if (failsAt < 0) await bench.pair();
-      else assert.equal(await bench.refusedByServer(), `${X509}${failsAt}: unable to get local issuer certificate:TLS_error_end`);
+      else
+        assert.equal(
+          await bench.refusedByServer(),
+          `${X509}${failsAt}: unable to get local issuer certificate:TLS_error_end`,
+        );
     }
   });
 
