@@ -214,7 +214,9 @@ export class HttpConnectionManager
   onGoAway(): void {}
 
   onCodecFailure(error: ProtocolError): void {
-    this.#onProtocolError(error);
+    // Our own doing, such as a PING without an answer: no fault of the peer's.
+    if (error.initiator === 'local') this.connection.close(CloseType.FlushWrite, error.details);
+    else this.#onProtocolError(error);
   }
 
   // --- CodecTransport ---
@@ -273,7 +275,10 @@ export class HttpConnectionManager
       stats.downstreamCxDrainClose.inc();
     }
     if (this.#softDrain) stream.closesConnection = true;
-    if (this.#drain === Drain.None && stream.closesConnection) this.#drain = Drain.Closing;
+    if (this.#drain === Drain.None && stream.closesConnection) {
+      if (http1) this.#drain = Drain.Closing;
+      else this.startDrain();
+    }
     if (!stream.requestComplete) {
       if (http1) this.#drain = Drain.Closing;
       stats.downstreamRqResponseBeforeRqComplete.inc();

@@ -115,6 +115,10 @@ class RandomWalk extends FilterWalk {
     this.onResume();
   }
 
+  protected get endComesWithData(): boolean {
+    return false;
+  }
+
   protected bufferLimit(): number {
     return this.limit;
   }

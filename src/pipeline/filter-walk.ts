@@ -67,6 +67,8 @@ export abstract class FilterWalk {
   abstract resumeSource(): void;
   /** Bytes a filter may hold back; 0: no limit. */
   protected abstract bufferLimit(): number;
+  /** The message comes by a protocol that marks its last piece (HTTP/2). */
+  protected abstract get endComesWithData(): boolean;
   /** More was collected than the limit allows. */
   protected abstract onOverflow(): void;
   protected abstract held(stop: WalkStop): HeldMessage | null;
@@ -146,7 +148,9 @@ export abstract class FilterWalk {
         if (added) target.trailers = true;
         if (goOn) {
           const limit = this.bufferLimit();
-          if (limit > 0 && target.data.length + data.length > limit) {
+          // A last piece that says so passes whatever its size; Envoy's HTTP/1 codec tells of the end behind it.
+          const checked = limit > 0 && !(end && this.endComesWithData);
+          if (checked && target.data.length + data.length > limit) {
             data.clear();
             this.onOverflow();
             return;

@@ -1,4 +1,5 @@
 import type { ByteBuffer } from '../base/byte-buffer.ts';
+import { Protocol } from '../http/codec.ts';
 import type { ResponseHeaders } from '../http/header-map.ts';
 import type { ActiveStream } from './active-stream.ts';
 import type { FilterSlot } from './filter-slot.ts';
@@ -52,6 +53,10 @@ export class RequestWalk extends FilterWalk {
 
   protected override bufferLimit(): number {
     return this.#stream.requestBufferLimit;
+  }
+
+  protected override get endComesWithData(): boolean {
+    return this.#stream.codecStream.protocol >= Protocol.Http2;
   }
 
   protected override onOverflow(): void {
@@ -144,6 +149,11 @@ export class ResponseWalk extends FilterWalk {
 
   protected override bufferLimit(): number {
     return this.#stream.responseBufferLimit;
+  }
+
+  protected override get endComesWithData(): boolean {
+    const protocol = this.#stream.info.upstream?.protocol ?? null;
+    return protocol !== null && protocol >= Protocol.Http2;
   }
 
   protected override onOverflow(): void {

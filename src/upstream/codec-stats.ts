@@ -72,6 +72,7 @@ export function createHttp2CodecStats(scope: Scope): Http2CodecStats {
   return {
     droppedHeadersWithUnderscores: stats.dropped_headers_with_underscores,
     goawaySent: stats.goaway_sent,
+    headerListSizeTooLarge: stats.header_list_size_too_large,
     headerOverflow: stats.header_overflow,
     headersCbNoStream: stats.headers_cb_no_stream,
     inboundEmptyFramesFlood: stats.inbound_empty_frames_flood,

@@ -67,7 +67,8 @@ class H1Stream implements RequestEncoder, ResponseDecoder, CodecStream, StreamEv
       data.clear();
       return;
     }
-    if (end) this.requestEnded = true;
+    // A tunnel ends as a whole.
+    if (end && !this.client.tunnels) this.requestEnded = true;
     this.#encoder.encodeData(data, end);
   }
 
@@ -78,7 +79,9 @@ class H1Stream implements RequestEncoder, ResponseDecoder, CodecStream, StreamEv
   }
 
   enableTcpTunneling(): void {
-    if (this.state === StreamState.Open) this.#encoder.enableTcpTunneling();
+    if (this.state !== StreamState.Open) return;
+    this.client.tunnels = true;
+    this.#encoder.enableTcpTunneling();
   }
 
   // --- CodecStream ---
@@ -217,6 +220,8 @@ export class H1Client extends PoolClient implements HttpPoolClient, ClientCodecE
   #stream: H1Stream | null = null;
   #dispatching = false;
   #protocolError = false;
+  /** Its stream carries a TCP connection. */
+  tunnels = false;
   #failure: ResetReason | null = null;
   #failureDetails = '';
 
@@ -265,7 +270,8 @@ export class H1Client extends PoolClient implements HttpPoolClient, ClientCodecE
     this.#dispatching = true;
     let error = data.length > 0 ? this.codec.dispatch(data) : null;
     if (end) {
-      this.remoteEnded = true;
+      // The end of a tunnel is data to its user; that the connection is then closed is our doing.
+      this.remoteEnded = !this.tunnels;
       if (error === null && !this.connection.isClosed) error = this.#endOfPeer();
     }
     this.#dispatching = false;

@@ -216,6 +216,7 @@ export class H2Client extends PoolClient implements HttpPoolClient, ClientCodecE
   readonly #streams: H2Stream[] = [];
   #dispatching = false;
   #protocolError = false;
+  #idleAtGoAway = false;
 
   /** @param from whose connection is taken over; null: a new one is made */
   constructor(pool: ConnectionPool, from: PoolClient | null) {
@@ -266,6 +267,8 @@ export class H2Client extends PoolClient implements HttpPoolClient, ClientCodecE
       this.remoteEnded = true;
       this.close();
     } else if (this.state === ClientState.Draining && this.activeStreams === 0) {
+      // Envoy closes under the hands of its codec, which takes that for an error.
+      if (!this.#idleAtGoAway) this.pool.cluster.stats.upstream_cx_protocol_error.inc();
       this.close();
     }
   }
@@ -278,14 +281,18 @@ export class H2Client extends PoolClient implements HttpPoolClient, ClientCodecE
     this.close();
   }
 
-  onCodecFailure(_error: ProtocolError): void {
-    if (!this.connection.isClosed) this.#onProtocolError();
+  onCodecFailure(error: ProtocolError): void {
+    if (this.connection.isClosed) return;
+    // Our own doing, such as a PING without an answer.
+    if (error.initiator === 'local') this.close();
+    else this.#onProtocolError();
   }
 
   onGoAway(): void {
     if (this.state === ClientState.Closed) return;
     this.pool.cluster.stats.upstream_cx_close_notify.inc();
     if (this.state === ClientState.Draining) return;
+    this.#idleAtGoAway = this.activeStreams === 0;
     if (this.activeStreams > 0 || this.#dispatching) this.pool.setState(this, ClientState.Draining);
     else this.close();
   }

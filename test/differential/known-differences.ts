@@ -6,9 +6,14 @@ const NO_XDS = 'discovery services are not supported yet and are refused';
 
 const NO_HTTP2 = 'HTTP/2 is not supported yet: its preface is read as a bad HTTP/1 request';
 
+const TUNNEL_COUNTS = 'a tunnel that both ends have closed still counts as an active request when its connection goes';
+
 export const knownDifferences: Readonly<Record<string, string>> = {
+  'CONNECT ends here: over http2': TUNNEL_COUNTS,
   'filters and the rest: dynamic resources by a cluster that is missing': NO_XDS,
   'filters and the rest: dynamic resources of version 2': NO_XDS,
+  'http2 to http1: a preface that is wrong behind its first line':
+    'SETTINGS and GOAWAY tell the client why; Envoy closes without a word',
   'header mutation, further: an escape that Envoy lets end the request line':
     'Envoy decodes the query and then fails on its own path: escapes that may not stand bare are kept on purpose',
   'listeners: two of one name': 'two listeners of one name are refused on purpose: Envoy keeps one of them in silence',

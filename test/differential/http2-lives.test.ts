@@ -1,0 +1,536 @@
+/** HTTP/2: tunnels, timeouts, drains, floods and limits. */
+import {
+  dataFrame,
+  FrameType,
+  frame,
+  goAway,
+  headersFrame,
+  http2Upstream,
+  respond2,
+  rstStream,
+  settings,
+} from '../support/http2-peer.ts';
+import { httpUpstream, rawUpstream, reply } from '../support/scripted-upstream.ts';
+import {
+  bootstrap,
+  cluster,
+  type Fields,
+  http,
+  httpFilter,
+  httpListener,
+  httpProxy,
+  tcpListener,
+  tcpProxy,
+  to,
+  typed,
+} from './configs.ts';
+import { type Case, request, steps, suite } from './harness.ts';
+
+const LOG =
+  '%REQ(:METHOD)% %REQ(:AUTHORITY)% %REQ(:PATH)% %PROTOCOL% %UPSTREAM_PROTOCOL% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT%';
+
+const options = (fields: Fields): Fields => {
+  const type = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
+  return { typed_extension_protocol_options: { [type]: typed(type, fields) } };
+};
+const h2options = (fields: Fields = {}, common: Fields = {}): Fields =>
+  options({ explicit_http_config: { http2_protocol_options: fields }, ...common });
+const h2cluster = (name = 'u2', fields: Fields = {}, more: Fields = {}): Fields =>
+  cluster(name, [`{{upstream:${name}}}`], { ...h2options(fields), ...more });
+
+const stats = [
+  'http.ingress.downstream_rq',
+  /^http\.ingress\.downstream_cx_(?!.*bytes)/,
+  /^http2\.(?!pending|outbound_(control_)?frames|.*connections|.*deferred)/,
+  /^cluster\.u\d\.upstream_(rq|cx)_(?!.*bytes)/,
+  /^cluster\.u\d\.http2\.(?!pending|outbound_(control_)?frames|.*connections|.*deferred)/,
+];
+
+const h1 = httpUpstream((seen, connection) => {
+  if (seen.path === '/ws') {
+    if (seen.header('x-refuse') !== null) return reply(403, 'no');
+    connection.send(
+      'HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nx-up: 1\r\n\r\nhello',
+    );
+    return undefined;
+  }
+  if (seen.path === '/hold') return undefined;
+  return reply(200, `${seen.method} ${seen.path} [${seen.body}]`);
+});
+
+const h2 = http2Upstream({
+  settings: [[8, 1]],
+  onHead: (seen, peer) => {
+    if (seen.method !== 'CONNECT') return undefined;
+    if (seen.path === '/refuse') respond2(peer, seen.id, 403, 'no');
+    else peer.send(headersFrame(seen.id, [':status: 200', 'x-up: 1'], false), dataFrame(seen.id, 'hello', false));
+    return true;
+  },
+  respond: (seen, peer) => {
+    if (seen.path === '/hold') return;
+    respond2(peer, seen.id, 200, `${seen.method} ${seen.path} [${seen.stream.body}]`);
+  },
+});
+
+const WS: readonly string[] = ['connection: Upgrade', 'upgrade: websocket', 'sec-websocket-version: 13'];
+
+/** An extended CONNECT over HTTP/2, a word each way, and the end. */
+function websocket2(name: string, path: string, more: readonly string[] = []): Case {
+  return steps(name, async (exchange) => {
+    const client = await exchange.http2('a');
+    await client.settled();
+    const id = client.request(
+      `CONNECT ${path}`,
+      [':protocol: websocket', 'sec-websocket-version: 13', ...more],
+      null,
+      false,
+    );
+    await client.until(() => client.stream(id).body.includes('hello') || client.stream(id).ended);
+    if (!client.stream(id).ended) {
+      client.send(dataFrame(id, 'ping', false));
+      await exchange.expect('the upstream to hear', () =>
+        [...exchange.side.upstreams.values()].some((u) => u.connections.some((c) => c.received.includes('ping'))),
+      );
+      client.send(rstStream(id, 8));
+    }
+    await exchange.expectStat('http.ingress.downstream_rq_active', 0);
+  });
+}
+
+function websocket1(name: string, path: string): Case {
+  return steps(name, async (exchange) => {
+    const client = await exchange.connect();
+    client.send(http(`GET ${path}`, WS));
+    await client.until(() => client.received.includes('hello') || client.received.includes('403'));
+    if (client.received.includes('hello')) {
+      client.send('ping');
+      await exchange.expect('the upstream to hear', () =>
+        [...exchange.side.upstreams.values()].some((u) => u.connections.some((c) => c.received.includes('ping'))),
+      );
+    }
+    client.end();
+    await exchange.expectStat('http.ingress.downstream_rq_active', 0);
+  });
+}
+
+suite(
+  'websockets over http2',
+  {
+    config: httpProxy(
+      {
+        log: LOG,
+        hcm: { upgrade_configs: [{ upgrade_type: 'websocket' }], http2_protocol_options: { allow_connect: true } },
+        routes: [to('u2', '/two'), to('u2', '/refuse'), to('u1')],
+      },
+      [cluster('u1'), h2cluster('u2', { allow_connect: true })],
+    ),
+    upstreams: { u1: h1, u2: h2 },
+    stats,
+    log: 'access.log',
+  },
+  [
+    websocket2('http2 to http1', '/ws'),
+    websocket2('http2 to http1, refused', '/ws', ['x-refuse: 1']),
+    websocket2('http2 to http2', '/two'),
+    websocket2('http2 to http2, refused', '/refuse'),
+    websocket1('http1 to http2', '/two'),
+    websocket1('http1 to http2, refused', '/refuse'),
+    websocket1('http1 to http1', '/ws'),
+    steps('an upgrade that is not allowed', async (exchange) => {
+      const client = await exchange.http2();
+      await client.settled();
+      const id = client.request('CONNECT /ws', [':protocol: other'], null, false);
+      await exchange.expectOver(client, id);
+    }),
+  ],
+);
+
+const tcp = rawUpstream(async (connection) => {
+  if (await connection.until(() => connection.received.includes('ping'))) connection.send('pong');
+  if (await connection.until(() => connection.received.includes('bye'))) connection.end();
+});
+
+const connectRoute = (name: string, config: Fields | null): Fields => ({
+  match: { connect_matcher: {} },
+  route: {
+    cluster: name,
+    upgrade_configs: [{ upgrade_type: 'CONNECT', ...(config === null ? {} : { connect_config: config }) }],
+  },
+});
+const connectHcm: Fields = { http2_protocol_options: { allow_connect: true } };
+
+suite(
+  'CONNECT ends here',
+  {
+    config: httpProxy({ log: LOG, hcm: connectHcm, routes: [connectRoute('u1', {})] }, [cluster('u1')]),
+    upstreams: { u1: tcp },
+    stats,
+    log: 'access.log',
+  },
+  [
+    steps('over http2', async (exchange) => {
+      const client = await exchange.http2();
+      await client.settled();
+      const id = client.request('CONNECT', [':authority: h:1'], null, false);
+      client.send(dataFrame(id, 'ping', false));
+      await client.until(() => client.stream(id).body === 'pong');
+      client.send(dataFrame(id, 'bye', true));
+      await exchange.expectOver(client, id);
+    }),
+    steps('over http2, the client resets', async (exchange) => {
+      const client = await exchange.http2();
+      await client.settled();
+      const id = client.request('CONNECT', [':authority: h:1'], null, false);
+      client.send(dataFrame(id, 'ping', false));
+      await client.until(() => client.stream(id).body === 'pong');
+      client.send(rstStream(id, 8));
+      await exchange.expectStat('http.ingress.downstream_rq_active', 0);
+    }),
+    steps('over http1', async (exchange) => {
+      const client = await exchange.connect();
+      client.send('CONNECT h:1 HTTP/1.1\r\nhost: h:1\r\n\r\nping');
+      await client.receive('pong');
+      client.send('bye');
+      await exchange.expectClose(client);
+    }),
+  ],
+);
+
+suite(
+  'CONNECT passes through',
+  {
+    config: httpProxy({ log: LOG, hcm: connectHcm, routes: [connectRoute('u2', null)] }, [
+      h2cluster('u2', { allow_connect: true }),
+    ]),
+    upstreams: { u2: h2 },
+    stats,
+    log: 'access.log',
+  },
+  [
+    steps('http2 to http2', async (exchange) => {
+      const client = await exchange.http2();
+      await client.settled();
+      const id = client.request('CONNECT', [':authority: h:1'], null, false);
+      await client.until(() => client.stream(id).body === 'hello');
+      client.send(dataFrame(id, 'ping', false), rstStream(id, 8));
+      await exchange.expectStat('http.ingress.downstream_rq_active', 0);
+    }),
+    steps('http1 to http2', async (exchange) => {
+      const client = await exchange.connect();
+      client.send('CONNECT h:1 HTTP/1.1\r\nhost: h:1\r\n\r\n');
+      await client.receive('hello');
+      client.send('ping');
+      client.end();
+      await exchange.expectStat('http.ingress.downstream_rq_active', 0);
+    }),
+  ],
+);
+
+const quiet = { delayed_close_timeout: '0.05s', drain_timeout: '0.1s' };
+
+suite(
+  'http2 connections end',
+  {
+    config: bootstrap(
+      [
+        httpListener({
+          name: 'idle',
+          log: LOG,
+          hcm: { ...quiet, common_http_protocol_options: { idle_timeout: '0.2s' } },
+        }),
+        httpListener({
+          name: 'duration',
+          log: LOG,
+          hcm: { ...quiet, common_http_protocol_options: { max_connection_duration: '0.3s' } },
+        }),
+        httpListener({
+          name: 'two',
+          log: LOG,
+          hcm: { ...quiet, common_http_protocol_options: { max_requests_per_connection: 2 } },
+        }),
+        httpListener({ name: 'a', log: LOG, hcm: { ...quiet, stream_idle_timeout: '0.2s', request_timeout: '0.3s' } }),
+        httpListener({
+          name: 'few',
+          log: LOG,
+          hcm: { ...quiet, http2_protocol_options: { max_concurrent_streams: 1 } },
+        }),
+        httpListener({
+          name: 'ping',
+          log: LOG,
+          hcm: { ...quiet, http2_protocol_options: { connection_keepalive: { interval: '0.1s', timeout: '0.1s' } } },
+        }),
+      ],
+      [cluster('u1')],
+    ),
+    upstreams: { u1: h1 },
+    stats,
+    log: 'access.log',
+  },
+  [
+    steps('idle', async (exchange) => {
+      const client = await exchange.http2('idle');
+      await exchange.expectOver(client, client.request('GET /'));
+      await exchange.expectClose(client.pipe as never);
+    }),
+    steps('idle without a request', async (exchange) => {
+      const client = await exchange.http2('idle');
+      await exchange.expectClose(client.pipe as never);
+      exchange.expectLog('access.log', 0);
+    }),
+    steps('duration', async (exchange) => {
+      const client = await exchange.http2('duration');
+      await exchange.expectOver(client, client.request('GET /'));
+      await exchange.expectClose(client.pipe as never);
+    }),
+    steps('duration with a request under way', async (exchange) => {
+      const client = await exchange.http2('duration');
+      const id = client.request('GET /hold');
+      await client.until(() => client.connectionFrames.filter((each) => each.startsWith('GOAWAY')).length === 2);
+      client.send(rstStream(id, 8));
+      await exchange.expectClose(client.pipe as never);
+    }),
+    steps('after two requests', async (exchange) => {
+      const client = await exchange.http2('two');
+      await exchange.expectOver(client, client.request('GET /1'));
+      await exchange.expectOver(client, client.request('GET /2'));
+      await exchange.expectClose(client.pipe as never);
+      exchange.expectLog('access.log', 2);
+    }),
+    steps('a stream that is idle', async (exchange) => {
+      const client = await exchange.http2();
+      await exchange.expectOver(client, client.request('GET /hold'));
+    }),
+    steps('a request that does not come whole', async (exchange) => {
+      const client = await exchange.http2();
+      const id = client.request('POST /hold', [], null, false);
+      await exchange.expectOver(client, id);
+    }),
+    steps('one stream too many', async (exchange) => {
+      const client = await exchange.http2('few');
+      const held = client.request('GET /hold');
+      await exchange.expectStat('cluster.u1.upstream_rq_active', 1);
+      const id = client.request('GET /');
+      await exchange.expectOver(client, id);
+      client.send(rstStream(held, 8));
+      await exchange.expectStat('http.ingress.downstream_rq_active', 0);
+    }),
+    steps('no answer to PING', async (exchange) => {
+      const client = await exchange.http2('ping');
+      client.polite = false;
+      await exchange.expectClose(client.pipe as never);
+      exchange.expectLog('access.log', 0);
+    }),
+  ],
+);
+
+suite(
+  'http2 floods',
+  {
+    config: httpProxy({ hcm: { http2_protocol_options: { max_consecutive_inbound_frames_with_empty_payload: 1 } } }),
+    upstreams: { u1: h1 },
+    stats,
+    clientFate: false,
+    rewrite: [[/^stream [\s\S]*?(?=\n==|\n\[)/gm, '<streams>']],
+  },
+  [
+    steps('empty DATA', async (exchange) => {
+      const client = await exchange.http2();
+      const id = client.request('POST /', [], null, false);
+      await exchange.expectStat('cluster.u1.upstream_rq_active', 1);
+      client.send(dataFrame(id, '', false), dataFrame(id, '', false), dataFrame(id, '', false));
+      await exchange.expectClose(client.pipe as never);
+    }),
+    steps('PRIORITY', async (exchange) => {
+      const client = await exchange.http2();
+      await client.settled();
+      const one = frame(FrameType.Priority, 0, 1, Buffer.from([0, 0, 0, 0, 16]));
+      client.send(Buffer.concat(Array.from({ length: 300 }, () => one)));
+      await exchange.expectClose(client.pipe as never);
+    }),
+    steps('WINDOW_UPDATE', async (exchange) => {
+      const client = await exchange.http2();
+      await client.settled();
+      const one = frame(FrameType.WindowUpdate, 0, 0, Buffer.from([0, 0, 0, 1]));
+      client.send(Buffer.concat(Array.from({ length: 300 }, () => one)));
+      await exchange.expectClose(client.pipe as never);
+    }),
+    steps(
+      'rapid reset',
+      async (exchange) => {
+        const client = await exchange.http2();
+        await client.settled();
+        for (let i = 0; i < 300; i++) {
+          const id = client.request('GET /hold');
+          client.send(rstStream(id, 8));
+        }
+        await exchange.expectClose(client.pipe as never);
+      },
+      { stats: ['http.ingress.downstream_rq_too_many', 'http.ingress.downstream_cx_destroy'], upstreamBytes: false },
+    ),
+    steps('SETTINGS that change the windows', async (exchange) => {
+      const client = await exchange.http2();
+      client.send(settings([4, 1]));
+      const id = client.request('POST /', [], 'abc');
+      await exchange.expectOver(client, id);
+    }),
+  ],
+);
+
+suite(
+  'http2 local answers',
+  {
+    config: httpProxy(
+      {
+        log: LOG,
+        routeConfig: { validate_clusters: false },
+        filters: [httpFilter('buffer', 'Buffer', { max_request_bytes: 4 })],
+        routes: [
+          { match: { prefix: '/direct' }, direct_response: { status: 418, body: { inline_string: 'tea' } } },
+          { match: { prefix: '/redirect' }, redirect: { path_redirect: '/x', https_redirect: true } },
+          to('missing', '/missing'),
+          to('u3', '/refused'),
+          to('u1', '/slow', { timeout: '0.1s' }),
+          to('u1', '/'),
+        ],
+      },
+      [cluster('u1'), cluster('u3', ['{{refused}}'])],
+    ),
+    upstreams: { u1: http2Upstream({}) },
+    stats,
+    log: 'access.log',
+  },
+  [
+    ...['/direct', '/redirect', '/missing', '/refused'].map((path) =>
+      steps(path, async (exchange) => {
+        const client = await exchange.http2();
+        await exchange.expectOver(client, client.request(`GET ${path}`));
+      }),
+    ),
+    steps('a body too large', async (exchange) => {
+      const client = await exchange.http2();
+      await exchange.expectOver(client, client.request('POST /', [], 'abcdef'));
+    }),
+    steps('a body too large that goes on', async (exchange) => {
+      const client = await exchange.http2();
+      await exchange.expectOver(client, client.request('POST /', [], 'abcdef', false));
+    }),
+    steps('a timeout', async (exchange) => {
+      const client = await exchange.http2();
+      await exchange.expectOver(client, client.request('GET /slow'));
+    }),
+    steps('gRPC', async (exchange) => {
+      const client = await exchange.http2();
+      await exchange.expectOver(client, client.request('POST /missing', ['content-type: application/grpc'], 'ab'));
+    }),
+  ],
+);
+
+suite(
+  'http2 upstream limits',
+  {
+    config: httpProxy(
+      { log: LOG, routes: [to('u1', '/one'), to('u3', '/breaker'), to('u4', '/idle'), to('u5', '/down'), to('u2')] },
+      [
+        cluster(
+          'u1',
+          ['{{upstream:u2}}'],
+          h2options({}, { common_http_protocol_options: { max_requests_per_connection: 1 } }),
+        ),
+        cluster('u3', ['{{upstream:u2}}'], { ...h2options(), circuit_breakers: { thresholds: [{ max_requests: 1 }] } }),
+        cluster('u4', ['{{upstream:u2}}'], h2options({}, { common_http_protocol_options: { idle_timeout: '0.1s' } })),
+        cluster('u5', ['{{upstream:u2}}'], options({ use_downstream_protocol_config: { http2_protocol_options: {} } })),
+        h2cluster('u2'),
+      ],
+    ),
+    upstreams: { u2: h2 },
+    stats,
+    log: 'access.log',
+  },
+  [
+    request('one request per connection', [http('GET /one'), http('GET /one')], { responses: 2 }),
+    steps('idle', async (exchange) => {
+      await exchange.request(http('GET /idle'));
+      await exchange.expectStat('cluster.u4.upstream_cx_active', 0);
+    }),
+    steps('GOAWAY on an idle connection', async (exchange) => {
+      await exchange.request(http('GET /'));
+      exchange.upstream('u2').connections.at(-1)?.send(goAway(1, 0));
+      await exchange.expectStat('cluster.u2.upstream_cx_active', 0);
+    }),
+    steps('the protocol of the downstream', async (exchange) => {
+      const client = await exchange.http2();
+      await exchange.expectOver(client, client.request('GET /down'));
+    }),
+  ],
+);
+
+const tunnel = (fields: Fields): Fields =>
+  tcpProxy({ cluster: 'u1', tunneling_config: { hostname: 'there:1', ...fields } });
+
+const proxy1 = rawUpstream(async (connection) => {
+  await connection.receive('\r\n\r\n');
+  if (connection.received.includes('x-refuse')) {
+    connection.send('HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n');
+    return;
+  }
+  connection.send('HTTP/1.1 200 OK\r\nx-proxy: 1\r\n\r\nhello');
+  await connection.receive('bye');
+  connection.end();
+});
+const proxy2 = http2Upstream({
+  onHead: (seen, peer) => {
+    peer.send(headersFrame(seen.id, [':status: 200', 'x-proxy: 1'], false), dataFrame(seen.id, 'hello', false));
+    void peer.until(() => seen.stream.body.includes('bye')).then(() => peer.send(dataFrame(seen.id, '', true)));
+    return true;
+  },
+});
+
+const through = (listener: string): Case =>
+  steps(listener, async (exchange) => {
+    const client = await exchange.connect(listener);
+    client.send('ping');
+    await client.receive('hello');
+    client.send('bye');
+    client.end();
+    await exchange.expectClose(client);
+  });
+
+suite(
+  'tcp through http1 proxies',
+  {
+    config: bootstrap(
+      [
+        tcpListener([tunnel({})], { name: 'connect' }),
+        tcpListener([tunnel({ headers_to_add: [{ header: { key: 'x-refuse', value: '1' } }] })], { name: 'refused' }),
+        tcpListener([tunnel({ hostname: '%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%:7' })], { name: 'formatted' }),
+      ],
+      [cluster('u1')],
+    ),
+    upstreams: { u1: proxy1 },
+    stats: ['tcp.tcp.', /^cluster\.u1\.upstream_(rq|cx)_(?!.*bytes)/],
+  },
+  [
+    through('connect'),
+    through('formatted'),
+    steps('refused', async (exchange) => {
+      const client = await exchange.connect('refused');
+      await exchange.expectClose(client);
+    }),
+  ],
+);
+
+suite(
+  'tcp through http2 proxies',
+  {
+    config: bootstrap(
+      [
+        tcpListener([tunnel({})], { name: 'connect' }),
+        tcpListener([tunnel({ use_post: true, post_path: '/p' })], { name: 'post' }),
+      ],
+      [h2cluster('u1')],
+    ),
+    upstreams: { u1: proxy2 },
+    stats: ['tcp.tcp.', /^cluster\.u1\.upstream_(rq|cx)_(?!.*bytes)/],
+  },
+  [through('connect'), through('post')],
+);
