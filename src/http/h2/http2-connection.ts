@@ -22,6 +22,7 @@ import { HpackEncoder } from './hpack/hpack-encoder.ts';
 import type { Http2Options } from './http2-options.ts';
 import type { Http2CodecStats } from './http2-stats.ts';
 import { Keepalive, type KeepaliveOwner } from './keepalive.ts';
+import { BodySender, type BodySenderOwner } from './stream/body-sender.ts';
 import { ClosedBy, ClosedStreams } from './stream/closed-streams.ts';
 import { BlockKind, HeaderBlock, VERDICT_DETAILS, Verdict } from './stream/header-block.ts';
 import type { Http2Stream } from './stream/http2-stream.ts';
@@ -42,7 +43,7 @@ interface FailureEvents {
  * data to send by the streams' watermarks; frames in the output and cheap frames from the peer by Envoy's limits; the HPACK tables
  * by their size.
  */
-export abstract class Http2Connection extends FrameReader implements KeepaliveOwner, TimerTarget {
+export abstract class Http2Connection extends FrameReader implements BodySenderOwner, KeepaliveOwner, TimerTarget {
   readonly protocol = Protocol.Http2;
   protected readonly transport: CodecTransport;
   protected readonly stats: Http2CodecStats;
@@ -61,16 +62,13 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
 
   protected readonly streams = new Map<number, Http2Stream>();
   readonly #closed = new ClosedStreams();
-  /** Streams with data that waits for a window, in the order in which they take turns. */
-  readonly #waiting: Http2Stream[] = [];
-  #turn = 0;
+  readonly #bodies: BodySender;
 
   /** Bytes per stream that we let the peer send ahead. */
   readonly streamWindow: number;
   readonly streamBufferLimit: number;
   /** What new streams may send at first, by the peer's SETTINGS. */
   peerInitialWindow = DEFAULT_WINDOW;
-  #sendWindow = DEFAULT_WINDOW;
   readonly #connectionWindow: number;
   #receiveWindow: number;
   #consumed = 0;
@@ -104,6 +102,7 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
     this.outbound = new OutboundFrames(transport, options, stats);
     this.limits = new InboundLimits(options, stats, this.outbound);
     this.frames = new FrameWriter(transport, this.outbound);
+    this.#bodies = new BodySender(this, this.frames, stats);
     this.#decoder = new HpackDecoder(Math.max(options.hpackTableSize, DEFAULT_TABLE_SIZE));
     this.#encoder = new HpackEncoder(options.hpackTableSize);
     this.headerWriter = new HeaderWriter(transport, this.outbound, this.frames, this.#encoder);
@@ -273,7 +272,7 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
     this.frames.settingsAck();
     this.#checkOutbound();
     this.onPeerSettings();
-    this.#sendWaiting();
+    this.#bodies.sendWaiting();
   }
 
   /** Open streams' windows change by the difference and may fall below 0 (section 6.9.2). */
@@ -425,16 +424,7 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
   #remove(stream: Http2Stream): boolean {
     if (!this.streams.delete(stream.id)) return false;
     this.stats.streamsActive.add(-1);
-    const pending = stream.pending;
-    if (pending !== null) {
-      stream.pending = null;
-      if (pending.length > 0) {
-        this.stats.pendingSendBytes.add(-pending.length);
-        pending.setWatermarks(0, null);
-        pending.clear();
-      }
-    }
-    if (stream.queued) this.#unqueue(stream);
+    this.#bodies.forget(stream);
     if (stream.unconsumed > 0) {
       const size = stream.unconsumed;
       stream.unconsumed = 0;
@@ -672,12 +662,11 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
 
   protected onWindowUpdate(id: number, increment: number): void {
     if (id === 0) {
-      this.#sendWindow += increment;
-      if (this.#sendWindow > MAX_WINDOW) {
+      if (!this.#bodies.widen(increment)) {
         this.connectionError(ErrorCode.FlowControlError, "the connection's window overflows");
         return;
       }
-      this.#sendWaiting();
+      this.#checkOutbound();
       return;
     }
     const stream = this.streams.get(id);
@@ -688,80 +677,30 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
       this.failOpenStream(stream, ErrorCode.FlowControlError, ResetReason.ProtocolError, details);
       return;
     }
-    if (stream.queued) this.#sendWaiting();
+    if (stream.queued) {
+      this.#bodies.onStreamWindow(stream);
+      this.#checkOutbound();
+    }
   }
 
   // ---- sending ----
 
   /** By a stream: its data, all of which is taken. */
   sendData(stream: Http2Stream, data: ByteBuffer, end: boolean): void {
-    if (stream.queued) {
-      const size = data.length;
-      stream.pendingBuffer().moveFrom(data);
-      this.stats.pendingSendBytes.add(size);
-      return;
-    }
-    if (this.#sendFrom(stream, data, end, Number.POSITIVE_INFINITY)) {
-      this.#afterWrite();
-      return;
-    }
-    const size = data.length;
-    this.#queue(stream);
-    this.stats.pendingSendBytes.add(size);
-    stream.pendingBuffer().moveFrom(data);
+    this.#bodies.send(stream, data, end);
     this.#afterWrite();
-  }
-
-  /** Sends up to `maxFrames` frames as far as the windows go. @returns whether nothing is left */
-  #sendFrom(stream: Http2Stream, data: ByteBuffer, end: boolean, maxFrames: number): boolean {
-    const id = stream.id;
-    const frames = this.frames;
-    const meter = stream.meter;
-    let left = data.length;
-    if (left === 0) {
-      if (!end) return true;
-      frames.data(id, data, 0, true);
-      meter.wireBytesSent += FRAME_HEADER_BYTES;
-      this.#onEndSent(stream);
-      return true;
-    }
-    for (let sent = 0; left > 0 && sent < maxFrames; sent++) {
-      let size = left;
-      if (size > frames.maxFrameBytes) size = frames.maxFrameBytes;
-      if (size > stream.sendWindow) size = stream.sendWindow;
-      if (size > this.#sendWindow) size = this.#sendWindow;
-      if (size <= 0) return false;
-      left -= size;
-      stream.sendWindow -= size;
-      this.#sendWindow -= size;
-      const last = end && left === 0;
-      frames.data(id, data, size, last);
-      meter.wireBytesSent += FRAME_HEADER_BYTES + size;
-      if (last) this.#onEndSent(stream);
-    }
-    return left === 0;
   }
 
   sendTrailers(stream: Http2Stream, trailers: HeaderMap): void {
-    if (stream.queued) {
-      if (trailers.list.length > 0) stream.pendingTrailers = trailers.clone();
-      return;
-    }
-    this.#writeTrailers(stream, trailers);
+    this.#bodies.sendTrailers(stream, trailers);
     this.#afterWrite();
   }
 
-  #writeTrailers(stream: Http2Stream, trailers: HeaderMap): void {
-    if (trailers.list.length === 0) {
-      this.frames.data(stream.id, NO_DATA, 0, true);
-      stream.meter.wireBytesSent += FRAME_HEADER_BYTES;
-    } else {
-      const writer = this.headerWriter;
-      writer.open(encodedBound(trailers.list));
-      writer.fields(trailers.list);
-      this.countHeadSent(stream, writer.close(stream.id, true));
-    }
-    this.#onEndSent(stream);
+  writeTrailers(stream: Http2Stream, trailers: HeaderMap): void {
+    const writer = this.headerWriter;
+    writer.open(encodedBound(trailers.list));
+    writer.fields(trailers.list);
+    this.countHeadSent(stream, writer.close(stream.id, true));
   }
 
   protected countHeadSent(stream: Http2Stream, wireBytes: number): void {
@@ -774,67 +713,13 @@ export abstract class Http2Connection extends FrameReader implements KeepaliveOw
   protected afterHead(stream: Http2Stream, end: boolean): void {
     if (end) {
       stream.localEnded = true;
-      this.#onEndSent(stream);
+      this.onEndSent(stream);
     }
     this.#afterWrite();
   }
 
-  #onEndSent(stream: Http2Stream): void {
+  onEndSent(stream: Http2Stream): void {
     stream.transition(StreamEvent.SendEnd);
     this.settle(stream);
   }
-
-  #queue(stream: Http2Stream): void {
-    stream.queued = true;
-    this.#waiting.push(stream);
-  }
-
-  #unqueue(stream: Http2Stream): void {
-    stream.queued = false;
-    const at = this.#waiting.indexOf(stream);
-    if (at < 0) return;
-    this.#waiting.splice(at, 1);
-    if (at < this.#turn) this.#turn--;
-  }
-
-  /** One frame of each stream that has something waiting, in turn, until the windows are used up. */
-  #sendWaiting(): void {
-    const waiting = this.#waiting;
-    let idle = 0;
-    while (waiting.length > 0 && idle < waiting.length && this.#sendWindow > 0) {
-      if (this.#turn >= waiting.length) this.#turn = 0;
-      const stream = waiting[this.#turn]!;
-      if (stream.sendWindow <= 0) {
-        idle++;
-        this.#turn++;
-        continue;
-      }
-      idle = 0;
-      this.#turn++;
-      this.#sendPending(stream);
-    }
-    this.#checkOutbound();
-  }
-
-  #sendPending(stream: Http2Stream): void {
-    const pending = stream.pending!;
-    const before = pending.length;
-    const trailers = stream.pendingTrailers;
-    const end = stream.localEnded && trailers === null;
-    // Taken off before what it sends can end it.
-    const size = Math.min(before, this.frames.maxFrameBytes, stream.sendWindow, this.#sendWindow);
-    this.stats.pendingSendBytes.add(-size);
-    if (size === before) this.#unqueue(stream);
-    const done = this.#sendFrom(stream, pending, end, 1);
-    if (done && trailers !== null && stream.state !== StreamState.Closed) {
-      stream.pendingTrailers = null;
-      this.#writeTrailers(stream, trailers);
-    }
-  }
-
-  protected get connectionFailed(): boolean {
-    return this.failure !== null;
-  }
 }
-
-const NO_DATA = { length: 0 } as ByteBuffer;

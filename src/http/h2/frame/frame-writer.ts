@@ -72,6 +72,12 @@ export class FrameWriter {
     this.#sink.written();
   }
 
+  /** An empty DATA frame that ends its stream. */
+  end(id: number): void {
+    this.#outbound.dataFrames++;
+    this.#control(0, FrameType.Data, FrameFlag.EndStream, id, 0, 0, false);
+  }
+
   /** A header block that was encoded elsewhere: HEADERS and as many CONTINUATION frames as it takes. @returns bytes on the wire */
   splitHeaders(id: number, block: Buffer, size: number, end: boolean): number {
     const output = this.#sink.output;
