@@ -346,6 +346,11 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
     else this.#reportReadBuffered();
   }
 
+  onOwnBytesSent(count: number): void {
+    this.bytesSent += count;
+    this.#stats?.onBytesSent(count);
+  }
+
   onDrain(): void {
     this.#kernelFull = false;
     try {

@@ -18,6 +18,8 @@ export interface TransportHandler {
   onBytes(bytes: Buffer): void;
   /** Room again after `write` took less than offered. */
   onDrain(): void;
+  /** The transport has sent so many bytes of its own, such as a PROXY protocol header. */
+  onOwnBytesSent?(count: number): void;
   /** The peer's FIN: no more bytes will come. */
   onPeerEnd(): void;
   /**

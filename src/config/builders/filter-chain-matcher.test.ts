@@ -81,22 +81,17 @@ describe('inputs', () => {
     expect(found(built)).toBe('fallback');
   });
 
-  test('FilterStateInput and DynamicMetadataInput', () => {
+  test('FilterStateInput', () => {
     const state = stubSocket().ownState();
     state.objects.set('k', new TextState('v'));
-    state.setMetadata('ns', { inner: { deep: 'yes' } });
-    const metadata = custom(
-      'envoy.extensions.matching.input_matchers.metadata.v3.Metadata',
-      'value: { string_match: { exact: "yes" } }',
-    );
     const built = build(
       list(
         [single('FilterStateInput', 'value_match: { exact: w }', ', key: k'), to('one')],
-        [single('DynamicMetadataInput', metadata, ', filter: ns, path: [{ key: inner }, { key: deep }]'), to('two')],
+        [single('FilterStateInput', 'value_match: { exact: v }', ', key: k, field: f'), to('two')],
         [single('FilterStateInput', 'value_match: { exact: v }', ', key: k'), to('three')],
       ),
     );
-    expect(found(built, { state })).toBe('two');
+    expect(found(built, { state })).toBe('three');
     expect(found(built)).toBe('fallback');
   });
 });
@@ -206,12 +201,7 @@ describe('refusals', () => {
     [
       tree('DynamicMetadataInput', `exact_match_map: { map: { a: ${to('one')} } }`),
       ['one'],
-      'Unsupported data input type: metadata, currently only string type is supported in map matcher',
-    ],
-    [
-      list([single('DynamicMetadataInput', 'value_match: { exact: a }'), to('one')]),
-      ['one'],
-      'Unsupported data input type: metadata. The matcher supports input type: string',
+      "Didn't find a registered implementation for 'i' with type URL: 'envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput'",
     ],
   ])('%#', (matcher, names, reason) => {
     const { errors } = build(matcher, names);

@@ -11,7 +11,11 @@ import { buildUnifiedMatcher, type MatcherParts } from './unified-matcher.ts';
 const STRING = 'google.protobuf.StringValue';
 
 const PARTS: MatcherParts<NetworkMatchData, ChainName> = {
-  input: (_context, config) => buildNetworkInput(config),
+  // Metadata is for matchers behind the filter chain: Envoy does not know this input here.
+  input: (_context, config) => {
+    const input = buildNetworkInput(config);
+    return input?.type === 'text' ? input : null;
+  },
   action: (_context, config) =>
     config.$typeName === STRING ? { name: (config as Message & { readonly value: string }).value } : null,
 };

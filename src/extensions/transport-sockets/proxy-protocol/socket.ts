@@ -108,6 +108,7 @@ class HeaderFirstTransport implements Transport, TransportHandler {
       // Closed: `onClosed` follows.
       if (taken < 0) return;
       this.#rest = taken === rest.length ? null : rest.subarray(taken);
+      this.#handler.onOwnBytesSent?.(taken);
       if (this.#rest !== null) return;
     }
     this.#passed = true;
