@@ -1,30 +1,28 @@
-import { ByteBuffer } from '../../base/byte-buffer.ts';
-import { MetadataCriteria } from '../../base/metadata-criteria.ts';
+import type { ByteBuffer } from '../../base/byte-buffer.ts';
 import type { Timer } from '../../base/timer-wheel.ts';
 import { RESET_REASON_TEXT, ResetReason } from '../../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
-import type { Connection } from '../../net/connection.ts';
 import { NO_SOCKET_OPTIONS, type TransportSocketOptions } from '../../net/transport-socket.ts';
 import { changesRequest, finalizeRequest, updateAuthority } from '../../routing/host-rewrite.ts';
-import { hashRequest } from '../../routing/request-hash.ts';
 import type { Route } from '../../routing/route.ts';
 import { ActionKind, type ForwardAction, type RoutingPriority } from '../../routing/route-action.ts';
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
-import type { LoadBalancerContext, PriorityLoads, StreamState } from '../../upstream/load-balancer.ts';
-import type { PrioritySet } from '../../upstream/priority-set.ts';
 import type { WorkerEnvironment } from '../environment.ts';
-import { grpcStatusOf, httpStatusOfGrpc, isGrpcRequest } from '../grpc-status.ts';
-import { type FilterStream, Flow, HttpFilter, type ResponseWatermarks } from '../http-filter.ts';
+import { isGrpcRequest } from '../grpc-status.ts';
+import { Flow, HttpFilter, type ResponseWatermarks } from '../http-filter.ts';
 import { ResponseFlag } from '../response-flag.ts';
 import { UpstreamInfo } from '../stream-info.ts';
 import { upstreamSocketOptions } from '../upstream-socket-options.ts';
 import { EnvoyHeader, isValidEnvoyHeader, presentEnvoyHeaders } from './envoy-headers.ts';
+import { HostSelection } from './host-selection.ts';
 import { redirectInternally } from './internal-redirect.ts';
 import { MirrorRequest } from './mirror-request.ts';
+import { RequestAccount } from './request-account.ts';
 import { fillScheme, RouterFormatContext } from './request-finalizing.ts';
 import { flagOfReset } from './reset-flags.ts';
-import type { ChargedRequest, RequestGroup } from './response-charging.ts';
+import type { RequestGroup } from './response-charging.ts';
+import { RetainedBody } from './retained-body.ts';
 import { createRetryState, type RetryOwner, type RetryState, RetryVerdict } from './retry-state.ts';
 import { redirectClient, respondDirectly } from './route-answers.ts';
 import type { RouterConfig } from './router-config.ts';
@@ -40,10 +38,7 @@ const NO_TIMEOUTS = new RequestTimeouts();
  * The terminal filter: finds cluster and host, sends the request there (again, where a retry policy says so), and brings the
  * answer back. Source: Envoy's documentation of the router filter, and its source/common/router.
  */
-export class RouterFilter
-  extends HttpFilter
-  implements LoadBalancerContext, ResponseWatermarks, RetryOwner, ChargedRequest
-{
+export class RouterFilter extends HttpFilter implements ResponseWatermarks, RetryOwner {
   readonly config: RouterConfig;
   readonly environment: WorkerEnvironment;
   #route: Route | null = null;
@@ -59,33 +54,24 @@ export class RouterFilter
   /** -1: as the cluster says. */
   maxStreamDurationMs = -1;
   attemptCount = 1;
-  #isRetry = false;
   #timeoutRetry = false;
   requestEnded = false;
   #requestEndMs = -1;
   /** Something of a response has gone to the client, or is about to: no retry from here on. */
   responseStarted = false;
-  #isGrpc = false;
-  #buffers = false;
-  /** The body was too large to be kept. */
-  #overflowed = false;
   /** Copies of the request that get its body too; null: none. */
   #mirrors: MirrorRequest[] | null = null;
-  /** The request's body so far, for retries. */
-  #retained: ByteBuffer | null = null;
+  /** Null: no attempt to come will need the body. */
+  #retained: RetainedBody | null = null;
   #timeoutTimer: Timer | null = null;
   /** 504, or 204 by `x-envoy-upstream-rq-timeout-alt-response`. */
   #timeoutStatus = 504;
   /** Local replies and responses tell the number of attempts from here on. */
   #tellAttempts = false;
   #context: RouterFormatContext | null = null;
-  #hash: bigint | null = null;
-  #hashed = false;
-  virtualCluster: RequestGroup | null = null;
-  routeGroup: RequestGroup | null = null;
-  altStatName = '';
-  internal = false;
-  withoutCodes = false;
+  /** Both are there once the cluster is known. */
+  #account: RequestAccount | null = null;
+  #selection: HostSelection | null = null;
 
   constructor(config: RouterConfig, environment: WorkerEnvironment) {
     super();
@@ -93,8 +79,12 @@ export class RouterFilter
     this.environment = environment;
   }
 
-  get cluster(): Cluster {
-    return this.#cluster!;
+  get virtualCluster(): RequestGroup | null {
+    return this.#account === null ? null : this.#account.virtualCluster;
+  }
+
+  get routeGroup(): RequestGroup | null {
+    return this.#account === null ? null : this.#account.routeGroup;
   }
 
   get routingPriority(): RoutingPriority {
@@ -150,22 +140,22 @@ export class RouterFilter
     }
     this.#action = action;
     this.#cluster = cluster;
-    this.#isGrpc = isGrpcRequest(headers);
-    this.withoutCodes = this.#isGrpc && config.suppressGrpcFailureCodeStats;
-    this.internal = headers.get('x-envoy-internal') === 'true';
+    const grpc = isGrpcRequest(headers);
+    const account = new RequestAccount(config, info, cluster, grpc, headers.get('x-envoy-internal') === 'true');
+    this.#account = account;
     const upstream = info.upstream ?? new UpstreamInfo();
     upstream.setCluster(cluster.spec);
     info.upstream = upstream;
-    this.#findGroups(route, headers);
+    account.findGroups(route, headers);
     const present = presentEnvoyHeaders(headers);
     if (config.strictCheckHeaders.length > 0 && this.#refuseInvalidHeaders(headers)) return;
     if ((present & EnvoyHeader.AltStatName) !== 0) {
-      this.altStatName = headers.get('x-envoy-upstream-alt-stat-name') ?? '';
+      account.altStatName = headers.get('x-envoy-upstream-alt-stat-name') ?? '';
       headers.remove('x-envoy-upstream-alt-stat-name');
     }
     if (cluster.inMaintenance) {
       info.setFlag(ResponseFlag.UpstreamOverflow);
-      this.#charge(503, false, null);
+      account.charge(503, false, null);
       cluster.stats.upstream_rq_maintenance_mode.inc();
       this.#reply(503, 'maintenance mode', 'maintenance_mode', 'x-envoy-overloaded');
       return;
@@ -174,14 +164,15 @@ export class RouterFilter
     const { virtualHost } = route;
     this.#tellAttempts = virtualHost.includeAttemptCountInResponse;
     this.#socketOptions = upstreamSocketOptions(cluster.spec, info, headers);
-    const host = cluster.chooseHost(this);
+    this.#selection = new HostSelection(stream, headers, route, action);
+    const host = cluster.chooseHost(this.#selection);
     const source = host === null ? null : this.#streamSource(cluster, action, host, headers);
     if (host === null || source === null) {
       this.#noHealthyUpstream();
       return;
     }
-    this.timeouts = resolveTimeouts(action, headers, present, this.#isGrpc, config.respectExpectedTimeout);
-    announceTimeouts(this.timeouts, 0, action, headers, !config.suppressEnvoyHeaders, this.#isGrpc);
+    this.timeouts = resolveTimeouts(action, headers, present, grpc, config.respectExpectedTimeout);
+    announceTimeouts(this.timeouts, 0, action, headers, !config.suppressEnvoyHeaders, grpc);
     if ((present & EnvoyHeader.StreamDuration) !== 0) {
       this.maxStreamDurationMs = parseUint64(headers.get('x-envoy-upstream-stream-duration-ms') ?? '') ?? -1;
       headers.remove('x-envoy-upstream-stream-duration-ms');
@@ -205,7 +196,7 @@ export class RouterFilter
       this.environment.runtime,
       this,
     );
-    this.#buffers = (this.#retry?.enabled ?? false) || action.internalRedirect !== null;
+    if (this.#retry?.enabled === true || action.internalRedirect !== null) this.#retained = new RetainedBody();
     this.#start(cluster, host, source, end);
     if (action.mirrorPolicies.length > 0) {
       this.#mirrors = MirrorRequest.startAll(this, action.mirrorPolicies, headers, this.timeouts.globalMs, end);
@@ -214,7 +205,7 @@ export class RouterFilter
   }
 
   #start(cluster: Cluster, host: Host, source: StreamSource, end: boolean): UpstreamRequest {
-    const earlier = this.#isRetry ? this.stream.info.upstream : null;
+    const earlier = this.attemptCount > 1 ? this.stream.info.upstream : null;
     const request = new UpstreamRequest(this, cluster, host, source instanceof TcpTunnelSource, earlier);
     this.#request = request;
     request.start(source, this.#headers!, end);
@@ -234,26 +225,15 @@ export class RouterFilter
     return cluster.httpPool(host, action.priority, info.protocol, this.#socketOptions, connection);
   }
 
-  #findGroups(route: Route, headers: RequestHeaders): void {
-    const { charging } = this.config;
-    if (route.virtualHost.virtualClusters.length > 0) {
-      const found = route.virtualHost.virtualCluster(headers);
-      if (found !== null) {
-        this.virtualCluster = charging.virtualCluster(route.virtualHost, found.name);
-        // The one for all others has no name in logs.
-        if (found.headers.length > 0) this.stream.info.virtualClusterName = found.name;
-      }
-    }
-    if (route.statPrefix !== '') this.routeGroup = charging.routeGroup(route);
-  }
-
   override onRequestData(data: ByteBuffer, end: boolean): Flow {
     if (this.#mirrors !== null) for (const mirror of this.#mirrors) mirror.sendData(data, end);
-    if (this.#buffers && !this.responseStarted) {
-      const limit = this.stream.requestBufferLimit;
-      const held = this.#retained === null ? 0 : this.#retained.length;
-      if (limit > 0 && held + data.length > limit) {
-        this.#giveUpRetrying();
+    const retained = this.#retained;
+    if (retained !== null && !this.responseStarted && !retained.overflowed) {
+      if (!retained.add(data, this.stream.requestBufferLimit)) {
+        // More than may be kept: from here on there is one attempt only.
+        this.#cluster!.stats.retry_or_shadow_abandoned.inc();
+        this.#retry?.dispose();
+        this.#retry = null;
         if (this.#request === null) {
           data.clear();
           this.#cleanUp();
@@ -264,9 +244,6 @@ export class RouterFilter
           );
           return Flow.Pause;
         }
-      } else if (data.length > 0) {
-        this.#retained ??= new ByteBuffer();
-        this.#retained.append(data.toBytes());
       }
     }
     if (this.#request === null) data.clear();
@@ -275,15 +252,7 @@ export class RouterFilter
     return Flow.Pause;
   }
 
-  /** More than may be kept: from here on there is one attempt only. */
-  #giveUpRetrying(): void {
-    this.#overflowed = true;
-    this.#cluster!.stats.retry_or_shadow_abandoned.inc();
-    this.#dropRetry();
-  }
-
   #dropRetry(): void {
-    this.#buffers = false;
     this.#retry?.dispose();
     this.#retry = null;
     this.#retained?.clear();
@@ -352,7 +321,7 @@ export class RouterFilter
 
   #noHealthyUpstream(): void {
     this.stream.info.setFlag(ResponseFlag.NoHealthyUpstream);
-    this.#charge(503, false, null);
+    this.#account!.charge(503, false, null);
     this.#reply(503, 'no healthy upstream', 'no_healthy_upstream');
   }
 
@@ -380,8 +349,7 @@ export class RouterFilter
 
   onPoolReady(_request: UpstreamRequest, host: Host): void {
     this.onHostAttempted(host);
-    this.virtualCluster?.stats.upstream_rq_total.inc();
-    this.routeGroup?.stats.upstream_rq_total.inc();
+    this.#account!.count('upstream_rq_total');
     const action = this.#action!;
     if (action.hostRewrite.kind === 'auto' && host.hostname !== '') {
       updateAuthority(this.#headers!, host.hostname, action.appendXForwardedHost, !this.config.suppressEnvoyHeaders);
@@ -395,7 +363,7 @@ export class RouterFilter
   }
 
   onUpstream1xx(request: UpstreamRequest, headers: ResponseHeaders): void {
-    this.#charge(headers.status, isCanary(headers, request.host), request.host);
+    this.#account!.chargeInformational(request, headers);
     this.responseStarted = true;
     this.#dropRetry();
     this.stream.encode1xxHeaders(headers);
@@ -408,14 +376,12 @@ export class RouterFilter
 
   onUpstreamHeaders(request: UpstreamRequest, headers: ResponseHeaders, end: boolean): void {
     const { stream, config } = this;
-    const grpcStatus = this.#isGrpc ? grpcStatusOf(headers) : -1;
+    const account = this.#account!;
     if (this.#retry !== null) {
       const verdict = this.#retry.onResponse(headers);
       if (verdict === RetryVerdict.Yes) {
         this.#timeoutRetry = false;
-        request.host.stats.rqError++;
-        if (this.withoutCodes) request.cluster.responses.retry.chargeCompleted();
-        else request.cluster.responses.retry.charge(headers.status);
+        account.chargeRetried(request, headers.status);
         this.#releaseAttempt(request);
         return;
       }
@@ -428,10 +394,7 @@ export class RouterFilter
       headers.set('x-envoy-upstream-service-time', String(Math.floor(now - this.#requestEndMs)));
     }
     this.#addAttempts(headers);
-    const { host } = request;
-    request.canary = isCanary(headers, host);
-    this.#charge(headers.status, request.canary, host);
-    if (headers.status < 500) this.#chargeHostSuccess(request, grpcStatus, end);
+    account.chargeHeaders(request, headers, end);
     stream.info.responseCodeDetails = 'via_upstream';
     stream.info.responseCode = headers.status;
     const route = this.#route!;
@@ -446,18 +409,18 @@ export class RouterFilter
     const policy = this.#action!.internalRedirect;
     if (policy === null || !policy.responseCodes.includes(headers.status)) return false;
     const { stats } = request.cluster;
-    const body = this.#retained;
-    this.#retained = null;
-    const whole = this.requestEnded && !this.#overflowed;
+    const retained = this.#retained;
     if (
-      whole &&
+      this.requestEnded &&
+      retained !== null &&
+      !retained.overflowed &&
       redirectInternally(
         this.stream,
         policy,
         this.#route!.name,
         this.#headers!,
         headers,
-        body !== null && body.length > 0 ? body : null,
+        retained.take(),
         this.config.stats,
       )
     ) {
@@ -468,29 +431,16 @@ export class RouterFilter
     return false;
   }
 
-  #chargeHostSuccess(request: UpstreamRequest, grpcStatus: number, end: boolean): void {
-    const { stats } = request.host;
-    if (!this.#isGrpc) stats.rqSuccess++;
-    else if (!end) request.grpcDeferred = true;
-    else if (grpcStatus >= 0 && httpStatusOfGrpc(grpcStatus) < 500) stats.rqSuccess++;
-    else stats.rqError++;
-  }
-
   onUpstreamData(request: UpstreamRequest, data: ByteBuffer, end: boolean): void {
     if (end) {
-      // A gRPC answer that ends without trailers is an error.
-      if (request.grpcDeferred) request.host.stats.rqError++;
+      this.#account!.chargeEnd(request, null);
       this.#onUpstreamComplete(request);
     }
     this.stream.encodeData(data, end);
   }
 
   onUpstreamTrailers(request: UpstreamRequest, trailers: HeaderMap): void {
-    if (request.grpcDeferred) {
-      const status = grpcStatusOf(trailers);
-      if (status >= 0 && httpStatusOfGrpc(status) < 500) request.host.stats.rqSuccess++;
-      else request.host.stats.rqError++;
-    }
+    this.#account!.chargeEnd(request, trailers);
     this.#onUpstreamComplete(request);
     this.stream.encodeTrailers(trailers);
   }
@@ -501,9 +451,7 @@ export class RouterFilter
     if (budgets !== null) {
       budgets.upstream_rq_timeout_budget_percent_used.recordValue(percentOf(elapsedMs, this.timeouts.globalMs));
     }
-    if (this.config.dynamicStats && !this.stream.info.healthCheck && this.#requestEndMs >= 0) {
-      this.config.charging.chargeTime(this, elapsedMs, request.canary, request.host);
-    }
+    if (this.#requestEndMs >= 0) this.#account!.chargeTime(elapsedMs, request);
     if (this.#request === request) this.#request = null;
     // Resets what is left of the request, if anything.
     request.abandon();
@@ -514,7 +462,7 @@ export class RouterFilter
     if (this.#request !== request) return;
     if (this.#maybeRetryReset(request, reason, false)) return;
     const status = reason === ResetReason.ProtocolError ? 502 : 503;
-    this.#chargeAbort(request, status);
+    this.#account!.chargeAbort(request, status, this.responseStarted);
     this.#request = null;
     const text = RESET_REASON_TEXT[reason]!;
     const failure = transportFailure === '' ? '' : `|${transportFailure}`;
@@ -525,7 +473,7 @@ export class RouterFilter
     this.#abort(
       status,
       flagOfReset(reason),
-      `upstream connect error or disconnect/reset before headers. ${this.#isRetry ? 'retried and the latest ' : ''}reset reason: ${text}`,
+      `upstream connect error or disconnect/reset before headers. ${this.attemptCount > 1 ? 'retried and the latest ' : ''}reset reason: ${text}`,
       `${moment}{${text}${failure}}`.replaceAll(' ', '_'),
       overloaded,
     );
@@ -540,7 +488,7 @@ export class RouterFilter
       this.#request = null;
     }
     request.abandon();
-    this.#chargeAbort(request, this.#timeoutStatus);
+    this.#account!.chargeAbort(request, this.#timeoutStatus, this.responseStarted);
     this.#abortByTimeout(idle ? 'upstream_per_try_idle_timeout' : 'upstream_per_try_timeout');
   }
 
@@ -569,12 +517,11 @@ export class RouterFilter
     this.#request = null;
     if (request !== null) {
       request.cluster.stats.upstream_rq_timeout.inc();
-      this.virtualCluster?.stats.upstream_rq_timeout.inc();
-      this.routeGroup?.stats.upstream_rq_timeout.inc();
+      this.#account!.count('upstream_rq_timeout');
       request.host.stats.rqTimeout++;
       if (request.awaitingHeaders) {
         request.skipTimeoutBudget();
-        this.#chargeAbort(request, this.#timeoutStatus);
+        this.#account!.chargeAbort(request, this.#timeoutStatus, this.responseStarted);
       }
       request.abandon();
     }
@@ -597,24 +544,6 @@ export class RouterFilter
     this.stream.info.setFlag(flag);
     this.#cleanUp();
     this.#reply(status, body, details, flagHeader);
-  }
-
-  #chargeAbort(request: UpstreamRequest, status: number): void {
-    const { host } = request;
-    if (this.responseStarted) {
-      if (!request.grpcDeferred) return;
-      host.stats.rqError++;
-      this.config.stats.rq_reset_after_downstream_response_started.inc();
-      return;
-    }
-    this.#charge(status, host.isCanary, host);
-    if (status < 500) host.stats.rqError++;
-  }
-
-  #charge(status: number, canary: boolean, host: Host | null): void {
-    if (!this.config.dynamicStats || this.stream.info.healthCheck) return;
-    this.config.charging.chargeStatus(this, status, canary, host);
-    if (host !== null && status >= 500) host.stats.rqError++;
   }
 
   // --- retries ---
@@ -649,14 +578,18 @@ export class RouterFilter
     const headers = this.#headers!;
     const action = this.#action!;
     const route = this.#route!;
-    this.#isRetry = true;
     this.attemptCount++;
     if (stream.info.upstream !== null) stream.info.upstream.attemptCount = this.attemptCount;
+    const selection = this.#selection!;
+    selection.retry = this.#retry;
     // Meanwhile the cluster may have been replaced or removed.
     const cluster = this.environment.clusters.get(route.cluster);
-    const host = cluster === null ? null : cluster.chooseHost(this);
+    const host = cluster === null ? null : cluster.chooseHost(selection);
     const source = host === null ? null : this.#streamSource(cluster!, action, host, headers);
-    if (cluster !== null) this.#cluster = cluster;
+    if (cluster !== null) {
+      this.#cluster = cluster;
+      this.#account!.cluster = cluster;
+    }
     if (cluster === null || host === null || source === null) {
       this.#cleanUp();
       this.#noHealthyUpstream();
@@ -668,21 +601,13 @@ export class RouterFilter
     }
     const elapsedMs = this.#requestEndMs < 0 ? 0 : Math.floor(stream.dispatcher.nowMs - this.#requestEndMs);
     const insert = !this.config.suppressEnvoyHeaders;
-    announceTimeouts(this.timeouts, elapsedMs, action, headers, insert, this.#isGrpc);
+    announceTimeouts(this.timeouts, elapsedMs, action, headers, insert, this.#account!.isGrpc);
     const retained = this.#retained;
     const trailers = this.#trailers;
-    const request = this.#start(
-      cluster,
-      host,
-      source,
-      (retained === null || retained.length === 0) && trailers === null && this.requestEnded,
-    );
+    const hasBody = retained !== null && !retained.isEmpty;
+    const request = this.#start(cluster, host, source, !hasBody && trailers === null && this.requestEnded);
     if (this.#request !== request) return;
-    if (retained !== null && retained.length > 0) {
-      const copy = new ByteBuffer();
-      copy.append(retained.toBytes());
-      request.sendData(copy, trailers === null && this.requestEnded);
-    }
+    if (hasBody) request.sendData(retained.copy(), trailers === null && this.requestEnded);
     if (trailers !== null && this.#request === request) request.sendTrailers(trailers);
   }
 
@@ -728,62 +653,4 @@ export class RouterFilter
   onResponseSinkReady(): void {
     this.#request?.resumeReads();
   }
-
-  // --- LoadBalancerContext ---
-
-  requestHeaders(): HeaderMap | null {
-    return this.#headers;
-  }
-
-  streamState(): StreamState {
-    return this.stream.info;
-  }
-
-  hashKey(): bigint | null {
-    if (!this.#hashed) {
-      this.#hashed = true;
-      const policies = this.#action!.hashPolicies;
-      if (policies.length > 0) this.#hash = hashRequest(policies, this.#headers!, this.stream.info);
-    }
-    return this.#hash;
-  }
-
-  metadataMatch(): MetadataCriteria | null {
-    return lbCriteria(this.#route!.metadataMatch, this.stream);
-  }
-
-  downstreamConnection(): Connection | null {
-    return this.stream.connection;
-  }
-
-  shouldSelectAnotherHost(host: Host): boolean {
-    return this.#isRetry && (this.#retry?.shouldSelectAnotherHost(host) ?? false);
-  }
-
-  get hostSelectionRetryCount(): number {
-    return this.#isRetry && this.#retry !== null ? this.#retry.hostSelectionMaxAttempts : 1;
-  }
-
-  priorityLoad(priorities: PrioritySet, loads: PriorityLoads): PriorityLoads {
-    return this.#isRetry && this.#retry !== null ? this.#retry.priorityLoad(priorities, loads) : loads;
-  }
-
-  overrideHost(): { readonly address: string; readonly strict: boolean } | null {
-    return null;
-  }
-}
-
-function isCanary(headers: ResponseHeaders, host: Host): boolean {
-  return host.isCanary || headers.get('x-envoy-upstream-canary') === 'true';
-}
-
-/** What filters left for the request goes before the route's criteria, and before what they left for its connection. */
-function lbCriteria(ofRoute: MetadataCriteria | null, stream: FilterStream): MetadataCriteria | null {
-  const ofRequest = stream.info.dynamicMetadata('envoy.lb');
-  const ofConnection = stream.connection.state?.metadata.get('envoy.lb') ?? null;
-  let criteria = ofRoute;
-  for (const each of [ofConnection, ofRequest]) {
-    if (each !== null) criteria = criteria === null ? new MetadataCriteria(each) : criteria.merge(each);
-  }
-  return criteria;
 }
