@@ -599,7 +599,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
       return;
     }
     if (!stream.headReceived) {
-      this.protocolError('DATA before HEADERS');
+      this.failMessage(stream, Verdict.InvalidMessage);
       return;
     }
     stream.receiveWindow -= size;
