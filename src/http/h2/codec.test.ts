@@ -219,6 +219,29 @@ describe('flow control', () => {
   });
 });
 
+describe('a response that nobody takes', () => {
+  test('is reset when its time is over; one that is taken is not', () => {
+    const pair = new Pair({ server: { streamFlushTimeoutMs: 1000 }, client: { initialStreamWindowSize: 65_535 } });
+    pair.server.answer = (encoder) => {
+      encoder.encodeHeaders(responseHeaders(200), false);
+      encoder.encodeData(bytes(100_000), true);
+    };
+    const held = pair.client.request(requestHeaders(), true);
+    held.encoder.stream.pauseReads();
+    const taken = pair.client.request(requestHeaders(), true);
+    pair.exchange();
+    expect(taken.stream.ended).toBe(true);
+    pair.timers.advance(999);
+    pair.exchange();
+    expect(pair.server.codec.activeStreams).toBe(1);
+    pair.timers.advance(2);
+    pair.exchange();
+    expect(pair.server.codec.activeStreams).toBe(0);
+    expect(held.stream.resetReason).toBe(ResetReason.RemoteReset);
+    expect(pair.timers.wheel.linkedCount).toBe(0);
+  });
+});
+
 describe('resets and GOAWAY', () => {
   test('reasons cross the wire', () => {
     for (const [reason, expected] of [

@@ -59,6 +59,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   readonly #timers: TimerWheel;
   #failureTimer: Timer | null = null;
   #failureTold = false;
+  readonly #flushTimeoutMs: number;
 
   protected readonly streams = new Map<number, Http2Stream>();
   readonly #closed = new ClosedStreams();
@@ -99,6 +100,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     this.stats = stats;
     this.#failureEvents = events;
     this.#timers = timers;
+    this.#flushTimeoutMs = server ? options.streamFlushTimeoutMs : 0;
     this.outbound = new OutboundFrames(transport, options, stats);
     this.limits = new InboundLimits(options, stats, this.outbound);
     this.frames = new FrameWriter(transport, this.outbound);
@@ -425,6 +427,10 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     if (!this.streams.delete(stream.id)) return false;
     this.stats.streamsActive.add(-1);
     this.#bodies.forget(stream);
+    if (stream.flushTimer !== null) {
+      stream.flushTimer.destroy();
+      stream.flushTimer = null;
+    }
     if (stream.unconsumed > 0) {
       const size = stream.unconsumed;
       stream.unconsumed = 0;
@@ -688,12 +694,26 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   /** By a stream: its data, all of which is taken. */
   sendData(stream: Http2Stream, data: ByteBuffer, end: boolean): void {
     this.#bodies.send(stream, data, end);
+    if (end && stream.queued) this.#watchFlush(stream);
     this.#afterWrite();
   }
 
   sendTrailers(stream: Http2Stream, trailers: HeaderMap): void {
     this.#bodies.sendTrailers(stream, trailers);
+    if (stream.queued) this.#watchFlush(stream);
     this.#afterWrite();
+  }
+
+  /** A peer that opens no window would keep what waits for ever: the owner has done with the stream. */
+  #watchFlush(stream: Http2Stream): void {
+    if (this.#flushTimeoutMs === 0) return;
+    stream.flushTimer ??= new Timer(this.#timers, new FlushTimeout(this, stream));
+    stream.flushTimer.enable(this.#flushTimeoutMs);
+  }
+
+  onFlushTimeout(stream: Http2Stream): void {
+    this.stats.txFlushTimeout.inc();
+    this.resetStream(stream, ResetReason.LocalReset);
   }
 
   writeTrailers(stream: Http2Stream, trailers: HeaderMap): void {
@@ -721,5 +741,20 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   onEndSent(stream: Http2Stream): void {
     stream.transition(StreamEvent.SendEnd);
     this.settle(stream);
+  }
+}
+
+/** Made only for a stream that has to wait. */
+class FlushTimeout implements TimerTarget {
+  readonly #connection: Http2Connection;
+  readonly #stream: Http2Stream;
+
+  constructor(connection: Http2Connection, stream: Http2Stream) {
+    this.#connection = connection;
+    this.#stream = stream;
+  }
+
+  onTimer(): void {
+    this.#connection.onFlushTimeout(this.#stream);
   }
 }

@@ -40,6 +40,11 @@ export interface Http2Options {
   /** Envoy: 100. */
   readonly maxHeadersCount: number;
   readonly headersWithUnderscores: 0 | 1 | 2;
+  /**
+   * How long the end of a response that the owner has finished may wait for the peer's window, ms; 0: for ever. Its stream is then
+   * reset. Envoy: the connection manager's `stream_idle_timeout`; servers only.
+   */
+  readonly streamFlushTimeoutMs: number;
 }
 
 /** Envoy 1.40's defaults, with `changes` over them. */
@@ -65,6 +70,7 @@ export function http2Options(changes: Partial<Http2Options> = {}): Http2Options 
     maxHeadersBytes: 60 * 1024,
     maxHeadersCount: 100,
     headersWithUnderscores: 0,
+    streamFlushTimeoutMs: 300_000,
     ...changes,
   };
 }

@@ -1,4 +1,5 @@
 import { ByteBuffer, type WatermarkObserver } from '../../../base/byte-buffer.ts';
+import type { Timer } from '../../../base/timer-wheel.ts';
 import { BytesMeter, type CodecStream, Protocol, type ResetReason, type StreamEvents } from '../../codec.ts';
 import type { HeaderMap } from '../../header-map.ts';
 import type { Http2Connection } from '../http2-connection.ts';
@@ -40,6 +41,8 @@ export abstract class Http2Stream implements CodecStream, WatermarkObserver {
   queued = false;
   /** The other side's head has been passed on: a further one is the trailers. */
   headReceived = false;
+  /** Runs while the end waits for the window and nobody else watches over it. */
+  flushTimer: Timer | null = null;
   #pauses = 0;
 
   constructor(connection: Http2Connection, state: StreamState) {
