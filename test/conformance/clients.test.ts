@@ -14,6 +14,8 @@ import { envoy, http2Cluster, RunningProxy } from './proxy.ts';
 interface Backend {
   readonly name: string;
   readonly cluster: Fields;
+  /** Takes trailers of requests; nginx 1.22 closes the connection instead. */
+  readonly trailers: boolean;
   start(): Promise<{ port: number; stop: () => void | Promise<void> }>;
 }
 
@@ -52,16 +54,18 @@ async function startNginx(): Promise<{ port: number; stop: () => Promise<void> }
 }
 
 const backends: readonly Backend[] = [
-  { name: 'an HTTP/1 server', cluster: cluster('u1'), start: async () => startHttp1Server() },
+  { name: 'an HTTP/1 server', cluster: cluster('u1'), trailers: true, start: async () => startHttp1Server() },
   {
     name: 'Node (HTTP/2)',
     cluster: http2Cluster('u1'),
+    trailers: true,
     start: () => ServerProgram.start((port) => ['node', join(import.meta.dir, 'h2-server.mjs'), String(port)]),
   },
-  { name: 'nginx (HTTP/2)', cluster: http2Cluster('u1'), start: startNginx },
+  { name: 'nginx (HTTP/2)', cluster: http2Cluster('u1'), trailers: false, start: startNginx },
   {
     name: 'Envoy (HTTP/2)',
     cluster: http2Cluster('u1'),
+    trailers: true,
     start: async () => {
       const origin = startHttp1Server();
       const proxy = await RunningProxy.start({}, [cluster('u1')], { u1: origin.port }, envoy());
@@ -79,6 +83,7 @@ for (const backend of backends) {
     let server: { port: number; stop: () => void | Promise<void> };
     let proxy: RunningProxy;
     let url: string;
+    const flags = backend.trailers ? [] : ['no-trailers'];
     beforeAll(async () => {
       server = await backend.start();
       const hcm = { http_protocol_options: { enable_trailers: true } };
@@ -113,22 +118,22 @@ for (const backend of backends) {
 
     test('nghttp: many streams at once, small windows, padding', async () => {
       const { nghttp, nghttpEnv } = counterparts();
-      for (const flags of [[], ['-w10', '-W12'], ['--padding=30'], ['--no-dep', '--header-table-size=0']]) {
-        const got = await runProgram([nghttp, '-m30', ...flags, `${url}/large`], nghttpEnv);
+      for (const more of [[], ['-w10', '-W12'], ['--padding=30'], ['--no-dep', '--header-table-size=0']]) {
+        const got = await runProgram([nghttp, '-m30', ...more, `${url}/large`], nghttpEnv);
         // The bodies come interleaved.
         const expected = answerTo('GET', '/large', Buffer.alloc(0)).body.length * 30;
-        expect([flags, got.code, got.errors, got.output.length]).toEqual([flags, 0, '', expected]);
+        expect([more, got.code, got.errors, got.output.length]).toEqual([more, 0, '', expected]);
       }
     });
 
     test('Node', async () => {
-      const got = await runProgram(['node', join(import.meta.dir, 'h2-client.mjs'), String(proxy.port)]);
+      const got = await runProgram(['node', join(import.meta.dir, 'h2-client.mjs'), String(proxy.port), ...flags]);
       expect(got.output.trimEnd().split('\n')).toEqual([...exchangeLines]);
     });
 
     test('Python h2', async () => {
       const { python, pythonPath } = counterparts();
-      const command = [python, join(import.meta.dir, 'h2-client.py'), String(proxy.port)];
+      const command = [python, join(import.meta.dir, 'h2-client.py'), String(proxy.port), ...flags];
       const got = await runProgram(command, { PYTHONPATH: pythonPath });
       expect(got.errors).toBe('');
       expect(got.output.trimEnd().split('\n')).toEqual([...exchangeLines]);

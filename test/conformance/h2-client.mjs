@@ -1,4 +1,4 @@
-// An HTTP/2 client on Node's http2: node h2-client.mjs PORT. Prints what came, one line per exchange.
+// An HTTP/2 client on Node's http2: node h2-client.mjs PORT [no-trailers]. Prints what came, one line per exchange.
 import { createHash } from 'node:crypto';
 import { connect } from 'node:http2';
 
@@ -30,7 +30,7 @@ const lines = await Promise.all([
   exchange('GET', '/a', null, false),
   exchange('POST', '/large', Buffer.alloc(700_000, 'x'), false),
   exchange('HEAD', '/head', null, false),
-  exchange('POST', '/trailers', Buffer.from('with trailers'), true),
+  exchange('POST', '/trailers', Buffer.from('with trailers'), process.argv[3] !== 'no-trailers'),
   exchange('GET', '/missing', null, false),
   ...Array.from({ length: 40 }, (_, n) => exchange('GET', `/many/${n}`, null, false)),
 ]);

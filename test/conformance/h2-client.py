@@ -1,4 +1,4 @@
-"""An HTTP/2 client on Python's h2: python3 h2-client.py PORT. Prints one line per exchange, in order of the requests."""
+"""An HTTP/2 client on Python's h2: python3 h2-client.py PORT [no-trailers]. Prints one line per exchange, in order of the requests."""
 import hashlib
 import socket
 import sys
@@ -38,7 +38,7 @@ class Client:
             self.conn.send_data(stream, body[:room])
             body = body[room:]
         del self.left[stream]
-        if trailers:
+        if trailers and sys.argv[2:] != ["no-trailers"]:
             self.conn.send_headers(stream, [("x-trailer", "sent")], end_stream=True)
         else:
             self.conn.end_stream(stream)
