@@ -1,5 +1,7 @@
 import { writeFileSync } from 'node:fs';
+import { fromJson } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../api/api-registry.ts';
+import type { Node } from '../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import { type Clock, SystemClock } from '../base/clock.ts';
 import { deferred } from '../base/deferred.ts';
 import type { LoggerRegistry, LogLevel } from '../base/log.ts';
@@ -8,16 +10,18 @@ import { SharedTable } from '../base/shared-table.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
 import type { Address } from '../net/address.ts';
 import { Dispatcher } from '../net/dispatcher.ts';
-import { NO_SECRETS, NO_TLS, type TlsContextInUse } from '../net/transport-socket.ts';
+import type { TlsContextInUse } from '../net/transport-socket.ts';
 import { type LocalInfo, NO_ROUTE_TABLES, type WorkerEnvironment } from '../pipeline/environment.ts';
 import { MergedStore } from '../stats/merged-store.ts';
 import { type Scope, StatsStore } from '../stats/store.ts';
 import { ClusterManager } from '../upstream/cluster-manager.ts';
 import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from '../worker/log-files.ts';
 import type { DrainAction, HostStatus, WorkerOptions } from '../worker/messages.ts';
+import { WorkerSecrets } from '../worker/worker-secrets.ts';
 import { AdminServer } from './admin/admin-server.ts';
 import { createAdminRouter } from './admin/create-admin-router.ts';
 import { daysUntil } from './admin/endpoints/certs.ts';
+import { nodeJson } from './admin/endpoints/node-identity.ts';
 import { drainTimeMs } from './drain-time.ts';
 import type { LoadedBootstrap } from './load-bootstrap.ts';
 import { localAddress } from './local-address.ts';
@@ -40,7 +44,6 @@ import {
 import type { SocketsFactory } from './socket-runtime.ts';
 import type { TlsFactory } from './tls-runtime.ts';
 import { DynamicConfig } from './updates/dynamic-config.ts';
-import type { RemoteSources } from './updates/subscriptions.ts';
 import { VERSION_NUMBER } from './version.ts';
 import { InlineWorker, ThreadWorker, type WorkerHandle, type WorkerObserver } from './worker-handle.ts';
 
@@ -65,12 +68,6 @@ export interface BoundListener {
   /** With real ports, in configured order. */
   readonly addresses: string[];
 }
-
-const NO_REMOTE_SOURCES: RemoteSources = {
-  sourceOf: () => {
-    throw new Error('discovery services are not supported yet');
-  },
-};
 
 /** The process: owns workers, stats, admin and the runtime; tells workers what to run. Source: Envoy, InstanceBase. */
 export class Server implements WorkerObserver {
@@ -100,6 +97,7 @@ export class Server implements WorkerObserver {
   readonly #health = { failed: false };
   /** Null with one worker: it counts alone. */
   readonly #sharedMemory: SharedArrayBuffer | null;
+  readonly #secrets = new WorkerSecrets();
   readonly #environment: WorkerEnvironment;
   readonly #startMs = performance.now();
   #state: ServerState = ServerState.PreInitializing;
@@ -131,7 +129,8 @@ export class Server implements WorkerObserver {
       tagProducer: plan.stats.producer,
       matcher: plan.stats.matcher,
       histogramBuckets: plan.stats.histogramBuckets,
-      leaveOut: (source, name) => source > 1 && isProcessWide(name),
+      leaveOut: (source, name) =>
+        (source > 1 && isProcessWide(name)) || (source === 0 && name.endsWith('.membership_change')),
     });
     const { root } = this.#store;
     this.#serverStats = SERVER_STATS.create(root, 'server');
@@ -162,7 +161,10 @@ export class Server implements WorkerObserver {
       listenerStats: this.#listenerStats,
       workers: this.workers,
       drainMs: flags.drainTimeS * 1000,
-      remote: NO_REMOTE_SOURCES,
+      mainClusters: this.#environment.clusters,
+      mainSecrets: this.#secrets,
+      localAddress: this.local.address,
+      node: () => this.#nodeMessage(),
       onUnknownField: () => this.#serverStats.dynamic_unknown_fields.inc(),
       onClusterCount: (count) => inflated.set(count),
     });
@@ -208,14 +210,21 @@ export class Server implements WorkerObserver {
     return Math.floor((performance.now() - this.#startMs) / 1000);
   }
 
-  /** Main's own share of what a worker offers: the admin listener runs in it. It reaches no clusters. */
+  #nodeMessage(): Node {
+    const { api } = this.parts;
+    const desc = api.message('envoy.config.core.v3.Node')!;
+    return fromJson(desc, nodeJson(this, false), { registry: api.registry, ignoreUnknownFields: true }) as Node;
+  }
+
+  /** Main's own share of what a worker offers: the admin listener runs in it, and calls to control planes. */
   #createEnvironment(stats: Scope): WorkerEnvironment {
     const { dispatcher, runtime } = this;
+    const transportSockets = { dispatcher, tls: this.parts.createTls(dispatcher), secrets: this.#secrets };
     const clusters = new ClusterManager({
       dispatcher,
-      stats: new StatsStore().root,
+      stats,
       runtime: runtime.snapshot,
-      sockets: null,
+      sockets: { runtime: this.parts.createSockets(dispatcher), services: transportSockets },
       sharedCells: () => null,
     });
     return {
@@ -227,7 +236,7 @@ export class Server implements WorkerObserver {
       logFiles: this.#logFiles,
       stats,
       routeTables: NO_ROUTE_TABLES,
-      transportSockets: { dispatcher, tls: NO_TLS, secrets: NO_SECRETS },
+      transportSockets,
       health: this.#health,
       shared: new SharedTable(this.#sharedMemory),
       sharedClockOffsetMs: this.clock.wallMs() - this.clock.monotonicMs(),

@@ -53,6 +53,8 @@ export interface Interest {
   readonly type: ResourceType;
   /** Null: all that there are (wildcard). */
   readonly names: readonly string[] | null;
+  /** The first answer must have come this long after the start, ms; see `initial_fetch_timeout`. 0 or absent: whenever. */
+  readonly fetchTimeoutMs?: number;
 }
 
 export interface Subscription {

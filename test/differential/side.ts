@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ProxyProcess, type ProxyProgram } from '../support/proxy-process.ts';
+import { ScriptedControlPlane } from '../support/scripted-control-plane.ts';
 import { ScriptedUpstream, type UpstreamScript } from '../support/scripted-upstream.ts';
 import type { Surroundings } from './normalise.ts';
 
@@ -18,6 +19,8 @@ export interface Stage {
   readonly env?: Readonly<Record<string, string>>;
   /** Files under the side's folder, by name, with placeholders; values become JSON. They are there before the start. */
   readonly files?: Readonly<Record<string, Config>>;
+  /** With a control plane of its own behind each side, `{{upstream:xds}}`. */
+  readonly controlPlane?: (plane: ScriptedControlPlane, side: Side) => void;
   /** Prepares files under the side's folder before the start. */
   readonly prepare?: (tmp: string) => void | Promise<void>;
 }
@@ -62,6 +65,7 @@ export class Side {
   readonly upstreams: Map<string, ScriptedUpstream>;
   readonly ports: Map<string, number>;
   tmp: string;
+  controlPlane: ScriptedControlPlane | null = null;
   proxy: ProxyProcess | null;
   listeners: Map<string, number>;
   /** Why the first start failed: the next case of the suite would only wait for the same. */
@@ -88,6 +92,11 @@ export class Side {
         const upstream = new ScriptedUpstream(script);
         this.upstreams.set(name, upstream);
         this.ports.set(name, upstream.start());
+      }
+      if (this.stage.controlPlane !== undefined) {
+        this.controlPlane = new ScriptedControlPlane();
+        this.ports.set('xds', this.controlPlane.start());
+        this.stage.controlPlane(this.controlPlane, this);
       }
       for (const [name, content] of Object.entries(this.stage.files ?? {})) this.write(name, content);
     }
@@ -127,6 +136,7 @@ export class Side {
   async stop(): Promise<void> {
     await this.proxy?.stop();
     for (const upstream of this.upstreams.values()) upstream.stop();
+    this.controlPlane?.stop();
     if (this.tmp !== '') await rm(this.tmp, { recursive: true, force: true });
     this.proxy = null;
   }

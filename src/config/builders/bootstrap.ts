@@ -10,6 +10,7 @@ import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { type AccessLoggerMaker, buildAccessLogs } from './access-log.ts';
 import { buildAddress } from './addresses.ts';
+import { type ApiSourceSpec, buildApiSource } from './api-config-source.ts';
 import { buildCluster } from './cluster.ts';
 import { buildConfigSource, CONFIG_SOURCE_SUPPORT, type SourceSpec } from './config-source.ts';
 import { durationMsOr } from './durations.ts';
@@ -35,7 +36,7 @@ export const BOOTSTRAP_SUPPORT: readonly FieldSupport[] = [
   { message: 'envoy.extensions.bootstrap.internal_listener.v3.InternalListener', fields: '*' },
   { message: `${BOOTSTRAP}.Bootstrap.StaticResources`, fields: 'listeners clusters secrets' },
   ...TLS_SUPPORT,
-  { message: `${BOOTSTRAP}.Bootstrap.DynamicResources`, fields: 'lds_config cds_config' },
+  { message: `${BOOTSTRAP}.Bootstrap.DynamicResources`, fields: 'lds_config cds_config ads_config' },
   ...CONFIG_SOURCE_SUPPORT,
   { message: `${BOOTSTRAP}.Bootstrap.ApplicationLogConfig`, fields: '*' },
   { message: `${BOOTSTRAP}.Bootstrap.ApplicationLogConfig.LogFormat`, fields: '*' },
@@ -96,6 +97,7 @@ export interface BootstrapPlan {
   /** `dynamic_resources.lds_config`; null: none. */
   readonly listenerSource: SourceSpec | null;
   readonly clusterSource: SourceSpec | null;
+  readonly ads: ApiSourceSpec | null;
   /** How much may be on its way on a connection to an internal listener, each way. */
   readonly internalBufferBytes: number;
 }
@@ -168,8 +170,9 @@ export function buildBootstrap(
   const runtimeLayers = buildRuntimeLayers(context, message.layeredRuntime);
   const stats = buildStatsConfig(context.at('stats_config'), message.statsConfig, settings.statsTags);
   const applicationLog = buildApplicationLog(message);
-  const { ldsConfig, cdsConfig } = message.dynamicResources ?? {};
+  const { ldsConfig, cdsConfig, adsConfig } = message.dynamicResources ?? {};
   const dynamic = context.at('dynamic_resources');
+  const ads = adsConfig === undefined ? null : buildApiSource(dynamic.at('ads_config'), adsConfig, 'ads');
   const listenerSource = ldsConfig === undefined ? null : buildConfigSource(dynamic, 'lds_config', ldsConfig);
   const clusterSource = cdsConfig === undefined ? null : buildConfigSource(dynamic, 'cds_config', cdsConfig);
   if (context.errorCount > before) return null;
@@ -187,6 +190,7 @@ export function buildBootstrap(
     applicationLog,
     listenerSource,
     clusterSource,
+    ads,
     internalBufferBytes,
   };
 }

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { type Message, toBinary } from '@bufbuild/protobuf';
-import type { ApiConfigSource, ConfigSource } from '../../api/gen/envoy/config/core/v3/config_source_pb.d.ts';
+import type { ConfigSource } from '../../api/gen/envoy/config/core/v3/config_source_pb.d.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
+import { API_SOURCE_SUPPORT, type ApiSourceSpec, buildApiSource } from './api-config-source.ts';
 import { durationMsOr } from './durations.ts';
 
 export const CONFIG_SOURCE_SUPPORT: readonly FieldSupport[] = [
@@ -14,6 +15,7 @@ export const CONFIG_SOURCE_SUPPORT: readonly FieldSupport[] = [
   { message: 'envoy.config.core.v3.PathConfigSource', fields: '*' },
   { message: 'envoy.config.core.v3.WatchedDirectory', fields: '*' },
   { message: 'envoy.config.core.v3.AggregatedConfigSource', fields: '*' },
+  ...API_SOURCE_SUPPORT,
 ];
 
 /** A resource must have come this long after it was first asked for; then the start goes on without it. */
@@ -30,7 +32,7 @@ export type SourceSpec =
     }
   /** The bootstrap's `ads_config`. */
   | { readonly kind: 'ads'; readonly initialFetchTimeoutMs: number }
-  | { readonly kind: 'api'; readonly config: ApiConfigSource; readonly initialFetchTimeoutMs: number };
+  | { readonly kind: 'api'; readonly api: ApiSourceSpec; readonly initialFetchTimeoutMs: number };
 
 /** What a resource needs before it can serve: another one, from a source of its own. */
 export interface RouteDependency {
@@ -68,8 +70,11 @@ export function buildConfigSource(
       );
     case 'ads':
       return { kind: 'ads', initialFetchTimeoutMs };
-    case 'apiConfigSource':
-      return { kind: 'api', config: specifier.value, initialFetchTimeoutMs };
+    case 'apiConfigSource': {
+      const inner = at.at('api_config_source');
+      const api = buildApiSource(inner, specifier.value, digestOf(context, specifier.value));
+      return api === null ? null : { kind: 'api', api, initialFetchTimeoutMs };
+    }
     default:
       at.refuse(
         '',

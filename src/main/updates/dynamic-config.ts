@@ -1,4 +1,5 @@
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
+import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { LoggerRegistry } from '../../base/log.ts';
 import type { SourceSpec } from '../../config/builders/config-source.ts';
 import type { SecretDependency } from '../../config/secrets/secret-dependency.ts';
@@ -6,6 +7,8 @@ import type { Dispatcher } from '../../net/dispatcher.ts';
 import type { RuntimeReader } from '../../routing/runtime-fraction.ts';
 import { defineStats } from '../../stats/stat-group.ts';
 import type { Scope } from '../../stats/store.ts';
+import type { ClusterManager } from '../../upstream/cluster-manager.ts';
+import type { WorkerSecrets } from '../../worker/worker-secrets.ts';
 import { ResourceDecoder, type UnknownFields } from '../../xds/resource-decoder.ts';
 import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
 import { CLUSTER_TYPE, LISTENER_TYPE, type ResourceType } from '../../xds/resource-type.ts';
@@ -17,10 +20,11 @@ import type { WorkerHandle } from '../worker-handle.ts';
 import { ClusterUpdates } from './cluster-updates.ts';
 import { type InitTarget, InitTargets } from './init-targets.ts';
 import { ListenerUpdates } from './listener-updates.ts';
+import { RemoteSources } from './remote-sources.ts';
 import { ResourceBuilds } from './resource-builds.ts';
 import { RouteUpdates } from './route-updates.ts';
 import { SecretUpdates } from './secret-updates.ts';
-import { type RemoteSources, Subscriptions } from './subscriptions.ts';
+import { Subscriptions } from './subscriptions.ts';
 import { WorkerOrders } from './worker-orders.ts';
 
 export interface DynamicConfigParts {
@@ -35,7 +39,11 @@ export interface DynamicConfigParts {
   /** Filled later, by {@link DynamicConfig.startClusters}' caller. */
   readonly workers: readonly WorkerHandle[];
   readonly drainMs: number;
-  readonly remote: RemoteSources;
+  /** Main's clusters and secrets, for control planes. */
+  readonly mainClusters: ClusterManager;
+  readonly mainSecrets: WorkerSecrets;
+  readonly localAddress: string;
+  node(): Node;
   onUnknownField(): void;
   onClusterCount(active: number): void;
 }
@@ -87,6 +95,7 @@ export class DynamicConfig {
   readonly serverInit = new InitTargets('init manager Server');
   readonly #parts: DynamicConfigParts;
   readonly #open: Subscription[] = [];
+  readonly #remote: RemoteSources;
   /** With CDS. */
   #reloads: ReturnType<typeof CDS_STATS.create> | null = null;
 
@@ -98,9 +107,17 @@ export class DynamicConfig {
     // A secret is asked for as soon as a resource that names it is looked at: workers have its files before the resource.
     const require = (dependency: SecretDependency): void => this.secrets.require(dependency, null);
     this.builds = new ResourceBuilds(api, extensions, parts.runtime, { staticSecrets, refusal, require });
-    this.subscriptions = new Subscriptions(this.decoder, loggers.get('config'), parts.remote);
-    const orders = new WorkerOrders(parts.workers, parts.drainMs, parts.flags.drainStrategy === 'immediate', (bytes) =>
-      this.builds.decode<Cluster>('envoy.config.cluster.v3.Cluster', bytes),
+    this.#remote = this.#createRemote();
+    this.subscriptions = new Subscriptions(this.decoder, loggers.get('config'), this.#remote);
+    const orders = new WorkerOrders(
+      parts.workers,
+      parts.drainMs,
+      parts.flags.drainStrategy === 'immediate',
+      (bytes) => this.builds.decode<Cluster>('envoy.config.cluster.v3.Cluster', bytes),
+      {
+        applyHosts: (update) => void parts.mainClusters.applyHosts(update),
+        setSecret: (key, secret) => parts.mainSecrets.set(key, secret),
+      },
     );
     this.secrets = new SecretUpdates({
       api,
@@ -135,6 +152,25 @@ export class DynamicConfig {
       workerCount: parts.flags.concurrency,
       init: this.serverInit,
       clusterNames: () => this.clusters.names(),
+    });
+  }
+
+  #createRemote(): RemoteSources {
+    const { bootstrap, dispatcher, server, stats, mainClusters, localAddress, node } = this.#parts;
+    const { plan } = bootstrap;
+    return new RemoteSources({
+      dispatcher,
+      clusters: mainClusters,
+      bootstrapClusters: plan.clusters.map(({ spec }) => spec),
+      decoder: this.decoder,
+      logger: server.loggers.get('config'),
+      stats,
+      ads: plan.ads,
+      early: [plan.clusterSource, plan.listenerSource].flatMap((source) =>
+        source?.kind === 'api' ? [source.api] : [],
+      ),
+      localAddress,
+      node,
     });
   }
 
@@ -230,6 +266,7 @@ export class DynamicConfig {
 
   stop(): void {
     for (const subscription of this.#open) subscription.stop();
+    this.#remote.stop();
     this.clusters.stop();
     this.secrets.stop();
     this.routes.stop();

@@ -3,14 +3,9 @@ import type { SourceSpec } from '../../config/builders/config-source.ts';
 import type { Scope } from '../../stats/store.ts';
 import { FileSource } from '../../xds/file-source.ts';
 import type { ResourceDecoder } from '../../xds/resource-decoder.ts';
-import type { Interest, ResourceSource, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
+import type { Interest, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
 import { SubscriptionStats } from '../../xds/subscription-stats.ts';
-
-/** Sources that need connections: gRPC and REST over the process's own clusters. */
-export interface RemoteSources {
-  /** @throws Error when the configuration cannot be carried out */
-  sourceOf(spec: Exclude<SourceSpec, { kind: 'file' }>): ResourceSource;
-}
+import type { RemoteSources } from './remote-sources.ts';
 
 /** Turns configuration sources into subscriptions. */
 export class Subscriptions {
@@ -28,6 +23,7 @@ export class Subscriptions {
   open(spec: SourceSpec, interest: Interest, watcher: ResourceWatcher, scope: Scope): Subscription {
     const stats = new SubscriptionStats(scope);
     if (spec.kind === 'file') return new FileSource(spec, this.#decoder, this.#logger).watch(interest, watcher, stats);
-    return this.#remote.sourceOf(spec).watch(interest, watcher, stats);
+    const timed = { ...interest, fetchTimeoutMs: spec.initialFetchTimeoutMs };
+    return this.#remote.sourceOf(spec, interest.type, scope).watch(timed, watcher, stats);
   }
 }

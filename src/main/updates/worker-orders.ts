@@ -4,8 +4,15 @@ import type { HostUpdate } from '../../upstream/host-update.ts';
 import type { ListenerOrder, ListenOutcome } from '../../worker/messages.ts';
 import type { WorkerHandle } from '../worker-handle.ts';
 
+/** What main keeps for connections of its own: of what workers are told, as much as it needs. */
+export interface MainSide {
+  applyHosts(update: HostUpdate): void;
+  setSecret(key: string, secret: Uint8Array): void;
+}
+
 /** What every worker is told of resources. A worker carries its orders out one after the other. */
 export class WorkerOrders {
+  readonly #mainSide: MainSide;
   readonly #workers: readonly WorkerHandle[];
   readonly #breakerCells = new Map<string, SharedArrayBuffer>();
   readonly #nameOf: (bytes: Uint8Array) => string;
@@ -17,7 +24,9 @@ export class WorkerOrders {
     drainMs: number,
     immediate: boolean,
     decodeCluster: (bytes: Uint8Array) => Cluster,
+    mainSide: MainSide,
   ) {
+    this.#mainSide = mainSide;
     this.#workers = workers;
     this.drainMs = drainMs;
     this.immediate = immediate;
@@ -29,6 +38,7 @@ export class WorkerOrders {
     removed: readonly string[],
     hosts: readonly HostUpdate[],
   ): Promise<void> {
+    for (const update of hosts) this.#mainSide.applyHosts(update);
     const breakerCells: Record<string, SharedArrayBuffer> = {};
     for (const name of removed) this.#breakerCells.delete(name);
     if (this.#workers.length > 1) {
@@ -53,10 +63,12 @@ export class WorkerOrders {
   }
 
   hosts(updates: readonly HostUpdate[]): void {
+    for (const update of updates) this.#mainSide.applyHosts(update);
     for (const worker of this.#workers) for (const update of updates) worker.send({ kind: 'hosts', update });
   }
 
   secret(key: string, secret: Uint8Array): void {
+    this.#mainSide.setSecret(key, secret);
     for (const worker of this.#workers) worker.send({ kind: 'secrets', changed: [[key, secret]], removed: [] });
   }
 

@@ -1,0 +1,71 @@
+import type { ApiConfigSource } from '../../api/gen/envoy/config/core/v3/config_source_pb.d.ts';
+import type { BuildContext } from '../build-context.ts';
+import type { FieldSupport } from '../extension-registry.ts';
+import { buildGrpcService, GRPC_SERVICE_SUPPORT, type GrpcServiceSpec } from './grpc-service.ts';
+
+export const API_SOURCE_SUPPORT: readonly FieldSupport[] = [
+  {
+    message: 'envoy.config.core.v3.ApiConfigSource',
+    fields: 'api_type transport_api_version grpc_services set_node_on_first_message_only rate_limit_settings',
+    // Of REST, which is refused as a whole.
+    inert: 'cluster_names refresh_delay request_timeout',
+  },
+  { message: 'envoy.config.core.v3.RateLimitSettings', fields: '*' },
+  ...GRPC_SERVICE_SUPPORT,
+];
+
+/** Envoy: RateLimitSettings' defaults. */
+const DEFAULT_MAX_TOKENS = 100;
+const DEFAULT_FILL_RATE = 10;
+
+const ApiType = { Rest: 1, Grpc: 2, DeltaGrpc: 3, AggregatedGrpc: 5, AggregatedDeltaGrpc: 6 } as const;
+const V3 = 2;
+
+/** A control plane over gRPC. */
+export interface ApiSourceSpec {
+  readonly isDelta: boolean;
+  readonly service: GrpcServiceSpec;
+  readonly nodeOnFirstMessageOnly: boolean;
+  /** Null: no limit. */
+  readonly rate: { readonly maxTokens: number; readonly fillRate: number } | null;
+  /** Equal for equal sources. */
+  readonly key: string;
+}
+
+/** @returns null when it was refused */
+export function buildApiSource(context: BuildContext, message: ApiConfigSource, key: string): ApiSourceSpec | null {
+  const before = context.errorCount;
+  const type = message.apiType as number;
+  const isGrpc = type === ApiType.Grpc || type === ApiType.DeltaGrpc;
+  const isAggregated = type === ApiType.AggregatedGrpc || type === ApiType.AggregatedDeltaGrpc;
+  if (type === ApiType.Rest) {
+    context.refuse('api_type', 'REST is not supported yet', 'use GRPC or DELTA_GRPC');
+  } else if (isAggregated) {
+    context.refuse('api_type', 'sources of aggregated type are not supported yet', 'use ads: {}');
+  } else if (!isGrpc) {
+    context.refuse('api_type', `api_type ${type} is not supported`, 'use GRPC or DELTA_GRPC');
+  }
+  if ((message.transportApiVersion as number) !== V3) {
+    context.refuse('transport_api_version', 'V2 (and AUTO) xDS transport protocol versions are deprecated', 'use V3');
+  }
+  const [service] = message.grpcServices;
+  if (isGrpc && message.grpcServices.length !== 1) {
+    context.refuse('grpc_services', 'a gRPC source must have a single gRPC service specified');
+  }
+  if (isGrpc && message.clusterNames.length > 0) {
+    context.refuse('cluster_names', 'a gRPC source must not have a cluster name specified', 'give grpc_services');
+  }
+  const spec = service === undefined ? null : buildGrpcService(context.at('grpc_services[0]'), service);
+  if (context.errorCount > before || spec === null) return null;
+  const rate = message.rateLimitSettings;
+  return {
+    isDelta: type === ApiType.DeltaGrpc,
+    service: spec,
+    nodeOnFirstMessageOnly: message.setNodeOnFirstMessageOnly,
+    rate:
+      rate === undefined
+        ? null
+        : { maxTokens: rate.maxTokens ?? DEFAULT_MAX_TOKENS, fillRate: rate.fillRate ?? DEFAULT_FILL_RATE },
+    key,
+  };
+}

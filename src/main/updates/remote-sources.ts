@@ -1,0 +1,104 @@
+import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
+import type { Logger } from '../../base/log.ts';
+import type { ApiSourceSpec } from '../../config/builders/api-config-source.ts';
+import type { SourceSpec } from '../../config/builders/config-source.ts';
+import { ClusterGrpcClient, grpcClientSettings } from '../../grpc/cluster-grpc-client.ts';
+import { GrpcStreamSupervisor } from '../../grpc/grpc-stream-supervisor.ts';
+import type { Dispatcher } from '../../net/dispatcher.ts';
+import type { Scope } from '../../stats/store.ts';
+import type { ClusterManager } from '../../upstream/cluster-manager.ts';
+import type { ClusterSpec } from '../../upstream/cluster-spec.ts';
+import { DiscoveryStream } from '../../xds/discovery-stream.ts';
+import type { ResourceDecoder } from '../../xds/resource-decoder.ts';
+import type { ResourceSource } from '../../xds/resource-source.ts';
+import type { ResourceType } from '../../xds/resource-type.ts';
+
+const ADS = 'envoy.service.discovery.v3.AggregatedDiscoveryService';
+
+export interface RemoteSourcesParts {
+  readonly dispatcher: Dispatcher;
+  /** Main's own clusters: those of the bootstrap that control planes are reached by. */
+  readonly clusters: ClusterManager;
+  readonly bootstrapClusters: readonly ClusterSpec[];
+  readonly decoder: ResourceDecoder;
+  readonly logger: Logger;
+  /** Root of main's store. */
+  readonly stats: Scope;
+  /** `dynamic_resources.ads_config`; null: none. */
+  readonly ads: ApiSourceSpec | null;
+  /** Sources that are known from the start. */
+  readonly early: readonly ApiSourceSpec[];
+  readonly localAddress: string;
+  node(): Node;
+}
+
+/** Control planes over gRPC: one stream for everything that says `ads`, one for each other subscription, as Envoy. */
+export class RemoteSources {
+  readonly #parts: RemoteSourcesParts;
+  readonly #streams: DiscoveryStream[] = [];
+  #ads: DiscoveryStream | null = null;
+
+  constructor(parts: RemoteSourcesParts) {
+    this.#parts = parts;
+    // They must be there before their hosts are heard of.
+    for (const api of [parts.ads, ...parts.early]) if (api !== null) this.#prepare(api.service.cluster);
+  }
+
+  /** @param scope of the subscription: where streams of its own count */
+  sourceOf(spec: Exclude<SourceSpec, { kind: 'file' }>, type: ResourceType, scope: Scope): ResourceSource {
+    if (spec.kind === 'api') {
+      return this.#open(spec.api, spec.api.isDelta ? type.deltaMethod : type.sotwMethod, scope);
+    }
+    const { ads, stats } = this.#parts;
+    if (ads === null) throw new Error('a source says ads, and dynamic_resources has no ads_config');
+    this.#ads ??= this.#open(
+      ads,
+      ads.isDelta ? `/${ADS}/DeltaAggregatedResources` : `/${ADS}/StreamAggregatedResources`,
+      stats,
+    );
+    return this.#ads;
+  }
+
+  #open(api: ApiSourceSpec, method: string, scope: Scope): DiscoveryStream {
+    const { dispatcher, clusters, decoder, logger } = this.#parts;
+    const { service } = api;
+    this.#prepare(service.cluster);
+    const client = new ClusterGrpcClient(
+      clusters,
+      dispatcher,
+      grpcClientSettings(service.cluster, {
+        authority: service.authority,
+        timeoutMs: service.timeoutMs,
+        metadata: service.metadata,
+        ...(service.maxMessageBytes === 0 ? {} : { maxMessageBytes: service.maxMessageBytes }),
+        localAddress: service.skipEnvoyHeaders ? '' : this.#parts.localAddress,
+      }),
+    );
+    const stream = new DiscoveryStream(
+      (handler) => new GrpcStreamSupervisor(client, dispatcher, method, handler, service.backoff),
+      {
+        isDelta: api.isDelta,
+        method,
+        nodeOnFirstMessageOnly: api.nodeOnFirstMessageOnly,
+        rate: api.rate,
+        node: this.#parts.node(),
+      },
+      decoder,
+      logger,
+      scope,
+    );
+    this.#streams.push(stream);
+    return stream;
+  }
+
+  #prepare(name: string): void {
+    const { clusters, bootstrapClusters } = this.#parts;
+    if (clusters.get(name) !== null) return;
+    const spec = bootstrapClusters.find((each) => each.name === name);
+    if (spec !== undefined) clusters.set(spec);
+  }
+
+  stop(): void {
+    for (const stream of this.#streams) stream.stop();
+  }
+}

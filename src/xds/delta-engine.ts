@@ -1,0 +1,166 @@
+import type { ResourceDecoder } from './resource-decoder.ts';
+import type {
+  DiscoveredResource,
+  Interest,
+  ResourceRefusal,
+  ResourceUpdate,
+  ResourceWatcher,
+} from './resource-source.ts';
+import type { ResourceType } from './resource-type.ts';
+import type { SubscriptionStats } from './subscription-stats.ts';
+
+/** What a transport delivers after translation: one change of one type. */
+export interface TypeDelta {
+  readonly changed: readonly DiscoveredResource[];
+  readonly removed: readonly string[];
+  readonly version: string;
+}
+
+/** One watcher's interest in one type, with its counts and its first deadline. */
+export class Watch {
+  readonly interest: Interest;
+  readonly watcher: ResourceWatcher;
+  readonly stats: SubscriptionStats;
+  #timer: ReturnType<typeof setTimeout> | null = null;
+
+  constructor(interest: Interest, watcher: ResourceWatcher, stats: SubscriptionStats) {
+    this.interest = interest;
+    this.watcher = watcher;
+    this.stats = stats;
+  }
+
+  /** @param timeoutMs the first answer must have come by then; 0: it is waited for without end */
+  start(timeoutMs: number): void {
+    this.stats.onAttempt();
+    if (timeoutMs <= 0) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.stats.onTimeout();
+      this.watcher.onFailure('timeout', '');
+      this.stats.onAttempt();
+    }, timeoutMs);
+    this.#timer.unref?.();
+  }
+
+  answered(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+}
+
+/**
+ * One type's resources on one stream: who wants which, which are held at which version, which expire. Both forms of the
+ * protocol end here: a state of the world is made a change of what is held.
+ */
+export class TypeEngine {
+  readonly type: ResourceType;
+  readonly watches = new Set<Watch>();
+  /** Versions of the resources that were taken: `initial_resource_versions` of the next stream. */
+  readonly versions = new Map<string, string>();
+  readonly #decoder: ResourceDecoder;
+  readonly #expiries = new Map<string, ReturnType<typeof setTimeout>>();
+
+  constructor(type: ResourceType, decoder: ResourceDecoder) {
+    this.type = type;
+    this.#decoder = decoder;
+  }
+
+  get decoder(): ResourceDecoder {
+    return this.#decoder;
+  }
+
+  /** Null: all of them. */
+  wanted(): ReadonlySet<string> | null {
+    const names = new Set<string>();
+    for (const { interest } of this.watches) {
+      if (interest.names === null) return null;
+      for (const name of interest.names) names.add(name);
+    }
+    return names;
+  }
+
+  /**
+   * Hands a change to everybody whom it concerns.
+   * @param isWhole a state of the world: watchers by name hear only of what is there
+   * @returns refusals; empty: all was taken
+   */
+  async apply(delta: TypeDelta, isWhole: boolean): Promise<readonly ResourceRefusal[]> {
+    const refusals: ResourceRefusal[] = [];
+    for (const watch of [...this.watches]) {
+      const update = concerning(watch.interest, delta);
+      const isNews = update.changed.length + update.removed.length > 0;
+      // By name: an answer without the resource says nothing, a removal leaves what is in force (as Envoy).
+      if (watch.interest.names !== null && update.changed.length === 0) continue;
+      if (!isNews && !isWhole && watch.interest.names !== null) continue;
+      refusals.push(...(await this.#tell(watch, update)));
+    }
+    const refused = new Set(refusals.map((refusal) => refusal.name));
+    for (const { name, version } of delta.changed) if (!refused.has(name)) this.versions.set(name, version);
+    for (const name of delta.removed) {
+      this.versions.delete(name);
+      this.expire(name, 0);
+    }
+    return refusals;
+  }
+
+  async #tell(watch: Watch, update: ResourceUpdate): Promise<readonly ResourceRefusal[]> {
+    const startMs = performance.now();
+    const refusals = await watch.watcher.onUpdate(update);
+    watch.answered();
+    if (refusals.length === 0) {
+      watch.stats.onSuccess(update.version, Date.now(), Math.round(performance.now() - startMs));
+    } else {
+      watch.stats.onRejected();
+      watch.watcher.onFailure('rejected', refusals.map(({ details }) => details).join('\n'));
+    }
+    watch.stats.onAttempt();
+    return refusals;
+  }
+
+  /** An answer that could not be read: everybody who may be concerned is told. */
+  reject(details: string): void {
+    for (const watch of this.watches) {
+      watch.answered();
+      watch.stats.onRejected();
+      watch.watcher.onFailure('rejected', details);
+      watch.stats.onAttempt();
+    }
+  }
+
+  onConnectionFailure(details: string): void {
+    for (const watch of this.watches) {
+      watch.stats.onFailure();
+      watch.watcher.onFailure('connection', details);
+      watch.stats.onAttempt();
+    }
+  }
+
+  /** @param ttlMs 0: it does not expire (any more) */
+  expire(name: string, ttlMs: number, onExpired: () => void = () => {}): void {
+    const present = this.#expiries.get(name);
+    if (present !== undefined) clearTimeout(present);
+    this.#expiries.delete(name);
+    if (ttlMs <= 0) return;
+    const timer = setTimeout(() => {
+      this.#expiries.delete(name);
+      onExpired();
+    }, ttlMs);
+    timer.unref?.();
+    this.#expiries.set(name, timer);
+  }
+
+  stop(): void {
+    for (const timer of this.#expiries.values()) clearTimeout(timer);
+    this.#expiries.clear();
+    for (const watch of this.watches) watch.answered();
+  }
+}
+
+function concerning({ names }: Interest, delta: TypeDelta): ResourceUpdate {
+  if (names === null) return delta;
+  return {
+    changed: delta.changed.filter((resource) => names.includes(resource.name)),
+    removed: delta.removed.filter((name) => names.includes(name)),
+    version: delta.version,
+  };
+}

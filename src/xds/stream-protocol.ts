@@ -1,0 +1,259 @@
+import { create, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
+import type { Any, Duration } from '@bufbuild/protobuf/wkt';
+import type { ApiRegistry } from '../api/api-registry.ts';
+import type { Node } from '../api/gen/envoy/config/core/v3/base_pb.d.ts';
+import type {
+  DeltaDiscoveryRequest,
+  DeltaDiscoveryResponse,
+  DiscoveryRequest,
+  DiscoveryResponse,
+  Resource,
+} from '../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
+import type { TypeDelta, TypeEngine } from './delta-engine.ts';
+import type { DiscoveredResource, ResourceOrigin } from './resource-source.ts';
+import { RESOURCE_WRAPPER } from './resource-type.ts';
+
+const DISCOVERY = 'envoy.service.discovery.v3';
+/** google.rpc.Code: what Envoy puts in `error_detail`. */
+const INTERNAL = 13;
+/** Envoy cuts details of refusals to it. */
+const MAX_DETAILS = 4096;
+const BINARY: ResourceOrigin = { positions: null, path: '', anys: null };
+
+/** One answer, as far as both forms agree. */
+export interface Answer {
+  readonly typeUrl: string;
+  readonly nonce: string;
+  readonly controlPlane: string;
+  readonly message: DiscoveryResponse | DeltaDiscoveryResponse;
+}
+
+/** What a request says beside its type's state. */
+export interface RequestFacts {
+  /** Null: it was sent before on this stream. */
+  readonly node: Node | null;
+  /** Of the answer that is acknowledged; empty: none is. */
+  readonly nonce: string;
+  /** Why it is refused; empty: it is not. */
+  readonly refusal: string;
+  /** The type's first request on this stream. */
+  readonly isFirst: boolean;
+}
+
+/** One of the two forms of the protocol, for one type on one stream. */
+export interface TypeProtocol {
+  /** Begins anew: nothing was said yet on the stream. */
+  reset(): void;
+  /** Whether what is wanted differs from what the server knows. */
+  readonly isBehind: boolean;
+  request(facts: RequestFacts): Uint8Array;
+  /** @returns the change, or why the answer cannot be read */
+  translate(message: Message): TypeDelta | string;
+  /** The answer was taken as a whole. */
+  accepted(delta: TypeDelta): void;
+  /** Some of it was refused: the rest is in force. */
+  refused(delta: TypeDelta): void;
+}
+
+function sameNames(a: ReadonlySet<string> | null, b: ReadonlySet<string> | null): boolean {
+  if (a === null || b === null) return a === b;
+  return a.size === b.size && [...a].every((name) => b.has(name));
+}
+
+function status(refusal: string) {
+  return {
+    $typeName: 'google.rpc.Status' as const,
+    code: INTERNAL,
+    message: refusal.slice(0, MAX_DETAILS),
+    details: [],
+  };
+}
+
+function milliseconds(duration: Duration): number {
+  return Number(duration.seconds) * 1000 + duration.nanos / 1e6;
+}
+
+/** State of the world: every answer holds everything; the edge where it becomes a change. */
+export class SotwProtocol implements TypeProtocol {
+  readonly #api: ApiRegistry;
+  readonly #engine: TypeEngine;
+  readonly #onExpired: (name: string) => void;
+  #version = '';
+  #known: ReadonlySet<string> | null = new Set();
+  #said = false;
+  /** Names that the last accepted answer held. */
+  #held = new Set<string>();
+
+  constructor(api: ApiRegistry, engine: TypeEngine, onExpired: (name: string) => void) {
+    this.#api = api;
+    this.#engine = engine;
+    this.#onExpired = onExpired;
+  }
+
+  reset(): void {
+    this.#said = false;
+  }
+
+  get isBehind(): boolean {
+    const wanted = this.#engine.wanted();
+    if (!this.#said) return wanted === null || wanted.size > 0;
+    return !sameNames(wanted, this.#known);
+  }
+
+  request({ node, nonce, refusal }: RequestFacts): Uint8Array {
+    const wanted = this.#engine.wanted();
+    this.#known = wanted;
+    this.#said = true;
+    const desc = this.#api.message(`${DISCOVERY}.DiscoveryRequest`)!;
+    const request = create(desc) as DiscoveryRequest;
+    request.versionInfo = this.#version;
+    request.typeUrl = this.#engine.type.typeUrl;
+    request.responseNonce = nonce;
+    request.resourceNames = wanted === null ? [] : [...wanted];
+    if (node !== null) request.node = node;
+    if (refusal !== '') request.errorDetail = status(refusal);
+    return toBinary(desc, request);
+  }
+
+  translate(message: Message): TypeDelta | string {
+    const response = message as DiscoveryResponse;
+    const changed: DiscoveredResource[] = [];
+    const faults: string[] = [];
+    const beats = new Set<string>();
+    for (const any of response.resources) {
+      const wrapper = this.#unwrap(any);
+      if (wrapper !== null) {
+        this.#setTtl(wrapper);
+        if (wrapper.resource === undefined) {
+          beats.add(wrapper.name);
+          continue;
+        }
+      }
+      const resource = this.#engine.decoder.decode(this.#engine.type, any, response.versionInfo, BINARY);
+      if (resource.ok) changed.push(resource.value);
+      else faults.push(resource.error);
+    }
+    if (faults.length > 0) return faults.join('\n');
+    const present = new Set([...changed.map((resource) => resource.name), ...beats]);
+    // A state of the world is whole for wildcards alone; heartbeats say nothing of others.
+    const removed =
+      this.#engine.wanted() === null && beats.size === 0 ? [...this.#held].filter((name) => !present.has(name)) : [];
+    return { changed, removed, version: response.versionInfo };
+  }
+
+  #unwrap(any: Any): Resource | null {
+    if (!any.typeUrl.endsWith(`/${RESOURCE_WRAPPER}`)) return null;
+    try {
+      return fromBinary(this.#api.message(RESOURCE_WRAPPER)!, any.value) as Resource;
+    } catch {
+      return null;
+    }
+  }
+
+  #setTtl(resource: Resource): void {
+    const ttl = resource.ttl === undefined ? 0 : milliseconds(resource.ttl);
+    this.#engine.expire(resource.name, ttl, () => this.#onExpired(resource.name));
+  }
+
+  accepted(delta: TypeDelta): void {
+    this.#version = delta.version;
+    this.#held = new Set(delta.changed.map((resource) => resource.name));
+  }
+
+  refused(delta: TypeDelta): void {
+    for (const { name } of delta.changed) this.#held.add(name);
+    for (const name of delta.removed) this.#held.delete(name);
+  }
+}
+
+/** Changes only, in both directions. */
+export class DeltaProtocol implements TypeProtocol {
+  readonly #api: ApiRegistry;
+  readonly #engine: TypeEngine;
+  readonly #onExpired: (name: string) => void;
+  #known: ReadonlySet<string> | null = new Set();
+  #said = false;
+
+  constructor(api: ApiRegistry, engine: TypeEngine, onExpired: (name: string) => void) {
+    this.#api = api;
+    this.#engine = engine;
+    this.#onExpired = onExpired;
+  }
+
+  reset(): void {
+    this.#said = false;
+    this.#known = new Set();
+  }
+
+  get isBehind(): boolean {
+    const wanted = this.#engine.wanted();
+    if (!this.#said) return wanted === null || wanted.size > 0;
+    return !sameNames(wanted, this.#known);
+  }
+
+  request({ node, nonce, refusal }: RequestFacts): Uint8Array {
+    const wanted = this.#engine.wanted();
+    const desc = this.#api.message(`${DISCOVERY}.DeltaDiscoveryRequest`)!;
+    const request = create(desc) as DeltaDiscoveryRequest;
+    request.typeUrl = this.#engine.type.typeUrl;
+    request.responseNonce = nonce;
+    if (node !== null) request.node = node;
+    if (refusal !== '') request.errorDetail = status(refusal);
+    const known = this.#known;
+    // An empty first subscription asks for everything.
+    if (wanted !== null && known !== null) {
+      request.resourceNamesSubscribe = [...wanted].filter((name) => !known.has(name));
+      request.resourceNamesUnsubscribe = [...known].filter((name) => !wanted.has(name));
+      for (const name of request.resourceNamesUnsubscribe) this.#engine.versions.delete(name);
+    } else if (wanted === null && known !== null && this.#said) {
+      request.resourceNamesSubscribe = ['*'];
+    }
+    if (!this.#said) request.initialResourceVersions = Object.fromEntries(this.#engine.versions);
+    this.#known = wanted;
+    this.#said = true;
+    return toBinary(desc, request);
+  }
+
+  translate(message: Message): TypeDelta | string {
+    const response = message as DeltaDiscoveryResponse;
+    const changed: DiscoveredResource[] = [];
+    const faults: string[] = [];
+    const seen = new Set<string>();
+    for (const wrapper of response.resources) {
+      if (seen.has(wrapper.name)) {
+        faults.push(`duplicate name ${wrapper.name} found among added/updated resources`);
+        continue;
+      }
+      seen.add(wrapper.name);
+      const ttl = wrapper.ttl === undefined ? 0 : milliseconds(wrapper.ttl);
+      this.#engine.expire(wrapper.name, ttl, () => this.#onExpired(wrapper.name));
+      // A heartbeat.
+      if (wrapper.resource === undefined) continue;
+      const resource = this.#engine.decoder.decode(this.#engine.type, wrapper.resource, wrapper.version, BINARY);
+      if (resource.ok)
+        changed.push({ ...resource.value, name: wrapper.name === '' ? resource.value.name : wrapper.name });
+      else faults.push(resource.error);
+    }
+    for (const name of response.removedResources) {
+      if (seen.has(name)) faults.push(`duplicate name ${name} found in the union of added+removed resources`);
+    }
+    if (faults.length > 0) return faults.join('\n');
+    return { changed, removed: response.removedResources, version: response.systemVersionInfo };
+  }
+
+  accepted(): void {}
+
+  refused(): void {}
+}
+
+/** @throws Error for bytes that are no answer */
+export function readAnswer(api: ApiRegistry, isDelta: boolean, bytes: Uint8Array): Answer {
+  const name = isDelta ? 'DeltaDiscoveryResponse' : 'DiscoveryResponse';
+  const message = fromBinary(api.message(`${DISCOVERY}.${name}`)!, bytes) as DiscoveryResponse | DeltaDiscoveryResponse;
+  return {
+    typeUrl: message.typeUrl,
+    nonce: message.nonce,
+    controlPlane: message.controlPlane?.identifier ?? '',
+    message,
+  };
+}

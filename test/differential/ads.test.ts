@@ -1,0 +1,208 @@
+import { httpUpstream, reply } from '../support/scripted-upstream.ts';
+import { type Fields, http, to } from './configs.ts';
+import {
+  CLUSTER,
+  clusterResource,
+  dumpStates,
+  ENDPOINTS,
+  endpoints,
+  LISTENER,
+  listenerResource,
+  ROUTES,
+  routes,
+  says,
+} from './discovery.ts';
+import type { Exchange } from './exchange.ts';
+import { type Case, steps, suite } from './harness.ts';
+import { fillIn, type Side } from './side.ts';
+
+const upstreams = {
+  u1: httpUpstream(() => reply(200, 'one')),
+  u2: httpUpstream(() => reply(200, 'two')),
+};
+const stats = [
+  /^(listener_manager|cluster_manager)\.(?!.*(update_time|\.version$|reload_time|update_duration|workers_started))/,
+  /^http\.ingress\.rds\.(?!.*(update_time|\.version$|reload_time|update_duration))/,
+  /^cluster\.(c1|c2)\.(update_(attempt|success|failure|rejected|empty)|membership_(total|healthy|change))$/,
+  /^control_plane\.(connected_state|rate_limit_enforced|pending_requests)$/,
+];
+const get = http('GET /');
+const url = (type: string): string => `type.googleapis.com/${type}`;
+
+/** Gives the control plane's side resources whose placeholders are filled in. */
+function say(side: Side, type: string, version: string, resources: readonly Fields[]): void {
+  const filled = JSON.parse(fillIn(resources, side.tmp, side.ports)) as Fields[];
+  side.controlPlane!.set(url(type), version, filled);
+}
+
+function byAds(delta: boolean, more: Fields = {}): Fields {
+  return {
+    node: { id: 'node-1', cluster: 'tests' },
+    dynamic_resources: {
+      ads_config: {
+        api_type: delta ? 'DELTA_GRPC' : 'GRPC',
+        transport_api_version: 'V3',
+        grpc_services: [
+          {
+            envoy_grpc: {
+              cluster_name: 'xds',
+              retry_policy: { retry_back_off: { base_interval: '0.01s', max_interval: '0.02s' } },
+            },
+          },
+        ],
+        ...more,
+      },
+      lds_config: { ads: {}, resource_api_version: 'V3' },
+      cds_config: { ads: {}, resource_api_version: 'V3' },
+    },
+    static_resources: {
+      clusters: [
+        {
+          name: 'xds',
+          connect_timeout: '1s',
+          typed_extension_protocol_options: {
+            'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+              '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+              explicit_http_config: { http2_protocol_options: {} },
+            },
+          },
+          load_assignment: {
+            cluster_name: 'xds',
+            endpoints: [{ lb_endpoints: [{ endpoint: { address: '{{upstream:xds}}' } }] }],
+          },
+        },
+      ],
+    },
+  };
+}
+
+const rds = {
+  route_config: undefined,
+  rds: { route_config_name: 'r1', config_source: { ads: {}, resource_api_version: 'V3' } },
+};
+const eds = (name: string, more: Fields = {}): Fields => ({
+  '@type': url(CLUSTER),
+  name,
+  type: 'EDS',
+  connect_timeout: '1s',
+  eds_cluster_config: { eds_config: { ads: {}, resource_api_version: 'V3' } },
+  ...more,
+});
+
+function everything(side: Side): void {
+  say(side, CLUSTER, '1', [eds('c1')]);
+  say(side, ENDPOINTS, '1', [endpoints('c1', ['u1'])]);
+  say(side, LISTENER, '1', [listenerResource({ hcm: rds })]);
+  say(side, ROUTES, '1', [routes('r1', [to('c1')])]);
+}
+
+/** Waits until the client has answered `count` times for a type, then learns the ports. */
+async function answered(exchange: Exchange, short: string, count: number): Promise<void> {
+  const plane = exchange.side.controlPlane!;
+  await exchange.expect(`${count} requests for ${short}`, () => (plane.requests.get(short)?.length ?? 0) >= count);
+  await exchange.refreshListeners();
+}
+
+function requestsSoFar(exchange: Exchange, shorts: readonly string[] = ['CDS', 'EDS', 'LDS', 'RDS']): void {
+  for (const short of shorts) {
+    const lines = (exchange.side.controlPlane!.requests.get(short) ?? []).map((each) => JSON.stringify(each));
+    exchange.note(`requests ${short}`, lines.join('\n'));
+  }
+}
+
+function cases(delta: boolean): Case[] {
+  /** Requests that the start makes for each type: the first one, and the ACK. */
+  const start = 2;
+  return [
+    steps('the start', async (exchange) => {
+      await answered(exchange, 'RDS', start);
+      await exchange.request(get);
+      requestsSoFar(exchange);
+      await dumpStates(exchange);
+    }),
+    steps('clusters: one is added, one changes, one is removed', async (exchange) => {
+      await answered(exchange, 'RDS', start);
+      say(exchange.side, CLUSTER, '2', [eds('c1'), clusterResource('c2', 'u2')]);
+      await answered(exchange, 'CDS', start + 1);
+      say(exchange.side, CLUSTER, '3', [eds('c1', { connect_timeout: '2s' }), clusterResource('c2', 'u2')]);
+      await answered(exchange, 'CDS', start + 2);
+      await exchange.request(get);
+      say(exchange.side, CLUSTER, '4', [eds('c1', { connect_timeout: '2s' })]);
+      await answered(exchange, 'CDS', start + 3);
+      await exchange.request(get);
+      requestsSoFar(exchange, ['CDS']);
+      await dumpStates(exchange);
+    }),
+    steps('endpoints change', async (exchange) => {
+      await answered(exchange, 'RDS', start);
+      await exchange.request(get);
+      say(exchange.side, ENDPOINTS, '2', [endpoints('c1', ['u2'])]);
+      await answered(exchange, 'EDS', start + 1);
+      await exchange.request(get);
+      requestsSoFar(exchange);
+    }),
+    steps('routes change', async (exchange) => {
+      await answered(exchange, 'RDS', start);
+      say(exchange.side, ROUTES, '2', [routes('r1', [says('second')])]);
+      await answered(exchange, 'RDS', start + 1);
+      await exchange.request(get);
+      requestsSoFar(exchange);
+      await dumpStates(exchange);
+    }),
+    steps('listeners: another one, then only that', async (exchange) => {
+      await answered(exchange, 'RDS', start);
+      say(exchange.side, LISTENER, '2', [
+        listenerResource({ hcm: rds }),
+        listenerResource({ name: 'b', routes: [says('b')] }),
+      ]);
+      await answered(exchange, 'LDS', start + 1);
+      await exchange.request(get, { listener: 'b' });
+      say(exchange.side, LISTENER, '3', [listenerResource({ name: 'b', routes: [says('b')] })]);
+      await answered(exchange, 'LDS', start + 2);
+      await exchange.request(get, { listener: 'b' });
+      requestsSoFar(exchange, ['LDS']);
+      await dumpStates(exchange);
+    }),
+    steps('a refused cluster, then a good one', async (exchange) => {
+      await answered(exchange, 'RDS', start);
+      say(exchange.side, CLUSTER, '2', [eds('c1'), { '@type': url(CLUSTER), name: 'c2', type: 'EDS' }]);
+      await answered(exchange, 'CDS', start + 1);
+      await exchange.request(get);
+      say(exchange.side, CLUSTER, '3', [eds('c1'), clusterResource('c2', 'u2')]);
+      await answered(exchange, 'CDS', start + 2);
+      requestsSoFar(exchange, ['CDS']);
+      await dumpStates(exchange);
+    }),
+    steps('refused routes: the last good ones stay', async (exchange) => {
+      await answered(exchange, 'RDS', start);
+      const bad = routes('r1', [{ match: { safe_regex: { regex: '(' } }, direct_response: { status: 200 } }]);
+      say(exchange.side, ROUTES, '2', [bad]);
+      await answered(exchange, 'RDS', start + 1);
+      await exchange.request(get);
+      requestsSoFar(exchange, ['RDS']);
+      await dumpStates(exchange);
+    }),
+    steps('the stream is cut: everything is asked for again', async (exchange) => {
+      await answered(exchange, 'RDS', start);
+      exchange.side.controlPlane!.cut();
+      await answered(exchange, 'RDS', start + (delta ? 1 : 2));
+      await exchange.request(get);
+      requestsSoFar(exchange, ['CDS', 'LDS', 'RDS', 'EDS']);
+    }),
+  ];
+}
+
+for (const delta of [false, true]) {
+  suite(
+    delta ? 'everything over delta ADS' : 'everything over ADS',
+    {
+      config: byAds(delta, { set_node_on_first_message_only: true }),
+      upstreams,
+      controlPlane: (_plane, side) => everything(side),
+      stats,
+      fresh: true,
+      upstreamBytes: false,
+    },
+    cases(delta),
+  );
+}
