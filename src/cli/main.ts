@@ -8,6 +8,7 @@ const PROGRAM = 'nuncio';
 /** Subcommands by their first word; each is loaded when it is asked for. */
 const COMMANDS: Readonly<Record<string, (args: readonly string[]) => Promise<number>>> = {
   config: async (args) => (await import('./commands/config.ts')).configCommand(args),
+  pilot: async (args) => (await import('./commands/pilot.ts')).pilotCommand(args),
   reload: async (args) => (await import('./commands/admin.ts')).reloadCommand(args),
   status: async (args) => (await import('./commands/admin.ts')).statusCommand(args),
 };

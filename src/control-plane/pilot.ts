@@ -1,0 +1,238 @@
+import type { ApiRegistry } from '../api/api-registry.ts';
+import type { Node } from '../api/gen/envoy/config/core/v3/base_pb.d.ts';
+import type { Logger } from '../base/log.ts';
+import { errorLine } from '../config/diagnostics/render.ts';
+import { GrpcServer } from '../grpc/grpc-server.ts';
+import type { Address } from '../net/address.ts';
+import type { Dispatcher } from '../net/dispatcher.ts';
+import type { ListeningSocket, SocketRuntime } from '../net/transport.ts';
+import { GatewayTranslator } from './gateway-api/gateways.ts';
+import { readManifests } from './gateway-api/manifest-set.ts';
+import type { ResourceBundle } from './gateway-api/resources.ts';
+import type { ObjectStatus } from './gateway-api/status.ts';
+import { type NodeSelector, readSelector, selectsNode } from './node-groups.ts';
+import { type DirectoryFile, DirectoryWatch, readDirectory } from './sources/directory.ts';
+import { overlay, ResourceFiles } from './sources/resource-directory.ts';
+import { DiscoveryServices } from './xds-server/discovery-services.ts';
+import { ResponseEncodings } from './xds-server/response-encodings.ts';
+import { resourceOfJson, Snapshot, SnapshotType } from './xds-server/snapshot.ts';
+import { SnapshotCache } from './xds-server/snapshot-cache.ts';
+
+/** Group of all nodes that no other group is for. */
+const COMMON = 'common';
+/** Folder of the groups below the resources, and the file in each that says which nodes it is for. */
+const GROUPS = 'groups/';
+const SELECTOR = 'group.yaml';
+const CONTROLLER = 'nuncio.dev/gateway-controller';
+/** Largest request that is accepted, bytes. */
+const MAX_REQUEST_BYTES = 16 << 20;
+const MAX_CONNECTIONS = 10_000;
+
+const BUNDLE_TYPES = {
+  clusters: 'envoy.config.cluster.v3.Cluster',
+  endpoints: 'envoy.config.endpoint.v3.ClusterLoadAssignment',
+  listeners: 'envoy.config.listener.v3.Listener',
+  routes: 'envoy.config.route.v3.RouteConfiguration',
+  secrets: 'envoy.extensions.transport_sockets.tls.v3.Secret',
+} as const;
+
+export interface PilotOptions {
+  readonly api: ApiRegistry;
+  readonly dispatcher: Dispatcher;
+  readonly sockets: SocketRuntime;
+  readonly logger: Logger;
+  readonly address: Address;
+  /** A directory of Envoy's resources; empty: none. */
+  readonly resources: string;
+  /** A directory of Gateway API manifests; empty: none. */
+  readonly manifests: string;
+  /** Told of the statuses of the manifests whenever they are translated. */
+  readonly onStatuses: (statuses: readonly ObjectStatus[]) => void;
+}
+
+/**
+ * The control plane: directories in, discovery out. A change of a file is read, checked and translated as a whole; when anything in
+ * it is wrong, everybody keeps what they have.
+ */
+export class Pilot {
+  readonly #options: PilotOptions;
+  readonly #cache = new SnapshotCache();
+  readonly #services: DiscoveryServices;
+  readonly #server: GrpcServer;
+  readonly #files: ResourceFiles;
+  readonly #watches: DirectoryWatch[] = [];
+  #selectors: readonly (readonly [group: string, selector: NodeSelector])[] = [];
+  #gateways: ReadonlySet<string> = new Set();
+  #listening: ListeningSocket | null = null;
+
+  constructor(options: PilotOptions) {
+    this.#options = options;
+    const { api, dispatcher, logger } = options;
+    this.#files = new ResourceFiles(api);
+    this.#services = new DiscoveryServices({
+      api,
+      cache: this.#cache,
+      encodings: new ResponseEncodings('nuncio'),
+      groupOf: (node) => this.#groupOf(node),
+      defer: (task) => dispatcher.defer({ onTurnEnd: task }),
+      nowMs: () => dispatcher.wallMs,
+      onRefusal: (stream, { typeUrl, refusal }) =>
+        logger.warning(`node ${stream.node?.id ?? ''} refuses ${typeUrl} ${refusal?.version}: ${refusal?.reason}`),
+    });
+    this.#server = new GrpcServer({
+      dispatcher,
+      services: this.#services,
+      maxMessageBytes: MAX_REQUEST_BYTES,
+      maxConnections: MAX_CONNECTIONS,
+      secure: null,
+    });
+  }
+
+  /** @throws Error when the address cannot be had, or a directory does not exist */
+  start(): Address {
+    const { sockets, address, resources, manifests } = this.#options;
+    this.#load();
+    for (const directory of [resources, manifests]) {
+      if (directory !== '') this.#watches.push(new DirectoryWatch(directory, () => this.#load()));
+    }
+    this.#listening = sockets.listen(
+      {
+        address,
+        reusePort: false,
+        backlog: 0,
+        ipv6Only: false,
+        transparent: false,
+        freebind: false,
+        socketOptions: [],
+      },
+      this.#server,
+    );
+    return this.#listening.address;
+  }
+
+  stop(): void {
+    for (const watch of this.#watches) watch.close();
+    this.#listening?.close();
+    this.#server.close();
+  }
+
+  get streamCount(): number {
+    return this.#services.streams.size;
+  }
+
+  #groupOf(node: Node): string {
+    if (this.#gateways.has(node.cluster)) return `gateway ${node.cluster}`;
+    return this.#selectors.find(([, selector]) => selectsNode(selector, node))?.[0] ?? COMMON;
+  }
+
+  /** Reads everything again. */
+  #load(): void {
+    const { dispatcher, logger } = this.#options;
+    dispatcher.enter();
+    try {
+      const next = new Map<string, Snapshot>();
+      if (this.#loadResources(next) && this.#loadManifests(next)) this.#publish(next);
+    } catch (error) {
+      logger.error(`nothing is changed: ${(error as Error).message}`);
+    } finally {
+      dispatcher.leave();
+    }
+  }
+
+  #loadResources(next: Map<string, Snapshot>): boolean {
+    const { resources, logger } = this.#options;
+    if (resources === '') return true;
+    const common: DirectoryFile[] = [];
+    const groups = new Map<string, DirectoryFile[]>();
+    const selectors: [string, NodeSelector][] = [];
+    for (const file of readDirectory(resources)) {
+      if (!file.name.startsWith(GROUPS)) {
+        common.push(file);
+        continue;
+      }
+      const [name = '', ...rest] = file.name.slice(GROUPS.length).split('/');
+      const list = groups.get(name) ?? [];
+      groups.set(name, list);
+      if (rest.join('/') !== SELECTOR) list.push(file);
+      else {
+        try {
+          selectors.push([name, readSelector(file.text)]);
+        } catch (error) {
+          logger.error(`nothing is changed: ${file.name}: ${(error as Error).message}`);
+          return false;
+        }
+      }
+    }
+    const base = this.#files.load(common);
+    const faults = [...base.errors];
+    next.set(COMMON, base.snapshot);
+    for (const [name, files] of groups) {
+      const own = this.#files.load(files);
+      faults.push(...own.errors);
+      next.set(name, overlay(base.snapshot, own.snapshot));
+    }
+    for (const fault of faults) logger.error(`nothing is changed: ${errorLine(fault)}`);
+    if (faults.length > 0) return false;
+    this.#selectors = selectors;
+    return true;
+  }
+
+  #loadManifests(next: Map<string, Snapshot>): boolean {
+    const { manifests, logger, onStatuses } = this.#options;
+    if (manifests === '') return true;
+    const { set, problems } = readManifests(readDirectory(manifests));
+    for (const { file, line, reason } of problems) logger.error(`nothing is changed: ${file}:${line}: ${reason}`);
+    if (problems.length > 0) return false;
+    const { gateways, statuses } = new GatewayTranslator(set, CONTROLLER).translate();
+    for (const [name, bundle] of gateways) next.set(`gateway ${name}`, this.#snapshotOf(bundle));
+    this.#gateways = new Set(gateways.keys());
+    onStatuses(statuses);
+    for (const status of statuses) {
+      for (const { type, reason, message, status: is } of status.parents?.flatMap((each) => each.conditions) ?? []) {
+        const name = `${status.kind} ${status.metadata.namespace}/${status.metadata.name}`;
+        if (is === 'False') logger.warning(`${name}: ${type} is False: ${reason}: ${message}`);
+      }
+    }
+    return true;
+  }
+
+  #snapshotOf(bundle: ResourceBundle): Snapshot {
+    const { api } = this.#options;
+    return new Snapshot(
+      Object.entries(BUNDLE_TYPES).map(([kind, typeName]) => {
+        const resources = [...bundle[kind as keyof typeof BUNDLE_TYPES]].map(([name, json]) =>
+          resourceOfJson(api, typeName, name, json),
+        );
+        return new SnapshotType(`type.googleapis.com/${typeName}`, resources);
+      }),
+    );
+  }
+
+  #publish(next: ReadonlyMap<string, Snapshot>): void {
+    const { logger } = this.#options;
+    for (const group of this.#cache.groups) if (!next.has(group)) this.#cache.remove(group);
+    for (const [group, snapshot] of next) {
+      const plan = planOf(this.#cache.get(group), snapshot);
+      if (plan === '') continue;
+      logger.info(`${group}: ${plan}`);
+      this.#cache.set(group, snapshot);
+    }
+  }
+}
+
+/** What changes, for people; empty: nothing. */
+function planOf(before: Snapshot, after: Snapshot): string {
+  const parts: string[] = [];
+  for (const typeUrl of new Set([...before.typeUrls, ...after.typeUrls])) {
+    const old = before.type(typeUrl).resources;
+    const now = after.type(typeUrl).resources;
+    const short = typeUrl.slice(typeUrl.lastIndexOf('.') + 1);
+    for (const [name, resource] of now) {
+      const had = old.get(name);
+      if (had === undefined) parts.push(`+ ${short} ${name}`);
+      else if (had.version !== resource.version) parts.push(`~ ${short} ${name}`);
+    }
+    for (const name of old.keys()) if (!now.has(name)) parts.push(`- ${short} ${name}`);
+  }
+  return parts.join(', ');
+}

@@ -1,0 +1,54 @@
+import { existsSync, type FSWatcher, readdirSync, readFileSync, watch } from 'node:fs';
+import { join, relative } from 'node:path';
+
+/** A text file of a directory. */
+export interface DirectoryFile {
+  /** Path below the directory. */
+  readonly name: string;
+  readonly text: string;
+}
+
+const ENDINGS = /\.(ya?ml|json)$/;
+/** Files of one directory that are read at most. */
+const MAX_FILES = 10_000;
+
+/** The YAML and JSON files of a directory and of those below it, by name; what begins with a dot is left out. */
+export function readDirectory(root: string): DirectoryFile[] {
+  const files: DirectoryFile[] = [];
+  const visit = (folder: string): void => {
+    for (const entry of readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))) {
+      if (entry.name.startsWith('.') || files.length >= MAX_FILES) continue;
+      const path = join(folder, entry.name);
+      // A link may lead to either (Kubernetes mounts are links): what it leads to tells by its name.
+      if (entry.isDirectory()) visit(path);
+      else if (ENDINGS.test(entry.name)) files.push({ name: relative(root, path), text: readFileSync(path, 'utf8') });
+    }
+  };
+  if (existsSync(root)) visit(root);
+  return files;
+}
+
+/** What happens within this time is one change, ms: editors and copies write in several steps. */
+const SETTLE_MS = 15;
+
+/** Tells that something under a directory has changed. */
+export class DirectoryWatch {
+  readonly #watcher: FSWatcher;
+  #timer: ReturnType<typeof setTimeout> | null = null;
+
+  /** @throws Error when there is no such directory */
+  constructor(root: string, onChange: () => void) {
+    this.#watcher = watch(root, { recursive: true }, () => {
+      if (this.#timer !== null) clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => {
+        this.#timer = null;
+        onChange();
+      }, SETTLE_MS);
+    });
+  }
+
+  close(): void {
+    this.#watcher.close();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+  }
+}

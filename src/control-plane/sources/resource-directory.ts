@@ -1,0 +1,114 @@
+import type { Message } from '@bufbuild/protobuf';
+import { toBinary } from '@bufbuild/protobuf';
+import type { ApiRegistry } from '../../api/api-registry.ts';
+import type { DiscoveryResponse } from '../../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
+import type { ConfigError } from '../../config/diagnostics/config-error.ts';
+import { formatOfPath, loadConfig } from '../../config/load/load-config.ts';
+import { ConstraintChecker } from '../../config/validate/constraint-checker.ts';
+import { Snapshot, type SnapshotResource, SnapshotType, snapshotResource } from '../xds-server/snapshot.ts';
+import type { DirectoryFile } from './directory.ts';
+
+/** Types that may be served, with the field that names a resource. */
+const NAMES: Readonly<Record<string, string>> = {
+  'envoy.config.cluster.v3.Cluster': 'name',
+  'envoy.config.endpoint.v3.ClusterLoadAssignment': 'clusterName',
+  'envoy.config.listener.v3.Listener': 'name',
+  'envoy.config.route.v3.RouteConfiguration': 'name',
+  'envoy.config.route.v3.ScopedRouteConfiguration': 'name',
+  'envoy.config.route.v3.VirtualHost': 'name',
+  'envoy.extensions.transport_sockets.tls.v3.Secret': 'name',
+  'envoy.service.runtime.v3.Runtime': 'name',
+  'envoy.config.core.v3.TypedExtensionConfig': 'name',
+};
+
+/** What came of the files. With errors the snapshot lacks what they are about: it is not for use. */
+export interface LoadedResources {
+  readonly snapshot: Snapshot;
+  readonly errors: readonly ConfigError[];
+}
+
+/**
+ * Resources of Envoy in files of the form that its file discovery reads: `resources:` with a list of messages, each with its `@type`.
+ * They are checked as a proxy would check them, field by field; whether their extensions exist is for the proxies to say.
+ */
+export class ResourceFiles {
+  readonly #api: ApiRegistry;
+  readonly #constraints: ConstraintChecker;
+
+  constructor(api: ApiRegistry) {
+    this.#api = api;
+    this.#constraints = new ConstraintChecker(api);
+  }
+
+  load(files: readonly DirectoryFile[]): LoadedResources {
+    const errors: ConfigError[] = [];
+    const types = new Map<string, Map<string, SnapshotResource>>();
+    const places = new Map<string, string>();
+    for (const file of files) {
+      const loaded = loadConfig<DiscoveryResponse>(
+        [{ name: file.name, format: formatOfPath(file.name), content: file.text }],
+        { api: this.#api, desc: this.#api.message('envoy.service.discovery.v3.DiscoveryResponse')! },
+      );
+      if (!loaded.ok) {
+        errors.push(...loaded.error);
+        continue;
+      }
+      const { message, anys, positions } = loaded.value;
+      for (const [index, any] of message.resources.entries()) {
+        const path = `resources[${index}]`;
+        const refuse = (reason: string, hint = ''): void => {
+          errors.push(positions.attach({ path, reason, hint }));
+        };
+        const unpacked = anys.unpack(any);
+        if (!unpacked.ok) {
+          refuse(unpacked.reason);
+          continue;
+        }
+        const resource = unpacked.message;
+        const typeName = resource.$typeName;
+        const nameField = NAMES[typeName];
+        if (nameField === undefined) {
+          refuse(`${typeName} is not served`, `served are ${Object.keys(NAMES).join(', ')}`);
+          continue;
+        }
+        const desc = this.#api.message(typeName)!;
+        const faults = this.#constraints.check(resource, desc, anys).errors;
+        for (const fault of faults) {
+          errors.push(
+            positions.attach({ path: `${path}.${fault.path}`, reason: fault.reason, hint: fault.hint ?? '' }),
+          );
+        }
+        if (faults.length > 0) continue;
+        const name = String((resource as Message & Record<string, unknown>)[nameField] ?? '');
+        const key = `${typeName} ${name}`;
+        const other = places.get(key);
+        if (name === '') refuse('a resource needs a name');
+        else if (other !== undefined) refuse(`${key} is in ${other} already`);
+        if (name === '' || other !== undefined) continue;
+        places.set(key, file.name);
+        const typeUrl = `type.googleapis.com/${typeName}`;
+        const list = types.get(typeUrl) ?? new Map<string, SnapshotResource>();
+        types.set(typeUrl, list);
+        list.set(name, snapshotResource(typeUrl, name, toBinary(desc, resource)));
+      }
+    }
+    return { snapshot: snapshotOf(types), errors };
+  }
+}
+
+function snapshotOf(types: ReadonlyMap<string, ReadonlyMap<string, SnapshotResource>>): Snapshot {
+  return new Snapshot([...types].map(([typeUrl, list]) => new SnapshotType(typeUrl, [...list.values()])));
+}
+
+/** `base` with what `over` has in place of, or beside, its own. */
+export function overlay(base: Snapshot, over: Snapshot): Snapshot {
+  const types = new Map<string, Map<string, SnapshotResource>>();
+  for (const snapshot of [base, over]) {
+    for (const typeUrl of snapshot.typeUrls) {
+      const list = types.get(typeUrl) ?? new Map<string, SnapshotResource>();
+      types.set(typeUrl, list);
+      for (const [name, resource] of snapshot.type(typeUrl).resources) list.set(name, resource);
+    }
+  }
+  return snapshotOf(types);
+}
