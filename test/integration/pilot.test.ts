@@ -171,9 +171,20 @@ afterEach(async () => {
   for (const each of stages.splice(0)) await each.end();
 });
 
-describe.each(['GRPC', 'DELTA_GRPC'])('nuncio pilot and Envoy over %s', (api) => {
+/** Who follows: the real Envoy, or Nuncio itself. */
+const followers: Readonly<Record<string, () => Promise<readonly string[]>>> = {
+  Envoy: async () => [await installEnvoy()],
+  Nuncio: async () => nuncioCommand(),
+};
+
+describe.each([
+  ['Envoy', 'GRPC'],
+  ['Envoy', 'DELTA_GRPC'],
+  ['Nuncio', 'GRPC'],
+  ['Nuncio', 'DELTA_GRPC'],
+])('nuncio pilot and %s over %s', (follower, api) => {
   test('resources from a directory: clusters come and go, and no request is lost', async () => {
-    const envoy = await installEnvoy();
+    const command = await followers[follower]!();
     const scene = stage();
     const port = freePort();
     const answers = new Map(['one', 'two'].map((name) => [name, scene.upstream(name)]));
@@ -184,7 +195,7 @@ describe.each(['GRPC', 'DELTA_GRPC'])('nuncio pilot and Envoy over %s', (api) =>
     scene.write('config/listener.yaml', resources(listener(port)));
     point('one');
     const { port: pilot, log } = await scene.pilot('--resources', join(scene.directory, 'config'));
-    const proxy = await scene.follow([envoy], pilot, api, 'anything');
+    const proxy = await scene.follow(command, pilot, api, 'anything');
     await until('the first answer', async () => (await ask(port)) === 'one');
 
     const seen = new Set<string>();
