@@ -26,11 +26,11 @@ const UV_TCP_IPV6ONLY = 1;
 const UV_TCP_REUSEPORT = 2;
 
 /** A raw TCP or Unix socket of `node:net`. */
-class NodeTransport implements Transport, TurnTask {
+export class NodeTransport implements Transport, TurnTask {
   readonly dispatcher: Dispatcher;
   localAddress: Address;
   readonly remoteAddress: Address;
-  readonly security: TransportSecurity | null = null;
+  security: TransportSecurity | null = null;
   readonly socket: net.Socket;
   #handler: TransportHandler | null = null;
   #opened: boolean;
@@ -69,6 +69,18 @@ class NodeTransport implements Transport, TurnTask {
     } finally {
       this.dispatcher.leave();
     }
+  }
+
+  /** Connected: the socket may be taken for TLS. */
+  get isOpen(): boolean {
+    return this.#opened && !this.#closed && !this.#closeRequested;
+  }
+
+  /** Gives the socket up to somebody else: nothing more is heard of it here. */
+  detach(): void {
+    this.#handler = null;
+    this.#closed = true;
+    for (const event of ['data', 'drain', 'end', 'close']) this.socket.removeAllListeners(event);
   }
 
   get fd(): number {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { type Certificate, certificatesOf } from '../certificate.ts';
 import type {
   TlsCertificate,
@@ -8,15 +8,16 @@ import type {
   TlsValidation,
 } from '../tls-settings.ts';
 
-// After bundling for Node's own test runner, this file is elsewhere.
-const FOLDER = process.env.NUNCIO_TLS_TESTDATA ?? new URL('.', import.meta.url).pathname;
+// Bundled for Node's own test runner, this file is elsewhere: that one runs in the root of the project.
+const HERE = new URL('.', import.meta.url).pathname;
+const FOLDER = existsSync(`${HERE}root.pem`) ? HERE : 'src/net/tls/testdata/';
 
 export function pem(name: string): string {
-  return readFileSync(`${FOLDER}/${name}.pem`, 'utf8');
+  return readFileSync(`${FOLDER}${name}.pem`, 'utf8');
 }
 
 export function key(name: string): string {
-  return readFileSync(`${FOLDER}/${name}.key`, 'utf8');
+  return readFileSync(`${FOLDER}${name}.key`, 'utf8');
 }
 
 export function leafOf(name: string): Certificate {
