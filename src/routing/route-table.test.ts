@@ -1,47 +1,21 @@
 import { expect, test } from 'bun:test';
+import { forwardAction as forward } from '../../test/support/forward-action.ts';
 import { StubStreamView } from '../../test/support/stub-stream-view.ts';
+import { xxHash64 } from '../base/xxhash64.ts';
 import { RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
 import { type ClusterChoice, NO_CLUSTER, WeightedCluster } from './cluster-choice.ts';
 import { FilterConfigs } from './filter-configs.ts';
 import { AppendAction, HeaderMutation, HeaderMutations } from './header-mutation.ts';
 import { finalizeRequest } from './host-rewrite.ts';
 import { Regex } from './regex.ts';
-import { RetryPolicy } from './retry-policy.ts';
 import type { RouteSpec } from './route.ts';
-import { ActionKind, ForwardAction, type ForwardActionFields, NO_HOST_REWRITE } from './route-action.ts';
+import { ActionKind, type ForwardActionFields } from './route-action.ts';
 import { PathMatcher, RouteMatch } from './route-match.ts';
-import { HedgePolicy, NO_METADATA, RegexSubstitution, StreamDuration } from './route-policies.ts';
+import { NO_METADATA, RegexSubstitution } from './route-policies.ts';
 import { RouteTable, type RouteTableSpec } from './route-table.ts';
 import { EMPTY_RUNTIME } from './runtime-fraction.ts';
 import { ConstantFormatter, type FormatContext } from './stream-view.ts';
 import { TlsRequirement, type VirtualHostSpec } from './virtual-host.ts';
-import { xxHash64 } from '../base/xxhash64.ts';
-
-function forward(fields: Partial<ForwardActionFields> = {}): ForwardAction {
-  return new ForwardAction({
-    clusterNotFoundStatus: 503,
-    metadataMatch: null,
-    pathRewrite: null,
-    hostRewrite: NO_HOST_REWRITE,
-    appendXForwardedHost: false,
-    timeoutMs: 15_000,
-    idleTimeoutMs: null,
-    flushTimeoutMs: null,
-    streamDuration: StreamDuration.UNSET,
-    maxGrpcTimeoutMs: null,
-    grpcTimeoutOffsetMs: null,
-    retryPolicy: RetryPolicy.NONE,
-    hedgePolicy: HedgePolicy.NONE,
-    mirrorPolicies: [],
-    hashPolicies: [],
-    priority: 0,
-    rateLimits: [],
-    includeVirtualHostRateLimits: false,
-    upgrades: [],
-    internalRedirect: null,
-    ...fields,
-  });
-}
 
 function route(prefix: string, cluster: ClusterChoice | string, more: Partial<RouteSpec> = {}): RouteSpec {
   return {

@@ -9,10 +9,10 @@ import {
   type ResetReason,
   type ResponseDecoder,
 } from '../codec.ts';
-import { HeaderMap, type RequestHeaders, ResponseHeaders } from '../header-map.ts';
+import { type HeaderMap, type RequestHeaders, ResponseHeaders } from '../header-map.ts';
 import { hasToken } from '../token-list.ts';
 import { equalsIgnoreCase } from './field-text.ts';
-import { type Http1CodecStats, type Http1Options, UnderscoreAction } from './http1-options.ts';
+import type { Http1CodecStats, Http1Options } from './http1-options.ts';
 import { SINGLE_IN_RESPONSE } from './known-names.ts';
 import { MessageParser, ParserState } from './message-parser.ts';
 import { FieldFacts, isUpgrade, MessageWriter } from './message-writer.ts';
@@ -128,7 +128,6 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
   #status = 0;
   #reason = '';
   #above = false;
-  #dispatching = false;
   #mustClose = false;
 
   constructor(transport: CodecTransport, events: ClientCodecEvents, options: Http1Options, stats: Http1CodecStats) {
@@ -159,16 +158,6 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
     const stream = new Http1ClientStream(this, this.transport, this.options, this.#above, decoder);
     this.#stream = stream;
     return stream;
-  }
-
-  dispatch(input: ByteBuffer): ProtocolError | null {
-    if (this.#dispatching) return null;
-    this.#dispatching = true;
-    try {
-      return this.parse(input);
-    } finally {
-      this.#dispatching = false;
-    }
   }
 
   onPeerEnd(): ProtocolError | null {
@@ -258,10 +247,6 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
     return false;
   }
 
-  protected get rejectsUnderscores(): boolean {
-    return this.options.headersWithUnderscores === UnderscoreAction.RejectRequest;
-  }
-
   protected countReceived(bytes: number): void {
     const stream = this.#stream;
     if (stream !== null) stream.meter.wireBytesReceived += bytes;
@@ -283,15 +268,7 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
   }
 
   protected newHeaders(): ResponseHeaders {
-    const headers = new ResponseHeaders();
-    if (this.options.headerKeyFormat?.keepsWireNames === true) headers.wireNames = [];
-    return headers;
-  }
-
-  protected newTrailers(): HeaderMap {
-    const trailers = new HeaderMap();
-    if (this.options.headerKeyFormat?.keepsWireNames === true) trailers.wireNames = [];
-    return trailers;
+    return this.withWireNames(new ResponseHeaders());
   }
 
   protected fastFirstLine(bytes: Buffer, text: string, start: number, end: number): number {

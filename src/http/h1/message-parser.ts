@@ -1,6 +1,6 @@
 import { ByteBuffer } from '../../base/byte-buffer.ts';
 import type { ProtocolError } from '../codec.ts';
-import type { HeaderMap } from '../header-map.ts';
+import { HeaderMap } from '../header-map.ts';
 import {
   BAD_LENGTH,
   cleanValue,
@@ -115,6 +115,7 @@ export abstract class MessageParser {
   /** End of the first line inside `#held`; 0 until it is there. */
   #firstLineEnd = 0;
   #seen = 0;
+  #dispatching = false;
 
   constructor(options: Http1Options, stats: Http1CodecStats) {
     this.options = options;
@@ -123,9 +124,8 @@ export abstract class MessageParser {
 
   /** First byte of a message. @returns an error when no message can begin with it */
   protected abstract onMessageBegin(byte: number): ProtocolError | null;
-  /** An empty target for the fields that follow, or the trailers. */
+  /** An empty target for the fields that follow. */
   protected abstract newHeaders(): HeaderMap;
-  protected abstract newTrailers(): HeaderMap;
   /**
    * The line at the front of `bytes[start..end)`, which is `text`. @returns offset of the first field line if the line is a plain one and
    * right, -1 otherwise. Must have no effects when it returns -1.
@@ -179,6 +179,27 @@ export abstract class MessageParser {
     }
     this.state = ParserState.Complete;
     return false;
+  }
+
+  /** As the codec contracts have it. A call from within one is ignored: the outer one goes on. */
+  dispatch(input: ByteBuffer): ProtocolError | null {
+    if (this.#dispatching) return null;
+    this.#dispatching = true;
+    try {
+      const error = this.parse(input);
+      this.afterParse(input);
+      return error;
+    } finally {
+      this.#dispatching = false;
+    }
+  }
+
+  /** What is left of `input` waits. */
+  protected afterParse(_input: ByteBuffer): void {}
+
+  protected withWireNames<T extends HeaderMap>(headers: T): T {
+    if (this.options.headerKeyFormat?.keepsWireNames === true) headers.wireNames = [];
+    return headers;
   }
 
   /** Consumes `input` up to the end of a message. */
@@ -548,7 +569,7 @@ export abstract class MessageParser {
         // The body has gone on when trailers are judged, as in Envoy.
         this.#deliverBody(false);
         if (this.state !== ParserState.Trailers) return null;
-        const trailers = this.newTrailers();
+        const trailers = this.withWireNames(new HeaderMap());
         const error = this.#carefulFields(trailers, 0, true);
         this.#held = null;
         if (error !== null) return error;
@@ -675,7 +696,7 @@ export abstract class MessageParser {
       const value = values[i]!;
       this.headerBytes += name.length + value.length + HEADER_MARKS;
       if (this.options.headersWithUnderscores !== UnderscoreAction.Allow && name.includes('_')) {
-        if (!this.rejectsUnderscores) {
+        if (this.options.headersWithUnderscores !== UnderscoreAction.RejectRequest) {
           this.stats.droppedHeadersWithUnderscores.inc();
           continue;
         }
@@ -696,7 +717,4 @@ export abstract class MessageParser {
     }
     return null;
   }
-
-  /** Whether a header name with an underscore refuses the message (or, otherwise, is dropped). */
-  protected abstract readonly rejectsUnderscores: boolean;
 }

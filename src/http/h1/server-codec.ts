@@ -9,10 +9,10 @@ import {
   type ServerCodec,
   type ServerCodecEvents,
 } from '../codec.ts';
-import { HeaderMap, RequestHeaders, type ResponseHeaders } from '../header-map.ts';
+import { type HeaderMap, RequestHeaders, type ResponseHeaders } from '../header-map.ts';
 import { removeUpgrade, sanitizeConnection } from './connection-header.ts';
 import { equalsIgnoreCase } from './field-text.ts';
-import { type Http1CodecStats, type Http1Options, UnderscoreAction } from './http1-options.ts';
+import type { Http1CodecStats, Http1Options } from './http1-options.ts';
 import { SINGLE_IN_REQUEST } from './known-names.ts';
 import { MessageParser, ParserState } from './message-parser.ts';
 import { FieldFacts, isUpgrade, MessageWriter } from './message-writer.ts';
@@ -122,7 +122,6 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
   protocol: Protocol = Protocol.Http11;
   #method = '';
   #target = '';
-  #dispatching = false;
   #pausedForResponse = false;
   #above = false;
   #closing = false;
@@ -151,19 +150,10 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
     return this.options.acceptHttp10;
   }
 
-  dispatch(input: ByteBuffer): ProtocolError | null {
-    if (this.#dispatching) return null;
-    this.#dispatching = true;
-    try {
-      const error = this.parse(input);
-      if (input.length > 0 && this.#mustWait() && !this.#pausedForResponse && !this.#closing) {
-        this.#pausedForResponse = true;
-        this.transport.pauseReads();
-      }
-      return error;
-    } finally {
-      this.#dispatching = false;
-    }
+  protected override afterParse(input: ByteBuffer): void {
+    if (input.length === 0 || !this.#mustWait() || this.#pausedForResponse || this.#closing) return;
+    this.#pausedForResponse = true;
+    this.transport.pauseReads();
   }
 
   /** For the response to the request before, or until a peer that sends but does not read has read. */
@@ -274,10 +264,6 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
     return false;
   }
 
-  protected get rejectsUnderscores(): boolean {
-    return this.options.headersWithUnderscores === UnderscoreAction.RejectRequest;
-  }
-
   protected onMessageBegin(byte: number): ProtocolError | null {
     this.protocol = Protocol.Http11;
     if (byte <= 32) return this.fail('http1.codec_error', 400, 'NO_REQUEST_LINE_IN_REQUEST');
@@ -293,15 +279,7 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
   }
 
   protected newHeaders(): RequestHeaders {
-    const headers = new RequestHeaders();
-    if (this.options.headerKeyFormat?.keepsWireNames === true) headers.wireNames = [];
-    return headers;
-  }
-
-  protected newTrailers(): HeaderMap {
-    const trailers = new HeaderMap();
-    if (this.options.headerKeyFormat?.keepsWireNames === true) trailers.wireNames = [];
-    return trailers;
+    return this.withWireNames(new RequestHeaders());
   }
 
   protected fastFirstLine(bytes: Buffer, text: string, start: number, end: number): number {

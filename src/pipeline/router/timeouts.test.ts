@@ -1,37 +1,9 @@
 import { expect, test } from 'bun:test';
+import { forwardAction as action } from '../../../test/support/forward-action.ts';
 import { RequestHeaders } from '../../http/header-map.ts';
-import { RetryPolicy } from '../../routing/retry-policy.ts';
-import { ForwardAction, type ForwardActionFields, NO_HOST_REWRITE } from '../../routing/route-action.ts';
-import { HedgePolicy, StreamDuration } from '../../routing/route-policies.ts';
 import { presentEnvoyHeaders } from './envoy-headers.ts';
 import { announceTimeouts, resolveTimeouts } from './timeouts.ts';
 import { parseUint64 } from './unsigned.ts';
-
-function action(fields: Partial<ForwardActionFields> = {}): ForwardAction {
-  return new ForwardAction({
-    clusterNotFoundStatus: 503,
-    metadataMatch: null,
-    pathRewrite: null,
-    hostRewrite: NO_HOST_REWRITE,
-    appendXForwardedHost: false,
-    timeoutMs: 15_000,
-    idleTimeoutMs: null,
-    flushTimeoutMs: null,
-    streamDuration: StreamDuration.UNSET,
-    maxGrpcTimeoutMs: null,
-    grpcTimeoutOffsetMs: null,
-    retryPolicy: RetryPolicy.NONE,
-    hedgePolicy: HedgePolicy.NONE,
-    mirrorPolicies: [],
-    hashPolicies: [],
-    priority: 0,
-    rateLimits: [],
-    includeVirtualHostRateLimits: false,
-    upgrades: [],
-    internalRedirect: null,
-    ...fields,
-  });
-}
 
 function resolve(headers: Record<string, string>, route = action(), grpc = false, respect = false) {
   const map = new RequestHeaders();
