@@ -58,6 +58,8 @@ export class TypeEngine {
   /** Versions of the resources that were taken: `initial_resource_versions` of the next stream. */
   readonly versions = new Map<string, string>();
   readonly #decoder: ResourceDecoder;
+  /** In force, of those that are wanted by name. */
+  readonly #latest = new Map<string, DiscoveredResource>();
   readonly #expiries = new Map<string, ReturnType<typeof setTimeout>>();
 
   constructor(type: ResourceType, decoder: ResourceDecoder) {
@@ -92,18 +94,47 @@ export class TypeEngine {
       // By name: an answer without the resource says nothing, a removal leaves what is in force (as Envoy).
       if (watch.interest.names !== null && update.changed.length === 0) continue;
       if (!isNews && !isWhole && watch.interest.names !== null) continue;
-      refusals.push(...(await this.#tell(watch, update)));
+      refusals.push(...(await this.#tell(watch, update, isWhole)));
     }
     const refused = new Set(refusals.map((refusal) => refusal.name));
-    for (const { name, version } of delta.changed) if (!refused.has(name)) this.versions.set(name, version);
+    const keeps = this.wanted() !== null;
+    for (const resource of delta.changed) {
+      if (refused.has(resource.name)) continue;
+      this.versions.set(resource.name, resource.version);
+      if (keeps) this.#latest.set(resource.name, resource);
+    }
     for (const name of delta.removed) {
       this.versions.delete(name);
+      this.#latest.delete(name);
       this.expire(name, 0);
     }
     return refusals;
   }
 
-  async #tell(watch: Watch, update: ResourceUpdate): Promise<readonly ResourceRefusal[]> {
+  /**
+   * Gives a watcher that comes later what is in force already: servers do not say it again. (Envoy lets an EDS cluster that
+   * changes wait until its timeout.)
+   */
+  async replay(watch: Watch): Promise<void> {
+    const { names } = watch.interest;
+    if (names === null || !this.watches.has(watch)) return;
+    const changed = names.flatMap((name) => this.#latest.get(name) ?? []);
+    const [first] = changed;
+    if (first !== undefined) await this.#tell(watch, { changed, removed: [], version: first.version }, true);
+  }
+
+  /** A watcher has gone: what nobody wants is forgotten. */
+  forget(watch: Watch): void {
+    this.watches.delete(watch);
+    const wanted = this.wanted();
+    for (const name of watch.interest.names ?? []) {
+      if (wanted?.has(name) === true) continue;
+      this.#latest.delete(name);
+      this.expire(name, 0);
+    }
+  }
+
+  async #tell(watch: Watch, update: ResourceUpdate, isWhole: boolean): Promise<readonly ResourceRefusal[]> {
     const startMs = performance.now();
     const refusals = await watch.watcher.onUpdate(update);
     watch.answered();
@@ -111,6 +142,8 @@ export class TypeEngine {
       watch.stats.onSuccess(update.version, Date.now(), Math.round(performance.now() - startMs));
     } else {
       watch.stats.onRejected();
+      // As Envoy counts: with delta an update that is refused was an attempt of its own.
+      if (!isWhole) watch.stats.onAttempt();
       watch.watcher.onFailure('rejected', refusals.map(({ details }) => details).join('\n'));
     }
     watch.stats.onAttempt();

@@ -101,14 +101,16 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
     const watch = new Watch(interest, watcher, stats);
     return {
       start: () => {
-        this.#typeOf(interest.type).engine.watches.add(watch);
+        const { engine } = this.#typeOf(interest.type);
+        engine.watches.add(watch);
+        this.#inOrder(() => engine.replay(watch));
         watch.start(interest.fetchTimeoutMs ?? 0);
         if (this.#started) this.#flushSoon();
         else this.#start();
       },
       stop: () => {
         watch.answered();
-        this.#typeOf(interest.type).engine.watches.delete(watch);
+        this.#typeOf(interest.type).engine.forget(watch);
         this.#flushSoon();
       },
     };
@@ -248,8 +250,12 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
       return;
     }
     const generation = this.#generation;
+    this.#inOrder(() => this.#apply(type, answer, generation));
+  }
+
+  #inOrder(step: () => Promise<void>): void {
     this.#queue = this.#queue
-      .then(() => this.#apply(type, answer, generation))
+      .then(step)
       .catch((error: unknown) => this.#logger.error(`applying an answer failed: ${String(error)}`));
   }
 
@@ -281,10 +287,8 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
   /** A resource whose time is over is removed as if the server had said so. */
   #expired(type: ResourceType, name: string): void {
     const { engine } = this.#typeOf(type);
-    this.#queue = this.#queue
-      .then(async () => {
-        await engine.apply({ changed: [], removed: [name], version: '' }, false);
-      })
-      .catch((error: unknown) => this.#logger.error(`removing an expired resource failed: ${String(error)}`));
+    this.#inOrder(async () => {
+      await engine.apply({ changed: [], removed: [name], version: '' }, false);
+    });
   }
 }

@@ -124,10 +124,10 @@ function cases(delta: boolean): Case[] {
       await answered(exchange, 'RDS', start);
       say(exchange.side, CLUSTER, '2', [eds('c1'), clusterResource('c2', 'u2')]);
       await answered(exchange, 'CDS', start + 1);
-      say(exchange.side, CLUSTER, '3', [eds('c1', { connect_timeout: '2s' }), clusterResource('c2', 'u2')]);
+      say(exchange.side, CLUSTER, '3', [eds('c1'), clusterResource('c2', 'u2', { connect_timeout: '2s' })]);
       await answered(exchange, 'CDS', start + 2);
       await exchange.request(get);
-      say(exchange.side, CLUSTER, '4', [eds('c1', { connect_timeout: '2s' })]);
+      say(exchange.side, CLUSTER, '4', [eds('c1')]);
       await answered(exchange, 'CDS', start + 3);
       await exchange.request(get);
       requestsSoFar(exchange, ['CDS']);
