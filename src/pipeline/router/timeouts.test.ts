@@ -1,6 +1,7 @@
 import { expect, test } from 'bun:test';
 import { forwardAction as action } from '../../../test/support/forward-action.ts';
 import { RequestHeaders } from '../../http/header-map.ts';
+import { StreamDuration } from '../../routing/route-policies.ts';
 import { presentEnvoyHeaders } from './envoy-headers.ts';
 import { announceTimeouts, resolveTimeouts } from './timeouts.ts';
 import { parseUint64 } from './unsigned.ts';
