@@ -18,6 +18,14 @@ const libraryPackages: readonly (readonly [library: string, name: string])[] = [
   ['libxml2.so.2', 'libxml2'],
   ['libsystemd.so.0', 'libsystemd0'],
   ['libicuuc.so.72', 'libicu72'],
+  ['libnftables.so.1', 'libnftables1'],
+  ['libnftnl.so.11', 'libnftnl11'],
+  ['libmnl.so.0', 'libmnl0'],
+  ['libxtables.so.12', 'libxtables12'],
+  ['libedit.so.2', 'libedit2'],
+  ['libbsd.so.0', 'libbsd0'],
+  ['libmd.so.0', 'libmd0'],
+  ['libgmp.so.10', 'libgmp10'],
 ];
 
 /** Where on the machine programs are looked for, and where in a package. */
@@ -49,8 +57,11 @@ export class DebianPackages {
   get env(): Readonly<Record<string, string>> {
     if (!existsSync(this.unpacked)) return {};
     const found: string[] = [];
-    for (const folder of new Bun.Glob('{usr/,}lib/*-linux-gnu').scanSync({ cwd: this.unpacked, onlyFiles: false })) {
-      found.push(join(this.unpacked, folder));
+    for (const base of ['usr/lib', 'lib']) {
+      const cwd = join(this.unpacked, base);
+      if (!existsSync(cwd)) continue;
+      for (const folder of new Bun.Glob('*-linux-gnu').scanSync({ cwd, onlyFiles: false }))
+        found.push(join(cwd, folder));
     }
     return found.length === 0 ? {} : { LD_LIBRARY_PATH: found.join(':') };
   }
@@ -98,7 +109,7 @@ export class DebianPackages {
     const path = this.find(program);
     if (path === null) throw new Error(`the Debian package ${packageName} brought no ${program}`);
     // A library may want another one.
-    for (let round = 0; round < 4; round++) {
+    for (let round = 0; round < 6; round++) {
       const libraries = (await this.#quietly(['ldd', path])) ?? '';
       const missing = libraryPackages.filter(([library]) => libraries.includes(`${library} => not found`));
       if (missing.length === 0) break;

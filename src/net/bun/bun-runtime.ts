@@ -520,7 +520,9 @@ export class BunRuntime implements SocketRuntime {
   originalDestination(transport: Transport): Address | null {
     const remote = transport.remoteAddress;
     if (this.#posix === null || remote.kind !== 'ip') return null;
-    return this.#posix.originalDestination(transport.fd, remote.version);
+    const { fd, localAddress } = transport;
+    const redirected = this.#posix.originalDestination(fd, remote.version);
+    return redirected ?? (this.#posix.isTransparent(fd, remote.version) ? localAddress : null);
   }
 }
 

@@ -338,6 +338,13 @@ export class Posix {
     return this.#decode(this.#name);
   }
 
+  /** Whether the socket takes connections to any address (IP_TRANSPARENT, for TPROXY): its own address is where they were to go. */
+  isTransparent(fd: number, version: 4 | 6): boolean {
+    return version === 4
+      ? this.getNumber(fd, IPPROTO_IP, IP_TRANSPARENT) > 0
+      : this.getNumber(fd, IPPROTO_IPV6, IPV6_TRANSPARENT) > 0;
+  }
+
   /** How many descriptors this process may have (RLIMIT_NOFILE, soft). */
   descriptorLimit(): number {
     const limits = Buffer.alloc(16);

@@ -1,5 +1,6 @@
 import { expect, test } from 'bun:test';
-import { type Address, ipAddress, pipeAddress } from '../../../net/address.ts';
+import { stubSocket } from '../../../../test/support/accepted-socket.ts';
+import { type Address, internalAddress, ipAddress, pipeAddress } from '../../../net/address.ts';
 import { type AcceptedSocket, PeekStatus } from '../../../net/filter.ts';
 import { OriginalDstFilter } from './filter.ts';
 
@@ -19,10 +20,28 @@ test('the address that iptables took the connection from', () => {
 });
 
 test.each([
-  ['its own', ipAddress('127.0.0.1', 15001), ipAddress('127.0.0.1', 15001)],
   ['none', ipAddress('127.0.0.1', 15001), null],
   ['a pipe', pipeAddress('/tmp/x'), ipAddress('10.1.2.3', 80)],
 ])('%s changes nothing', (_name, local, original) => {
   const socket = accept(local, original);
   expect([socket.localAddress, socket.localAddressRestored]).toEqual([local, false]);
+});
+
+test('its own address counts as restored', () => {
+  const local = ipAddress('127.0.0.1', 15001);
+  expect(accept(local, ipAddress('127.0.0.1', 15001)).localAddressRestored).toBe(true);
+});
+
+test('a connection from inside brings its addresses along', () => {
+  const socket = stubSocket({ localAddress: internalAddress('l'), remoteAddress: internalAddress('c') });
+  const filter = new OriginalDstFilter();
+  expect(filter.onAccept(socket)).toBe(PeekStatus.Continue);
+  expect([socket.localAddress.kind, socket.localAddressRestored]).toEqual(['internal', false]);
+  socket.ownState().setMetadata('envoy.filters.listener.original_dst', { local: '10.1.2.3:80', remote: '[::1]:9' });
+  filter.onAccept(socket);
+  expect([socket.localAddress.text, socket.remoteAddress.text, socket.localAddressRestored]).toEqual([
+    '10.1.2.3:80',
+    '[::1]:9',
+    true,
+  ]);
 });

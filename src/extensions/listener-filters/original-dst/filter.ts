@@ -16,8 +16,8 @@ export class OriginalDstFilter extends ListenerFilter {
     if (socket.localAddress.kind === 'internal') fromInside(socket);
     if (socket.localAddress.kind !== 'ip') return PeekStatus.Continue;
     const original = socket.originalDestination();
-    // A connection that was not redirected has its own address as the original one.
-    if (original !== null && original.text !== socket.localAddress.text) {
+    // One that was not redirected may have its own address as the original one: that counts as restored, too (Envoy).
+    if (original !== null) {
       socket.localAddress = original;
       socket.localAddressRestored = true;
     }
