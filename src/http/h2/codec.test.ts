@@ -310,6 +310,31 @@ describe('resets and GOAWAY', () => {
     expect(pair.client.goAways).toBe(1);
   });
 
+  test('what comes behind a GOAWAY is dropped, body and trailers too', () => {
+    const pair = new Pair();
+    pair.client.request(requestHeaders(), true);
+    pair.exchange();
+    pair.server.codec.goAway();
+    const late = pair.client.request(requestHeaders('POST'), false);
+    late.encoder.encodeData(bytes(1000), false);
+    late.encoder.encodeTrailers(trailers('x-a', 'b'));
+    pair.exchange();
+    expect(pair.server.error).toBeNull();
+    expect(late.stream.resetReason).toBe(ResetReason.RemoteRefusedStreamReset);
+    pair.server.encoders[0]!.encodeHeaders(responseHeaders(200), true);
+    pair.exchange();
+    expect(pair.client.error).toBeNull();
+  });
+
+  test('who passes the limit that it has acknowledged is cut off', () => {
+    const pair = new Pair({ server: { maxConcurrentStreams: 2 } });
+    for (let i = 0; i < 2; i++) pair.client.request(requestHeaders(), true);
+    pair.exchange();
+    pair.client.request(requestHeaders(), true);
+    pair.exchange();
+    expect(pair.server.error?.scope).toBe('connection');
+  });
+
   test('the client says goodbye', () => {
     const pair = new Pair();
     pair.client.request(requestHeaders(), true);

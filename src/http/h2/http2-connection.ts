@@ -82,6 +82,8 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   #dispatching = false;
   /** Highest id of a stream that the peer opened. */
   protected lastPeerId = 0;
+  /** The highest of those that were taken: what GOAWAY says. */
+  protected lastTakenId = 0;
   /** The peer allows extended CONNECT. */
   protected peerAllowsConnect = false;
   protected peerMaxStreams = Number.POSITIVE_INFINITY;
@@ -184,7 +186,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     if (this.failure !== null) return;
     this.start();
     this.#goAwaySent = true;
-    this.frames.goAway(this.lastPeerId, ErrorCode.NoError);
+    this.frames.goAway(this.lastTakenId, ErrorCode.NoError);
     this.stats.goawaySent.inc();
     this.#afterWrite();
   }
@@ -240,7 +242,11 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     pairs.push(...named);
   }
 
+  /** The peer knows our limits. */
+  protected settingsAcked = false;
+
   protected onSettingsAck(): void {
+    this.settingsAcked = true;
     this.#decoder.setMaxTableSize(this.options.hpackTableSize);
   }
 
@@ -326,7 +332,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
 
   protected failConnection(code: ErrorCode, message: string, envoyText: string): void {
     if (this.failure !== null) return;
-    this.frames.goAway(this.lastPeerId, code);
+    this.frames.goAway(this.lastTakenId, code);
     this.#fail(message, `codec_error:${envoyText.replaceAll(' ', '_')}`, 'peer', false);
   }
 
@@ -360,16 +366,6 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   #afterWrite(): void {
     this.#checkOutbound();
     if (!this.#dispatching) this.outbound.report();
-  }
-
-  /** The peer broke one stream's rules. */
-  protected failStream(id: number, code: ErrorCode): void {
-    const stream = this.streams.get(id);
-    if (stream !== undefined) {
-      this.failOpenStream(stream, code, ResetReason.ProtocolError, VERDICT_DETAILS[Verdict.InvalidMessage]);
-      return;
-    }
-    if (this.isIdle(id)) this.protocolError('a frame on an idle stream');
   }
 
   protected failOpenStream(stream: Http2Stream, code: ErrorCode, reason: ResetReason, details: string): void {
@@ -476,6 +472,11 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
       this.#afterWrite();
     }
     this.onStreamGone();
+  }
+
+  /** Drops what comes for a stream that was never made. */
+  protected ignore(id: number): void {
+    this.#closed.add(id, false);
   }
 
   /** Refuses a stream that was never made. */
@@ -679,8 +680,8 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     if (stream === undefined) return;
     stream.sendWindow += increment;
     if (stream.sendWindow > MAX_WINDOW) {
-      const details = 'http2.unknown.nghttp2.error';
-      this.failOpenStream(stream, ErrorCode.FlowControlError, ResetReason.ProtocolError, details);
+      // Section 6.9.1 would end the stream alone; Envoy ends the connection.
+      this.connectionError(ErrorCode.FlowControlError, "a stream's window overflows");
       return;
     }
     if (stream.queued) {

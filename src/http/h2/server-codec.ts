@@ -104,7 +104,7 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec {
   ): void {
     const known = this.streams.get(id);
     if (known !== undefined) {
-      this.stats.trailers.inc();
+      if (!known.remoteEnded) this.stats.trailers.inc();
       this.onTrailerBlock(known, bytes, start, end, endStream, wireBytes);
       return;
     }
@@ -116,28 +116,23 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec {
       this.onClosedStreamBlock(id, bytes, start, end);
       return;
     }
-    const refused = this.goAwaySent || this.streams.size >= this.options.maxConcurrentStreams;
-    if (refused) {
-      const ignored = this.goAwaySent;
-      // What comes behind our GOAWAY was told that it would not be answered.
-      if (!ignored) this.lastPeerId = id;
-      this.block.begin(BlockKind.Ignored);
-      if (!this.decodeBlock(bytes, start, end) || ignored) return;
-      this.stats.streamRefusedErrors.inc();
-      this.refuse(id, ErrorCode.RefusedStream);
+    this.lastPeerId = id;
+    if (this.goAwaySent || this.streams.size >= this.options.maxConcurrentStreams) {
+      this.#turnAway(id, bytes, start, end);
       return;
     }
-    this.lastPeerId = id;
+    this.lastTakenId = id;
+    const stream = new Http2ServerStream(this, id);
+    this.addStream(stream);
+    // Before the block is read: whatever is wrong with it is told as this request's end.
+    const decoder: RequestDecoder = this.#events.onNewStream(stream);
     const block = this.block;
     block.begin(BlockKind.Request);
     if (!this.decodeBlock(bytes, start, end)) return;
-    const stream = new Http2ServerStream(this, id);
-    this.addStream(stream);
     this.countBlock(stream, wireBytes);
     let verdict = block.finish(endStream);
     const length = block.contentLength;
     if (endStream && length > 0 && verdict === Verdict.Ok) verdict = Verdict.InvalidMessage;
-    const decoder: RequestDecoder = this.#events.onNewStream(stream);
     if (stream.state === StreamState.Closed) return;
     if (verdict !== Verdict.Ok) {
       this.failMessage(stream, verdict);
@@ -151,6 +146,25 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec {
     if (endStream) stream.transition(StreamEvent.ReceiveEnd);
     decoder.onHeaders(headers, endStream);
     if (endStream) this.settle(stream);
+  }
+
+  /** A stream that is not taken. */
+  #turnAway(id: number, bytes: Buffer, start: number, end: number): void {
+    // What comes behind our GOAWAY has been told that it will not be answered.
+    const ignored = this.goAwaySent;
+    if (!ignored && this.settingsAcked) {
+      // Who knows the limit and passes it is cut off, as by Envoy; until then it is a race (RFC 9113 section 5.1.2).
+      this.protocolError('more streams than SETTINGS_MAX_CONCURRENT_STREAMS');
+      return;
+    }
+    this.block.begin(BlockKind.Ignored);
+    if (!this.decodeBlock(bytes, start, end)) return;
+    if (ignored) {
+      this.ignore(id);
+      return;
+    }
+    this.stats.streamRefusedErrors.inc();
+    this.refuse(id, ErrorCode.RefusedStream);
   }
 
   /** A whole response makes the rest of its request needless, which is no error (RFC 9113 section 8.1). */

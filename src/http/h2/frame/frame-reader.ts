@@ -98,8 +98,6 @@ export abstract class FrameReader {
   protected abstract isIdle(id: number): boolean;
   /** A frame of any kind but the answer to a PING begins. */
   protected abstract onFrameBegin(): void;
-  /** Ends one stream for an error of the peer. */
-  protected abstract failStream(id: number, code: ErrorCode): void;
   /** Tells the peer why, and lets go of the connection: sets `failure`. */
   protected abstract failConnection(code: ErrorCode, message: string, envoyText: string): void;
   /** Too many frames of a kind: the connection ends without GOAWAY, as Envoy's does. */
@@ -282,11 +280,8 @@ export abstract class FrameReader {
         if (this.#limit(this.limits.onWindowUpdate())) return;
         const increment = read31(bytes, start);
         if (increment === 0) {
-          if (id === 0) {
-            this.protocolError('WINDOW_UPDATE of 0');
-            return;
-          }
-          this.failStream(id, ErrorCode.ProtocolError);
+          // RFC 9113 section 6.9 would end a stream alone; Envoy ends the connection.
+          this.protocolError('WINDOW_UPDATE of 0');
           return;
         }
         this.onWindowUpdate(id, increment);

@@ -21,6 +21,7 @@ export class OutboundFrames {
   #head = 0;
   #tail = 0;
   #control = 0;
+  #exceeded = false;
   /** Bytes written since the beginning. */
   #written = 0;
   /** What the gauges have been told. */
@@ -61,15 +62,18 @@ export class OutboundFrames {
     if (control) this.#control++;
   }
 
-  /** @returns Envoy's words for what is too much, or null */
+  /** @returns Envoy's words for what is too much, said once, or null */
   check(): string | null {
+    if (this.#exceeded) return null;
     if (this.#tail - this.#head <= this.#maxFrames && this.#control <= this.#maxControl) return null;
     this.#reap();
     if (this.#tail - this.#head > this.#maxFrames) {
+      this.#exceeded = true;
       this.#stats.outboundFlood.inc();
       return 'Too many frames in the outbound queue.';
     }
     if (this.#control > this.#maxControl) {
+      this.#exceeded = true;
       this.#stats.outboundControlFlood.inc();
       return 'Too many control frames in the outbound queue.';
     }
