@@ -680,8 +680,8 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     if (stream === undefined) return;
     stream.sendWindow += increment;
     if (stream.sendWindow > MAX_WINDOW) {
-      // Section 6.9.1 would end the stream alone; Envoy ends the connection.
-      this.connectionError(ErrorCode.FlowControlError, "a stream's window overflows");
+      const details = 'http2.unknown.nghttp2.error';
+      this.failOpenStream(stream, ErrorCode.FlowControlError, ResetReason.ProtocolError, details);
       return;
     }
     if (stream.queued) {
