@@ -67,6 +67,7 @@ export class Cluster implements MembershipObserver {
   readonly #draining = new Set<ConnectionPool>();
   readonly #originalDst: OriginalDstHosts | null;
   #removed = false;
+  #dropOverload = 0;
 
   constructor(spec: ClusterSpec, environment: UpstreamEnvironment) {
     this.spec = spec;
@@ -147,8 +148,14 @@ export class Cluster implements MembershipObserver {
 
   // --- hosts ---
 
+  /** `drop_overloads`: share of requests that are to be turned away, 0-1. */
+  get dropOverload(): number {
+    return this.#dropOverload;
+  }
+
   /** Takes a new membership of one priority. */
   applyHosts(update: HostUpdate): void {
+    if (update.dropOverload !== undefined) this.#dropOverload = update.dropOverload;
     this.priorities.update(
       update.priority,
       update.hosts,

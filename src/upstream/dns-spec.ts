@@ -35,4 +35,6 @@ export interface DnsSpec {
   readonly localityWeights: readonly (readonly LocalityWeight[])[];
   readonly overprovisioningFactor: number;
   readonly weightedPriorityHealth: boolean;
+  /** See HostUpdate. */
+  readonly dropOverload: number;
 }

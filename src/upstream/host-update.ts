@@ -19,4 +19,6 @@ export interface HostUpdate {
   /** Percent, 140 by default. */
   readonly overprovisioningFactor: number;
   readonly weightedPriorityHealth: boolean;
+  /** Share of requests that are turned away, 0-1, of the whole cluster; absent: as before. */
+  readonly dropOverload?: number;
 }

@@ -41,7 +41,7 @@ const DEFAULT_REFRESH_MS = 5000;
 /** How often and where; the same for both ways of writing a DNS cluster. */
 type Timing = Omit<
   DnsSpec,
-  'logical' | 'targets' | 'localityWeights' | 'overprovisioningFactor' | 'weightedPriorityHealth'
+  'logical' | 'targets' | 'localityWeights' | 'overprovisioningFactor' | 'weightedPriorityHealth' | 'dropOverload'
 >;
 
 function failureRate(
@@ -140,6 +140,7 @@ export function buildDns(context: BuildContext, message: Cluster, logical: boole
       localityWeights: [],
       overprovisioningFactor: 140,
       weightedPriorityHealth: false,
+      dropOverload: 0,
     };
   }
   const at = context.at('load_assignment');

@@ -8,6 +8,7 @@ import type {
   LocalityLbEndpoints,
 } from '../../api/gen/envoy/config/endpoint/v3/endpoint_components_pb.d.ts';
 import type { ClusterLoadAssignment } from '../../api/gen/envoy/config/endpoint/v3/endpoint_pb.d.ts';
+import type { FractionalPercent } from '../../api/gen/envoy/type/v3/percent_pb.d.ts';
 import { type Address, ipAddress } from '../../net/address.ts';
 import type { DnsTarget } from '../../upstream/dns-spec.ts';
 import {
@@ -35,8 +36,14 @@ export const ENDPOINT_SUPPORT: readonly FieldSupport[] = [
   },
   {
     message: 'envoy.config.endpoint.v3.ClusterLoadAssignment.Policy',
-    fields: 'overprovisioning_factor weighted_priority_health',
+    fields: 'overprovisioning_factor weighted_priority_health drop_overloads',
     inert: 'endpoint_stale_after',
+  },
+  // The category is a name in load reports.
+  {
+    message: 'envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload',
+    fields: 'drop_percentage',
+    inert: 'category',
   },
   {
     message: 'envoy.config.endpoint.v3.LocalityLbEndpoints',
@@ -116,9 +123,25 @@ export function buildLocalityWeights(message: ClusterLoadAssignment): LocalityWe
   return byPriority.map((weights) => [...weights.values()]);
 }
 
+const DENOMINATORS = [100, 10_000, 1_000_000];
+
+function dropShare(context: BuildContext, percent: FractionalPercent | undefined): number {
+  if (percent === undefined) return 0;
+  const denominator = DENOMINATORS[percent.denominator] ?? 100;
+  if (percent.numerator > denominator) {
+    context.refuse(
+      'policy.drop_overloads[0].drop_percentage',
+      `Cluster drop_overloads config is invalid. drop_ratio=${percent.numerator / denominator}(Numerator ${percent.numerator} / Denominator ${denominator}). The valid range is [0, 1].`,
+    );
+  }
+  return percent.numerator / denominator;
+}
+
 export interface AssignmentPolicy {
   readonly overprovisioningFactor: number;
   readonly weightedPriorityHealth: boolean;
+  /** 0-1. */
+  readonly dropOverload: number;
 }
 
 export function buildAssignmentPolicy(context: BuildContext, message: ClusterLoadAssignment): AssignmentPolicy {
@@ -132,6 +155,7 @@ export function buildAssignmentPolicy(context: BuildContext, message: ClusterLoa
   return {
     overprovisioningFactor: message.policy?.overprovisioningFactor ?? DEFAULT_OVERPROVISIONING,
     weightedPriorityHealth: message.policy?.weightedPriorityHealth ?? false,
+    dropOverload: dropShare(context, message.policy?.dropOverloads[0]?.dropPercentage),
   };
 }
 

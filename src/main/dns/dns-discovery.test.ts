@@ -55,6 +55,7 @@ class Setup {
       localityWeights: [],
       overprovisioningFactor: 140,
       weightedPriorityHealth: false,
+      dropOverload: 0,
       ...fields,
     };
     const spec = clusterSpec('c', roundRobin(), { discovery: DiscoveryType.StrictDns, dns });

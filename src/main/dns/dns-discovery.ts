@@ -212,6 +212,7 @@ export class DnsDiscovery {
       localityWeights: this.spec.localityWeights[priority] ?? [],
       overprovisioningFactor: this.spec.overprovisioningFactor,
       weightedPriorityHealth: this.spec.weightedPriorityHealth,
+      dropOverload: this.spec.dropOverload,
     };
   }
 }

@@ -2,6 +2,7 @@ import type { ByteBuffer } from '../../base/byte-buffer.ts';
 import type { Timer } from '../../base/timer-wheel.ts';
 import { RESET_REASON_TEXT, ResetReason } from '../../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
+import { headerV1, headerV2 } from '../../net/proxy-protocol-header.ts';
 import { NO_SOCKET_OPTIONS, type TransportSocketOptions } from '../../net/transport-socket.ts';
 import { changesRequest, finalizeRequest, updateAuthority } from '../../routing/host-rewrite.ts';
 import type { Route } from '../../routing/route.ts';
@@ -160,6 +161,10 @@ export class RouterFilter extends HttpFilter implements ResponseWatermarks, Retr
       this.#reply(503, 'maintenance mode', 'maintenance_mode', 'x-envoy-overloaded');
       return;
     }
+    if (cluster.dropOverload > 0 && stream.dispatcher.random.float() < cluster.dropOverload) {
+      this.#dropOverloaded(account, cluster.dropOverload === 1);
+      return;
+    }
     upstream.attemptCount = 1;
     const { virtualHost } = route;
     this.#tellAttempts = virtualHost.includeAttemptCountInResponse;
@@ -204,6 +209,22 @@ export class RouterFilter extends HttpFilter implements ResponseWatermarks, Retr
     if (end) this.#onRequestEnd();
   }
 
+  /** The control plane asked for less load. Source: Envoy, Filter::checkDropOverload. */
+  #dropOverloaded(account: RequestAccount, all: boolean): void {
+    this.stream.info.setFlag(all ? ResponseFlag.UnconditionalDropOverload : ResponseFlag.DropOverload);
+    account.charge(503, false, null);
+    if (all) {
+      this.#reply(
+        503,
+        'unconditional drop overload',
+        'unconditional_drop_overload',
+        'x-envoy-unconditional-drop-overload',
+      );
+    } else {
+      this.#reply(503, 'drop overload', 'drop_overload', 'x-envoy-drop-overload');
+    }
+  }
+
   #start(cluster: Cluster, host: Host, source: StreamSource, end: boolean): UpstreamRequest {
     const earlier = this.attemptCount > 1 ? this.stream.info.upstream : null;
     const request = new UpstreamRequest(this, cluster, host, source instanceof TcpTunnelSource, earlier);
@@ -218,7 +239,9 @@ export class RouterFilter extends HttpFilter implements ResponseWatermarks, Retr
       const connect = action.upgrade('connect')?.connect ?? null;
       if (connect !== null && (headers.method === 'CONNECT' || (connect.allowPost && headers.method === 'POST'))) {
         const pool = cluster.tcpPool(host, action.priority, this.#socketOptions, this.stream.connection);
-        return pool === null ? null : new TcpTunnelSource(pool);
+        return pool === null
+          ? null
+          : new TcpTunnelSource(pool, proxyHeader(connect.proxyProtocolVersion, this.stream.connection));
       }
     }
     const { connection, info } = this.stream;
@@ -653,4 +676,13 @@ export class RouterFilter extends HttpFilter implements ResponseWatermarks, Retr
   onResponseSinkReady(): void {
     this.#request?.resumeReads();
   }
+}
+
+/** `connect_config.proxy_protocol_config`: whose connection it is. Source: Envoy, generateProxyProtoHeader. */
+function proxyHeader(version: 0 | 1 | 2, downstream: Connection): Buffer | null {
+  if (version === 0) return null;
+  const source = downstream.remoteAddress;
+  const destination = downstream.localAddress;
+  if (version === 1) return headerV1(source, destination);
+  return headerV2({ source, destination, tlvs: [] }, { added: [], passed: null });
 }
