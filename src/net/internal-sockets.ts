@@ -37,7 +37,10 @@ export class InternalSockets implements SocketRuntime {
     const { address } = spec;
     if (address.kind !== 'internal') return this.#sockets.connect(spec, handler);
     const listener = this.#listeners.internal(address.listenerName);
-    const transport = listener === null ? this.#failing(address) : this.#connected(address, listener, spec);
+    const transport =
+      listener === null
+        ? InternalTransport.refused(this.#dispatcher, address)
+        : this.#connected(address, listener, spec);
     transport.setHandler(handler);
     return transport;
   }
@@ -46,12 +49,6 @@ export class InternalSockets implements SocketRuntime {
     const { client, server } = InternalTransport.pair(this.#dispatcher, this.bufferBytes, address, listener);
     server.passthrough = (spec.passthrough as InternalPassthrough | undefined) ?? null;
     return client;
-  }
-
-  /** As a connect that the system refuses at once (Envoy: the interface of internal sockets finds no listener). */
-  #failing(address: Address): InternalTransport {
-    const message = `immediate connect error: Invalid argument|remote address:${address.text}`;
-    return InternalTransport.failing(this.#dispatcher, address, { code: 'EINVAL', message });
   }
 
   originalDestination(transport: Transport): Address | null {

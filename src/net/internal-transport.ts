@@ -24,6 +24,11 @@ const NOBODY: TransportHandler = {
 /** What the other end is to be told, in this order. */
 type Word = Buffer | 'accept' | 'open' | 'end' | 'close' | 'reset';
 
+/** As a connect that the system refuses at once: Envoy's words for a listener that is not there, or does not keep the connection. */
+export function refusedConnect(to: Address): TransportError {
+  return { code: 'EINVAL', message: `immediate connect error: Invalid argument|remote address:${to.text}` };
+}
+
 /**
  * One end of a connection inside the process: bytes written here are read there, in a later turn, never inside the call. What is
  * on its way counts against a limit, so that a reader that is paused stops the writer.
@@ -82,9 +87,9 @@ export class InternalTransport implements Transport, TurnTask {
   }
 
   /** A connection that fails, later. */
-  static failing(dispatcher: Dispatcher, to: Address, error: TransportError): InternalTransport {
+  static refused(dispatcher: Dispatcher, to: Address): InternalTransport {
     const transport = new InternalTransport(dispatcher, 0, internalAddress('internal_client_address'), to);
-    transport.#end(error);
+    transport.#end(refusedConnect(to));
     return transport;
   }
 
@@ -203,7 +208,9 @@ export class InternalTransport implements Transport, TurnTask {
       this.#acceptor?.onAccept(this);
       this.#acceptor = null;
     } else if (word === 'open') {
-      this.#handler.onOpen();
+      const next = this.#inbox[0];
+      if (next === 'close' || next === 'reset') this.#finish(refusedConnect(this.remoteAddress));
+      else this.#handler.onOpen();
     } else if (word === 'end') {
       this.#peerEnded = true;
       this.#handler.onPeerEnd();

@@ -1,5 +1,6 @@
 import { expect, test } from 'bun:test';
 import { stubSocket } from '../../../../test/support/accepted-socket.ts';
+import { TextState } from '../../../base/connection-state.ts';
 import { type Address, internalAddress, ipAddress, pipeAddress } from '../../../net/address.ts';
 import { type AcceptedSocket, PeekStatus } from '../../../net/filter.ts';
 import { OriginalDstFilter } from './filter.ts';
@@ -37,7 +38,8 @@ test('a connection from inside brings its addresses along', () => {
   const filter = new OriginalDstFilter();
   expect(filter.onAccept(socket)).toBe(PeekStatus.Continue);
   expect([socket.localAddress.kind, socket.localAddressRestored]).toEqual(['internal', false]);
-  socket.ownState().setMetadata('envoy.filters.listener.original_dst', { local: '10.1.2.3:80', remote: '[::1]:9' });
+  socket.ownState().setMetadata('envoy.filters.listener.original_dst', { local: '10.1.2.3:80' });
+  socket.ownState().objects.set('envoy.filters.listener.original_dst.remote_ip', new TextState('[::1]:9'));
   filter.onAccept(socket);
   expect([socket.localAddress.text, socket.remoteAddress.text, socket.localAddressRestored]).toEqual([
     '10.1.2.3:80',

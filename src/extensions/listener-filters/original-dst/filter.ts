@@ -3,7 +3,7 @@ import type { IpAddress } from '../../../net/address.ts';
 import { parseIpAndPort } from '../../../net/address-text.ts';
 import { type AcceptedSocket, ListenerFilter, PeekStatus } from '../../../net/filter.ts';
 
-/** Where a connection from inside may bring its addresses: `local` and `remote` of this metadata, or filter state. */
+/** Where a connection from inside may bring its addresses: filter state, or, for where it was to go, `local` of this metadata. */
 const NAMESPACE = 'envoy.filters.listener.original_dst';
 const LOCAL_STATE = `${NAMESPACE}.local_ip`;
 const REMOTE_STATE = `${NAMESPACE}.remote_ip`;
@@ -31,7 +31,7 @@ function fromInside(socket: AcceptedSocket): void {
   if (state === null) return;
   const metadata = state.metadata.get(NAMESPACE);
   const local = addressOf(state.objects.get(LOCAL_STATE), metadata?.local);
-  const remote = addressOf(state.objects.get(REMOTE_STATE), metadata?.remote);
+  const remote = addressOf(state.objects.get(REMOTE_STATE), null);
   if (local !== null) {
     socket.localAddress = local;
     socket.localAddressRestored = true;
