@@ -397,6 +397,15 @@ describe('a call that fails', () => {
     expect(cluster.stats.upstream_rq_timeout.value).toBe(2);
   });
 
+  test('by a reset that the server sends because of the deadline', () => {
+    pool.mood = 'ready';
+    open(client({ timeoutMs: 50 }));
+    answer();
+    up.loop.clock.advance(50);
+    turn(() => pool.events!.onStreamReset(ResetReason.RemoteReset, ''));
+    expect(heard.log).toEqual(['metadata', 'status 4 the deadline has passed']);
+  });
+
   test('cancel: pending or running, nothing more is heard', () => {
     open().cancel();
     expect(pool.log).toEqual(['cancelled']);

@@ -96,6 +96,8 @@ class ClusterGrpcCall
   #waiting: ByteBuffer | null = new ByteBuffer();
   #sendEnded = false;
   #deadline: Timer | null = null;
+  /** Monotonic ms; infinite without a deadline. */
+  #deadlineMs = Number.POSITIVE_INFINITY;
   #over = false;
   /** Watermarks that are exceeded: of what waits, or of the stream. */
   #fullness = 0;
@@ -127,6 +129,7 @@ class ClusterGrpcCall
     if (timeoutMs > 0) {
       this.#deadline = client.dispatcher.timerPool.take(this);
       this.#deadline.enable(timeoutMs);
+      this.#deadlineMs = client.dispatcher.clock.monotonicMs() + timeoutMs;
     }
     this.#depth++;
     this.#start();
@@ -327,6 +330,11 @@ class ClusterGrpcCall
 
   onStreamReset(reason: ResetReason, details: string): void {
     this.#encoder = null;
+    // The server keeps the deadline too, and may be the first to act on it.
+    if (this.#client.dispatcher.clock.monotonicMs() >= this.#deadlineMs) {
+      this.#onDeadline();
+      return;
+    }
     const text = RESET_REASON_TEXT[reason];
     const cause = details === '' ? '' : `, ${details}`;
     if (this.#answered) this.#fail(GrpcStatus.Internal, `${text}${cause}`);
@@ -353,6 +361,10 @@ class ClusterGrpcCall
   }
 
   onTimer(_timer: Timer): void {
+    this.#onDeadline();
+  }
+
+  #onDeadline(): void {
     if (this.#over || this.#ended) return;
     this.#cluster?.stats.upstream_rq_timeout.inc();
     if (this.#host !== null) this.#host.stats.rqTimeout++;
