@@ -208,7 +208,6 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec {
       writer.field(':protocol', upgrade);
     } else {
       writer.field(':method', headers.method);
-      if (headers.protocol !== null && !connect) writer.field(':protocol', headers.protocol);
     }
     if (!connect) {
       writer.field(':scheme', headers.scheme === '' ? 'http' : headers.scheme);

@@ -84,8 +84,6 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   protected lastPeerId = 0;
   /** The highest of those that were taken: what GOAWAY says. */
   protected lastTakenId = 0;
-  /** The peer allows extended CONNECT. */
-  protected peerAllowsConnect = false;
   protected peerMaxStreams = Number.POSITIVE_INFINITY;
 
   constructor(
@@ -266,9 +264,6 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
         break;
       case SettingId.MaxFrameSize:
         this.frames.maxFrameBytes = Math.min(value, DEFAULT_MAX_FRAME_BYTES);
-        break;
-      case SettingId.EnableConnectProtocol:
-        this.peerAllowsConnect = value === 1;
         break;
     }
   }
