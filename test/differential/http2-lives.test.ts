@@ -197,6 +197,53 @@ suite(
 );
 
 suite(
+  'CONNECT with a PROXY header, and POST',
+  {
+    config: httpProxy(
+      {
+        log: LOG,
+        hcm: connectHcm,
+        routes: [
+          connectRoute('u1', { proxy_protocol_config: { version: 'V1' } }),
+          {
+            match: { prefix: '/post', headers: [{ name: ':method', string_match: { exact: 'POST' } }] },
+            route: {
+              cluster: 'u1',
+              upgrade_configs: [{ upgrade_type: 'CONNECT', connect_config: { allow_post: true } }],
+            },
+          },
+        ],
+      },
+      [cluster('u1')],
+    ),
+    upstreams: { u1: tcp },
+    stats,
+    log: 'access.log',
+    rewrite: [[/^(PROXY TCP4 \S+ \S+) \d+ \d+/gm, '$1 <port> <port>']],
+  },
+  [
+    steps('a PROXY header', async (exchange) => {
+      const client = await exchange.http2();
+      await client.settled();
+      const id = client.request('CONNECT', [':authority: h:1'], null, false);
+      client.send(dataFrame(id, 'ping', false));
+      await client.until(() => client.stream(id).body === 'pong');
+      client.send(rstStream(id, 8));
+      await exchange.expectStat('http.ingress.downstream_rq_active', 0);
+    }),
+    steps('POST', async (exchange) => {
+      const client = await exchange.http2();
+      await client.settled();
+      const id = client.request('POST /post', [':authority: h:1'], null, false);
+      client.send(dataFrame(id, 'ping', false));
+      await client.until(() => client.stream(id).body === 'pong');
+      client.send(rstStream(id, 8));
+      await exchange.expectStat('http.ingress.downstream_rq_active', 0);
+    }),
+  ],
+);
+
+suite(
   'CONNECT passes through',
   {
     config: httpProxy({ log: LOG, hcm: connectHcm, routes: [connectRoute('u2', null)] }, [
@@ -254,6 +301,7 @@ suite(
           log: LOG,
           hcm: { ...quiet, http2_protocol_options: { max_concurrent_streams: 1 } },
         }),
+        httpListener({ name: 'flush', log: LOG, hcm: { ...quiet, stream_flush_timeout: '0.2s' } }),
         httpListener({
           name: 'ping',
           log: LOG,
@@ -313,6 +361,12 @@ suite(
       await exchange.expectOver(client, id);
       client.send(rstStream(held, 8));
       await exchange.expectStat('http.ingress.downstream_rq_active', 0);
+    }),
+    steps('a window that stays closed', async (exchange) => {
+      const client = await exchange.http2('flush', [[4, 1]]);
+      client.polite = false;
+      const id = client.request('GET /');
+      await exchange.expectOver(client, id);
     }),
     steps('no answer to PING', async (exchange) => {
       const client = await exchange.http2('ping');
@@ -501,6 +555,7 @@ suite(
     config: bootstrap(
       [
         tcpListener([tunnel({})], { name: 'connect' }),
+        tcpListener([tunnel({ use_post: true, post_path: '/p' })], { name: 'post' }),
         tcpListener([tunnel({ headers_to_add: [{ header: { key: 'x-refuse', value: '1' } }] })], { name: 'refused' }),
         tcpListener([tunnel({ hostname: '%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%:7' })], { name: 'formatted' }),
       ],
@@ -512,6 +567,7 @@ suite(
   [
     through('connect'),
     through('formatted'),
+    through('post'),
     steps('refused', async (exchange) => {
       const client = await exchange.connect('refused');
       await exchange.expectClose(client);

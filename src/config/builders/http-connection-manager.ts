@@ -45,7 +45,7 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
     message: `${HCM}.HttpConnectionManager`,
     fields: `codec_type stat_prefix route_config rds http_filters add_user_agent common_http_protocol_options
       http_protocol_options http2_protocol_options server_name server_header_transformation scheme_header_transformation
-      max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout drain_timeout
+      max_request_headers_kb stream_idle_timeout stream_flush_timeout request_timeout request_headers_timeout drain_timeout
       delayed_close_timeout access_log access_log_flush_interval flush_access_log_on_new_request access_log_options
       use_remote_address xff_num_trusted_hops internal_address_config skip_xff_append via generate_request_id
       preserve_external_request_id always_set_request_id_in_response forward_client_cert_details
@@ -57,7 +57,7 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
       http1_safe_max_connection_duration forward_proto_config drain_timeout_jitter tracing`,
     // Of HTTP/2 alone; of TLS and PROXY, which are refused where they are asked for; of the overload manager likewise.
     // Envoy 1.40 itself reads the last one nowhere.
-    inert: `stream_flush_timeout add_proxy_protocol_connection_state
+    inert: `add_proxy_protocol_connection_state
       append_local_overload represent_ipv4_remote_address_as_ipv4_mapped_ipv6`,
   },
   { message: `${HCM}.HttpConnectionManager.HcmAccessLogOptions`, fields: '*' },
@@ -144,13 +144,17 @@ export function buildConnectionManager(
     // Envoy checks the scheme of absolute targets where nobody in front of it is trusted.
     validateScheme: (message.useRemoteAddress ?? false) && message.xffNumTrustedHops === 0,
   };
-  const http2 = buildHttp2Options(
-    context.at('http2_protocol_options'),
-    message.http2ProtocolOptions,
-    common,
-    message.maxRequestHeadersKb ?? 60,
-    message.streamErrorOnInvalidHttpMessage ?? null,
-  );
+  const streamIdleTimeoutMs = durationMsOr(message.streamIdleTimeout, 300_000);
+  const http2 = {
+    ...buildHttp2Options(
+      context.at('http2_protocol_options'),
+      message.http2ProtocolOptions,
+      common,
+      message.maxRequestHeadersKb ?? 60,
+      message.streamErrorOnInvalidHttpMessage ?? null,
+    ),
+    streamFlushTimeoutMs: durationMsOr(message.streamFlushTimeout, streamIdleTimeoutMs),
+  };
   const isInternalAddress = internalAddresses(context, message);
   const ipDetections = message.originalIpDetectionExtensions.map((extension, index) =>
     inner.shared.extensions.build(
@@ -259,7 +263,7 @@ export function buildConnectionManager(
       safeMaxConnectionDuration: message.http1SafeMaxConnectionDuration,
       maxStreamDurationMs: durationMsOr(common?.maxStreamDuration, 0),
       maxRequestsPerConnection: common?.maxRequestsPerConnection ?? 0,
-      streamIdleTimeoutMs: durationMsOr(message.streamIdleTimeout, 300_000),
+      streamIdleTimeoutMs,
       requestTimeoutMs: durationMsOr(message.requestTimeout, 0),
       requestHeadersTimeoutMs: durationMsOr(message.requestHeadersTimeout, 0),
       drainTimeoutMs: durationMsOr(message.drainTimeout, 5_000),

@@ -2,6 +2,7 @@ import type { ByteBuffer } from '../../base/byte-buffer.ts';
 import type { Timer } from '../../base/timer-wheel.ts';
 import { RESET_REASON_TEXT, ResetReason } from '../../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
+import type { Connection } from '../../net/connection.ts';
 import { headerV1, headerV2 } from '../../net/proxy-protocol-header.ts';
 import { NO_SOCKET_OPTIONS, type TransportSocketOptions } from '../../net/transport-socket.ts';
 import { changesRequest, finalizeRequest, updateAuthority } from '../../routing/host-rewrite.ts';

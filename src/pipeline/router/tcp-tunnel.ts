@@ -24,27 +24,32 @@ import type {
 /** A CONNECT (or POST) that ends here: its payload goes over a raw connection (`connect_config`). */
 export class TcpTunnelSource {
   readonly #pool: TcpPool;
+  readonly #prelude: Buffer | null;
 
-  constructor(pool: TcpPool) {
+  /** @param prelude sent in front of the payload (a PROXY protocol header); null: nothing */
+  constructor(pool: TcpPool, prelude: Buffer | null) {
     this.#pool = pool;
+    this.#prelude = prelude;
   }
 
   newStream(decoder: ResponseDecoder, waiter: PoolWaiter): PendingStream | null {
-    return this.#pool.newConnection(new TunnelWaiter(decoder, waiter));
+    return this.#pool.newConnection(new TunnelWaiter(decoder, waiter, this.#prelude));
   }
 }
 
 class TunnelWaiter implements TcpPoolWaiter {
   readonly #decoder: ResponseDecoder;
   readonly #waiter: PoolWaiter;
+  readonly #prelude: Buffer | null;
 
-  constructor(decoder: ResponseDecoder, waiter: PoolWaiter) {
+  constructor(decoder: ResponseDecoder, waiter: PoolWaiter, prelude: Buffer | null) {
     this.#decoder = decoder;
     this.#waiter = waiter;
+    this.#prelude = prelude;
   }
 
   onPoolReady(connection: Connection, host: Host): void {
-    const tunnel = new TcpTunnel(connection, this.#decoder);
+    const tunnel = new TcpTunnel(connection, this.#decoder, this.#prelude);
     connection.addEvents(tunnel);
     connection.addFilter(new TunnelReads(tunnel));
     this.#waiter.onPoolReady(tunnel, host, tunnel);
@@ -77,13 +82,15 @@ class TcpTunnel implements RequestEncoder, CodecStream, ConnectionEvents, Upstre
   readonly meter = new BytesMeter();
   readonly connection: Connection;
   readonly #decoder: ResponseDecoder;
+  readonly #prelude: Buffer | null;
   #events: StreamEvents | null = null;
   #over = false;
   #responseEnded = false;
 
-  constructor(connection: Connection, decoder: ResponseDecoder) {
+  constructor(connection: Connection, decoder: ResponseDecoder, prelude: Buffer | null) {
     this.connection = connection;
     this.#decoder = decoder;
+    this.#prelude = prelude;
   }
 
   get stream(): CodecStream {
@@ -96,7 +103,10 @@ class TcpTunnel implements RequestEncoder, CodecStream, ConnectionEvents, Upstre
 
   /** The client hears 200 at once: the connection is there. */
   encodeHeaders(_headers: RequestHeaders, end: boolean): string | null {
-    if (end) this.connection.write(new ByteBuffer(), true);
+    const prelude = this.#prelude;
+    if (prelude !== null || end) {
+      this.connection.write(prelude === null ? new ByteBuffer() : ByteBuffer.from(prelude), end);
+    }
     this.#decoder.onHeaders(ResponseHeaders.of(200), false);
     return null;
   }

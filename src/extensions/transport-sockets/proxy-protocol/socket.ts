@@ -1,4 +1,5 @@
 import type { Address } from '../../../net/address.ts';
+import { headerV1, headerV2, localHeaderV2, type TlvChoice } from '../../../net/proxy-protocol-header.ts';
 import type {
   ConnectSpec,
   SocketRuntime,
@@ -15,7 +16,6 @@ import type {
   WrappingTransportSocket,
 } from '../../../net/transport-socket.ts';
 import type { Counter } from '../../../stats/counter.ts';
-import { headerV1, headerV2, localHeaderV2, type TlvChoice } from './header.ts';
 
 export interface ProxyProtocolSettings {
   readonly version: 1 | 2;
