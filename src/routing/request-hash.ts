@@ -1,9 +1,9 @@
+import { xxHash64 } from '../base/xxhash64.ts';
 import type { RequestHeaders } from '../http/header-map.ts';
 import { cookieValue } from './cookie-matcher.ts';
 import { QueryParameters } from './query-parameter-matcher.ts';
 import type { HashPolicy } from './route-policies.ts';
 import type { StreamView } from './stream-view.ts';
-import { xxHash64 } from '../base/xxhash64.ts';
 
 /**
  * The 64-bit hash of a request by a route's policies; null when none gives one. A cookie that the client does not have yet
