@@ -219,7 +219,7 @@ class BunServerSocket implements DownstreamTransportSocket {
     this.#counts = new HandshakeCounts(stats);
   }
 
-  accept(raw: Transport, socket: AcceptedSocket, peeked: ByteBuffer, peerEnded: boolean): Transport {
+  accept(raw: Transport, _socket: AcceptedSocket, peeked: ByteBuffer, peerEnded: boolean): Transport {
     const settings = this.#source.current;
     if (!(raw instanceof BunTransport)) throw new Error('TLS over a transport that is no socket of Bun');
     if (settings === null) {

@@ -54,8 +54,19 @@ function secureContext(
     ecdhCurve: parameters.ecdhCurves === '' ? DEFAULT_CURVES : parameters.ecdhCurves,
     sigalgs: parameters.signatureAlgorithms === '' ? undefined : parameters.signatureAlgorithms,
     secureOptions,
+    // Without one, OpenSSL resumes no session of a client that may have a certificate: it ends the handshake.
+    sessionIdContext: 'nuncio',
     sessionTimeout: sessionTimeout === 0 ? undefined : sessionTimeout,
   });
+}
+
+/** fatal, protocol_version */
+const PROTOCOL_ALERT = Buffer.of(21, 3, 1, 0, 2, 2, 70);
+const HTTP_REQUEST = 'error:1000009c:SSL routines:OPENSSL_internal:HTTP_REQUEST';
+const WRONG_VERSION = 'error:100000f7:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER';
+
+function isHttp(bytes: Buffer): boolean {
+  return /^(?:GET |POST|HEAD|PUT )/.test(bytes.latin1Slice(0, 4));
 }
 
 interface NativeHandle {
@@ -76,7 +87,7 @@ function viewOf(transport: NodeTlsTransport, socket: TLSSocket, curve: string): 
     sessionId: session === undefined ? '' : sessionIdOf(session),
     resumed: socket.isSessionReused(),
     chainError: problem === null || problem === undefined ? '' : (problem.code ?? 'CERT_UNTRUSTED'),
-    leaf: socket.getPeerX509Certificate()?.raw ?? null,
+    leaf: transport.peerChain()[0] ?? socket.getPeerX509Certificate()?.raw ?? null,
   };
 }
 
@@ -115,19 +126,26 @@ class ServerOwner implements NodeTlsOwner {
   begin(transport: NodeTlsTransport, hello: ClientHello | null, bytes: Buffer): void {
     const { policy } = this;
     const { settings } = policy;
-    const serverName = hello?.serverName() ?? '';
-    if (settings.requireSni && serverName === '' && hello !== null) {
+    if (hello === null) {
+      // OpenSSL waits for longer messages than BoringSSL: what cannot become a hello is ended here, by a plain alert.
+      transport.raw!.write(PROTOCOL_ALERT, 0, PROTOCOL_ALERT.length);
+      transport.abandon(this.onFailure(isHttp(bytes) ? HTTP_REQUEST : WRONG_VERSION));
+      return;
+    }
+    const serverName = hello.serverName() ?? '';
+    if (settings.requireSni && serverName === '') {
       transport.abandon(ENDED);
       return;
     }
     transport.serverName = serverName;
     transport.curve = policy.curveFor(hello);
     transport.certificate = policy.chooseCertificate(hello, serverName);
-    const alpn = hello === null ? '' : selectAlpn(settings.alpnProtocols, hello.applicationProtocols());
+    const alpn = selectAlpn(settings.alpnProtocols, hello.applicationProtocols());
     const raw = transport.raw!;
     const context = this.context(transport.certificate);
     raw.socket.pause();
     raw.detach();
+    transport.localAddress = raw.localAddress;
     raw.socket.unshift(bytes);
     const socket = new tls.TLSSocket(raw.socket, {
       isServer: true,
@@ -207,6 +225,8 @@ class NodeServerSocket implements DownstreamTransportSocket {
 class ClientContext {
   readonly policy: ClientPolicy;
   readonly sessions: SessionCache;
+  /** The chains of the servers that sessions are of: a resumed one does not tell. */
+  readonly #chains = new WeakMap<Buffer, Buffer[]>();
   readonly #context: tls.SecureContext;
   readonly #counts: HandshakeCounts;
 
@@ -225,6 +245,8 @@ class ClientContext {
     const raw = transport.raw!;
     raw.socket.pause();
     raw.detach();
+    transport.localAddress = raw.localAddress;
+    const session = this.sessions.take(serverName);
     const socket = tls.connect({
       socket: raw.socket,
       secureContext: this.#context,
@@ -232,10 +254,16 @@ class ClientContext {
       checkServerIdentity: () => undefined,
       allowHalfOpen: true,
       servername: serverName,
-      session: this.sessions.take(serverName) ?? undefined,
+      session: session ?? undefined,
       ...(protocols.length === 0 ? {} : { ALPNProtocols: [...protocols] }),
     } as tls.ConnectionOptions);
-    if (settings.maxSessionKeys > 0) socket.on('session', (session: Buffer) => this.sessions.add(serverName, session));
+    if (session !== null) transport.resumable = this.#chains.get(session) ?? null;
+    if (settings.maxSessionKeys > 0) {
+      socket.on('session', (fresh: Buffer) => {
+        this.#chains.set(fresh, transport.peerChain());
+        this.sessions.add(serverName, fresh);
+      });
+    }
     logKeys(settings.keyLog, transport, socket);
     transport.upgrade(socket, 'secureConnect');
   }

@@ -54,11 +54,14 @@ export class NodeTlsTransport implements Transport, TurnTask, LiveSession {
   serverName = '';
   curve = '';
   certificate = 0;
+  /** The chain of the server whose session is offered. */
+  resumable: Buffer[] | null = null;
   #socket: TLSSocket | null = null;
   #handler: TransportHandler | null = null;
   #opened = false;
   #paused = false;
   #drainWanted = false;
+  #chain: Buffer[] | null = null;
   #endWanted = false;
   #endedWrites = false;
   #peerEnded = false;
@@ -156,10 +159,11 @@ export class NodeTlsTransport implements Transport, TurnTask, LiveSession {
     else if (error.code === 'ERR_TLS_DH_PARAM_SIZE' || error.code === undefined) {
       this.#error = { code: 'TLS', message: handshakeFailure(error.message) };
     } else this.#error = { code: error.code, message: '' };
-    if (!this.#opened) {
-      this.#socket?.destroySoon();
-      this.#finish();
-    }
+    if (this.#opened && text === '') return;
+    // Node leaves it at that for sockets that it did not accept itself.
+    if (this.#opened) this.#socket?.destroy();
+    else this.#socket?.destroySoon();
+    this.#finish();
   }
 
   #onClose(): void {
@@ -261,14 +265,20 @@ export class NodeTlsTransport implements Transport, TurnTask, LiveSession {
     this.#socket?.setKeepAlive(on, idleSeconds * 1000);
   }
 
+  /** Read once: on a server, asking for the leaf as an X509Certificate would take the rest away. */
   peerChain(): Buffer[] {
+    if (this.#chain !== null) return this.#chain;
     const out: Buffer[] = [];
+    this.#chain = out;
     let one = this.#socket?.getPeerCertificate(true);
     while (one?.raw !== undefined && out.length < MAX_CHAIN) {
       out.push(one.raw);
       if (one.issuerCertificate === one) break;
       one = one.issuerCertificate;
     }
-    return out;
+    if (out.length === 0 && this.resumable !== null && this.#socket?.isSessionReused() === true) {
+      this.#chain = this.resumable;
+    }
+    return this.#chain;
   }
 }
