@@ -9,7 +9,7 @@ import { cluster } from '../differential/configs.ts';
 import { httpUpstream, reply, ScriptedUpstream } from '../support/scripted-upstream.ts';
 import { knownFailures } from './h2spec-known-failures.ts';
 import { runProgram } from './programs.ts';
-import { RunningProxy } from './proxy.ts';
+import { nuncio, RunningProxy } from './proxy.ts';
 
 const CASES = 145;
 
@@ -24,27 +24,32 @@ function readReport(xml: string): Map<string, boolean> {
   return results;
 }
 
-async function runH2spec(port: number): Promise<Map<string, boolean>> {
+async function runH2spec(port: number, more: readonly string[]): Promise<Map<string, boolean>> {
   const directory = await mkdtemp(join(tmpdir(), 'h2spec-'));
   const report = join(directory, 'report.xml');
-  const flags = ['-h', '127.0.0.1', '-p', String(port), '-o', '2', '-j', report];
+  const flags = ['-h', '127.0.0.1', '-p', String(port), '-o', '2', '-j', report, ...more];
   await runProgram([counterparts().h2spec, ...flags], {}, 120_000);
   const results = readReport(readFileSync(report, 'utf8'));
   await rm(directory, { recursive: true });
   return results;
 }
 
-for (const codec of ['AUTO', 'HTTP2'] as const) {
-  const known = knownFailures[codec];
+for (const [name, codec, tls] of [
+  ['AUTO', 'AUTO', false],
+  ['HTTP2', 'HTTP2', false],
+  ['AUTO over TLS', 'AUTO', true],
+] as const) {
+  const known = knownFailures[name];
 
-  describe(`codec_type ${codec}`, () => {
+  describe(`codec_type ${name}`, () => {
     let server: ScriptedUpstream;
     let proxy: RunningProxy;
     let results: Map<string, boolean>;
     beforeAll(async () => {
       server = new ScriptedUpstream(httpUpstream(() => reply(200, 'hello')));
-      proxy = await RunningProxy.start({ hcm: { codec_type: codec } }, [cluster('u1')], { u1: server.start() });
-      results = await runH2spec(proxy.port);
+      const upstreams = { u1: server.start() };
+      proxy = await RunningProxy.start({ hcm: { codec_type: codec } }, [cluster('u1')], upstreams, nuncio, tls);
+      results = await runH2spec(proxy.port, tls ? ['-t', '-k'] : []);
     }, 150_000);
     afterAll(async () => {
       await proxy?.stop();

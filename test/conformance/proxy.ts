@@ -18,12 +18,53 @@ export function envoy(): ProxyProgram {
 const OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 
 /** A cluster `name` at upstream `{{upstream:name}}` that is spoken to by HTTP/2. */
-export function http2Cluster(name: string, options: Fields = {}): Fields {
+export function http2Cluster(name: string, options: Fields = {}, more: Fields = {}): Fields {
   return cluster(name, undefined, {
+    ...more,
     typed_extension_protocol_options: {
       [OPTIONS]: typed(OPTIONS, { explicit_http_config: { http2_protocol_options: options } }),
     },
   });
+}
+
+/** Path of one of the certificates of `src/net/tls/testdata/make.sh`; `server-ec` is good for 127.0.0.1, signed by `root`. */
+export function pemPath(name: string): string {
+  return join(import.meta.dir, '..', '..', 'src', 'net', 'tls', 'testdata', name);
+}
+
+const TLS = 'envoy.extensions.transport_sockets.tls.v3';
+
+/** Transport socket towards servers that speak HTTP/2 over TLS and have a certificate of `root`. */
+export const upstreamTls: Fields = {
+  name: 'envoy.transport_sockets.tls',
+  typed_config: typed(`${TLS}.UpstreamTlsContext`, {
+    sni: 'server.test',
+    common_tls_context: {
+      alpn_protocols: ['h2'],
+      validation_context: { trusted_ca: { filename: pemPath('root.pem') } },
+    },
+  }),
+};
+
+const downstreamTls: Fields = {
+  name: 'envoy.transport_sockets.tls',
+  typed_config: typed(`${TLS}.DownstreamTlsContext`, {
+    common_tls_context: {
+      alpn_protocols: ['h2', 'http/1.1'],
+      tls_certificates: [
+        {
+          certificate_chain: { filename: pemPath('server-ec.pem') },
+          private_key: { filename: pemPath('server-ec.key') },
+        },
+      ],
+    },
+  }),
+};
+
+/** The same listener, over TLS. */
+function secured(listener: Fields): Fields {
+  const chains = listener.filter_chains as readonly Fields[];
+  return { ...listener, filter_chains: chains.map((chain) => ({ ...chain, transport_socket: downstreamTls })) };
 }
 
 /** A proxy between a real client and a real server. */
@@ -38,15 +79,17 @@ export class RunningProxy {
     this.#ports = ports;
   }
 
-  /** One listener `a`, these clusters, at the ports of the upstreams by name. */
+  /** One listener `a`, these clusters, at the ports of the upstreams by name. `tls`: the listener speaks it. */
   static async start(
     listener: HttpListener,
     clusters: readonly Fields[],
     upstreams: Readonly<Record<string, number>>,
     program: ProxyProgram = nuncio,
+    tls = false,
   ): Promise<RunningProxy> {
     const directory = await mkdtemp(join(tmpdir(), 'conformance-'));
-    const config = withAdmin(bootstrap([httpListener(listener)], clusters));
+    const plain = httpListener(listener);
+    const config = withAdmin(bootstrap([tls ? secured(plain) : plain], clusters));
     const text = fillIn(config, directory, new Map(Object.entries(upstreams)));
     const process = await ProxyProcess.start(program, directory, text);
     return new RunningProxy(process, directory, await process.listenerPorts());
