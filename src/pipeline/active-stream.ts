@@ -28,6 +28,16 @@ import { StreamInfo, UpstreamInfo } from './stream-info.ts';
 import { type StreamTimeouts, StreamTimers, streamDuration } from './stream-timers.ts';
 import { beginTrace, decideTracing } from './tracing.ts';
 
+/** A request whose filters have not seen it yet. The peer's window bounds what it holds. */
+class DeferredRequest {
+  readonly data = new ByteBuffer();
+  end: boolean;
+
+  constructor(end: boolean) {
+    this.end = end;
+  }
+}
+
 /** One request on its way: owns headers, filters, timers and the access-log entry. Made by the connection manager. */
 export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeouts, LogContext {
   readonly manager: HttpConnectionManager;
@@ -68,6 +78,8 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
   #route: Route | null = null;
   #routePicked = false;
   #chainCreated = false;
+  /** What has come of a request that other streams of its connection go before; null: it is not put off. */
+  #deferred: DeferredRequest | null = null;
   readonly #filters: StreamFilters;
   readonly #timers: StreamTimers;
   #watermarks: ResponseWatermarks | null = null;
@@ -149,8 +161,23 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
       return;
     }
     if (tracing !== null) this.decoratedOperation = beginTrace(tracing, headers, this.#route, info);
-    this.#filters.requestHeaders(end);
+    if (this.manager.putsRequestOff()) this.#deferred = new DeferredRequest(end);
+    else this.#filters.requestHeaders(end);
     this.#timers.touch();
+  }
+
+  /** Goes on with a request that was put off to this turn. @returns false: it was not */
+  resumeDeferred(): boolean {
+    const deferred = this.#deferred;
+    if (deferred === null || this.#destroyed) return false;
+    this.#deferred = null;
+    const { data, end } = deferred;
+    const trailers = this.requestTrailers !== null;
+    const empty = data.length === 0;
+    this.#filters.requestHeaders(end && empty && !trailers);
+    if (!empty && !this.#destroyed && !this.#filters.requestHalted) this.#filters.requestData(data, end && !trailers);
+    if (trailers && !this.#destroyed && !this.#filters.requestHalted) this.#filters.requestTrailers();
+    return true;
   }
 
   onData(data: ByteBuffer, end: boolean): void {
@@ -158,6 +185,11 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     this.info.bytesReceived += data.length;
     if (end) this.#markRequestComplete();
     this.#timers.touch();
+    if (this.#deferred !== null) {
+      this.#deferred.data.moveFrom(data);
+      this.#deferred.end = end;
+      return;
+    }
     if (this.#filters.requestHalted) data.clear();
     else this.#filters.requestData(data, end);
   }
@@ -167,7 +199,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     this.requestTrailers = trailers;
     this.#markRequestComplete();
     this.#timers.touch();
-    if (!this.#filters.requestHalted) this.#filters.requestTrailers();
+    if (this.#deferred === null && !this.#filters.requestHalted) this.#filters.requestTrailers();
   }
 
   #markRequestComplete(): void {

@@ -33,6 +33,9 @@ const PREMATURE_RESETS = 500;
 const PREMATURE_LIFETIME_KEY = 'overload.premature_reset_min_stream_lifetime_seconds';
 const PREMATURE_LIFETIME_SECONDS = 1;
 
+const CYCLE_KEY = 'http.max_requests_per_io_cycle';
+const UNLIMITED_REQUESTS = 0xffff_ffff;
+
 /** How far the connection is on its way to being closed. */
 const Drain = { None: 0, Draining: 1, Closing: 2 } as const;
 type Drain = (typeof Drain)[keyof typeof Drain];
@@ -52,6 +55,9 @@ export class HttpConnectionManager
   #streams: ActiveStream[] = [];
   #drain: Drain = Drain.None;
   #requests = 0;
+  #maxRequestsPerCycle = UNLIMITED_REQUESTS;
+  #requestsOfCycle = 0;
+  #cycleTimer: Timer | null = null;
   #endedStreams = 0;
   #prematureResets = 0;
   /** The message of a stream broke the connection: it was active when that closes. */
@@ -131,6 +137,7 @@ export class HttpConnectionManager
       codec = this.config.createCodec(this.connection, this, this);
       if (codec === null) return FilterStatus.Stop;
       this.#codec = codec;
+      this.#maxRequestsPerCycle = this.config.environment.runtime.integer(CYCLE_KEY, UNLIMITED_REQUESTS);
       const { stats } = this.config;
       if (codec.protocol >= Protocol.Http2) {
         stats.downstreamCxHttp2Total.inc();
@@ -141,6 +148,7 @@ export class HttpConnectionManager
       }
     }
     this.#dispatching = true;
+    this.#requestsOfCycle = 0;
     for (;;) {
       const before = data.length;
       this.#brokenByStream = false;
@@ -157,6 +165,25 @@ export class HttpConnectionManager
     this.#dispatching = false;
     this.#closeIfDone(false);
     return FilterStatus.Stop;
+  }
+
+  /** `http.max_requests_per_io_cycle` of the runtime: the others of one read wait their turn. */
+  putsRequestOff(): boolean {
+    const max = this.#maxRequestsPerCycle;
+    if (max === UNLIMITED_REQUESTS) return false;
+    if (this.#cycleTimer?.enabled === true) return true;
+    if (++this.#requestsOfCycle <= max) return false;
+    this.#cycleTimer ??= this.connection.dispatcher.createTimer(this);
+    this.#cycleTimer.enable(0);
+    return true;
+  }
+
+  /** Source: Envoy, ConnectionManagerImpl::onDeferredRequestProcessing. */
+  #resumeDeferred(): void {
+    this.#requestsOfCycle = 1;
+    for (const stream of [...this.#streams]) {
+      if (stream.resumeDeferred() && this.putsRequestOff()) return;
+    }
   }
 
   /** Answers where that is possible, and closes. Source: Envoy, handleCodecError and its HTTP/1 codec's sendProtocolError. */
@@ -419,6 +446,8 @@ export class HttpConnectionManager
           this.startDrain();
         }
       }
+    } else if (timer === this.#cycleTimer) {
+      this.#resumeDeferred();
     } else if (timer === this.#drainTimer) {
       this.#codec?.goAway();
       this.#drain = Drain.Closing;
@@ -460,9 +489,11 @@ export class HttpConnectionManager
     this.#idleTimer?.destroy();
     this.#durationTimer?.destroy();
     this.#drainTimer?.destroy();
+    this.#cycleTimer?.destroy();
     this.#idleTimer = null;
     this.#durationTimer = null;
     this.#drainTimer = null;
+    this.#cycleTimer = null;
   }
 
   onAboveWriteHighWatermark(): void {

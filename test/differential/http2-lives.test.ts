@@ -590,3 +590,51 @@ suite(
   },
   [through('connect'), through('post')],
 );
+
+suite(
+  'requests of one read take turns',
+  {
+    config: httpProxy({ log: LOG }, [cluster('u1')], {
+      layered_runtime: { layers: [{ name: 'static', static_layer: { 'http.max_requests_per_io_cycle': 1 } }] },
+    }),
+    upstreams: { u1: h1 },
+    stats,
+    log: 'access.log',
+    upstreamBytes: false,
+  },
+  [
+    steps(
+      'five at once, with bodies and trailers',
+      async (exchange) => {
+        const client = await exchange.http2();
+        await client.settled();
+        const ids = [1, 3, 5, 7, 9];
+        client.send(
+          Buffer.concat(
+            ids.flatMap((id) => [
+              headersFrame(id, [':method: POST', ':scheme: http', ':authority: h', `:path: /${id}`], false),
+              dataFrame(id, `body ${id}`, id < 7),
+              ...(id < 7 ? [] : [headersFrame(id, ['x-t: 1'], true)]),
+            ]),
+          ),
+        );
+        for (const id of ids) await exchange.expectOver(client, id);
+        exchange.expectLog('access.log', 5);
+      },
+      { rewrite: [[/^cluster\.u1\..*\n/gm, '']] },
+    ),
+    steps(
+      'one that is reset while it waits',
+      async (exchange) => {
+        const client = await exchange.http2();
+        await client.settled();
+        const head = (id: number): Buffer =>
+          headersFrame(id, [':method: GET', ':scheme: http', ':authority: h', `:path: /${id}`], true);
+        client.send(Buffer.concat([head(1), head(3), rstStream(3, 8), head(5)]));
+        await exchange.expectOver(client, 1);
+        await exchange.expectOver(client, 5);
+      },
+      { rewrite: [[/^cluster\.u1\..*\n/gm, '']], logLines: 3 },
+    ),
+  ],
+);
