@@ -157,6 +157,7 @@ export class Server implements WorkerObserver {
       bootstrap,
       dispatcher: this.dispatcher,
       runtime: this.runtime.snapshot,
+      layers: this.runtime,
       stats: root,
       listenerStats: this.#listenerStats,
       workers: this.workers,

@@ -192,6 +192,54 @@ function cases(delta: boolean): Case[] {
   ];
 }
 
+/** Every subscription on a stream of its own. */
+function byStreams(delta: boolean): { readonly config: Fields; readonly source: Fields } {
+  const { static_resources, node, dynamic_resources } = byAds(delta) as Record<string, Fields>;
+  const { ads_config } = dynamic_resources as Record<string, Fields>;
+  const source = { api_config_source: ads_config, resource_api_version: 'V3' };
+  return { config: { node, static_resources, dynamic_resources: { lds_config: source, cds_config: source } }, source };
+}
+
+for (const delta of [false, true]) {
+  const { config, source } = byStreams(delta);
+  suite(
+    delta ? 'each type over a delta stream' : 'each type over a stream',
+    {
+      config,
+      upstreams,
+      controlPlane: (_plane, side) => {
+        say(side, CLUSTER, '1', [eds('c1', { eds_cluster_config: { eds_config: source } })]);
+        say(side, ENDPOINTS, '1', [endpoints('c1', ['u1'])]);
+        const hcm = { route_config: undefined, rds: { route_config_name: 'r1', config_source: source } };
+        say(side, LISTENER, '1', [listenerResource({ hcm })]);
+        say(side, ROUTES, '1', [routes('r1', [to('c1')])]);
+      },
+      stats: [...stats, /control_plane\.(connected_state|rate_limit_enforced|pending_requests)$/],
+      fresh: true,
+      upstreamBytes: false,
+    },
+    [
+      steps('the start', async (exchange) => {
+        await answered(exchange, 'RDS', 2);
+        await exchange.request(get);
+        requestsSoFar(exchange);
+        await dumpStates(exchange);
+        await exchange.admin('/stats?filter=control_plane.*(connected_state|identifier)');
+      }),
+      steps('endpoints and routes change', async (exchange) => {
+        await answered(exchange, 'RDS', 2);
+        say(exchange.side, ENDPOINTS, '2', [endpoints('c1', ['u2'])]);
+        await answered(exchange, 'EDS', 3);
+        await exchange.request(get);
+        say(exchange.side, ROUTES, '2', [routes('r1', [says('second')])]);
+        await answered(exchange, 'RDS', 3);
+        await exchange.request(get);
+        requestsSoFar(exchange);
+      }),
+    ],
+  );
+}
+
 for (const delta of [false, true]) {
   suite(
     delta ? 'everything over delta ADS' : 'everything over ADS',

@@ -14,6 +14,7 @@ import {
   publishListeners,
   routes,
   says,
+  source,
 } from './discovery.ts';
 import { steps, suite } from './harness.ts';
 
@@ -316,3 +317,43 @@ suite('endpoints from a file', { ...base, files: { ...first, 'cds.json': answer(
     await dumpStates(exchange);
   }),
 ]);
+
+const layer = (values: object) => ({
+  '@type': 'type.googleapis.com/envoy.service.runtime.v3.Runtime',
+  name: 'r',
+  layer: values,
+});
+suite(
+  'the runtime from a file',
+  {
+    ...base,
+    config: dynamicBootstrap({
+      layered_runtime: {
+        layers: [
+          { name: 'base', static_layer: { a: 1, b: { c: 'x' } } },
+          { name: 'found', rtds_layer: { name: 'r', rtds_config: source('rtds.json') } },
+          { name: 'admin', admin_layer: {} },
+        ],
+      },
+    }),
+    files: { ...first, 'rtds.json': answer('1', [layer({ a: 2, d: 7 })]) },
+    stats: [/^runtime\.(?!.*(update_time|\.version$|update_duration))/],
+  },
+  [
+    steps('the first values', async (exchange) => {
+      await exchange.admin('/runtime', { record: 'json' });
+    }),
+    steps('other values', async (exchange) => {
+      await publish(exchange, 'rtds.json', 'runtime', answer('2', [layer({ a: 3, 'b.c': true })]));
+      await exchange.admin('/runtime', { record: 'json' });
+    }),
+    steps('a layer of another name', async (exchange) => {
+      await publish(exchange, 'rtds.json', 'runtime', answer('2', [{ ...layer({ a: 3 }), name: 'other' }]));
+      await exchange.admin('/runtime', { record: 'json' });
+    }),
+    steps('values that are none', async (exchange) => {
+      await publish(exchange, 'rtds.json', 'runtime', answer('2', [layer({ a: [3] })]));
+      await exchange.admin('/runtime', { record: 'json' });
+    }),
+  ],
+);

@@ -17,6 +17,8 @@ const RUNTIME_STATS = defineStats({
   ],
 } as const);
 
+const NOTHING: ReadonlyMap<string, RuntimeValue> = new Map();
+
 interface Layer {
   readonly name: string;
   readonly values: ReadonlyMap<string, RuntimeValue>;
@@ -38,6 +40,8 @@ export class RuntimeLayers {
   readonly #logger: Logger;
   readonly #stats;
   readonly #overrides = new Map<string, RuntimeValue>();
+  /** By layer name. */
+  readonly #discovered = new Map<string, ReadonlyMap<string, RuntimeValue>>();
   #layers: Layer[] = [];
   #values: Readonly<Record<string, RuntimeValue>> = {};
   #watchers: FSWatcher[] = [];
@@ -99,6 +103,12 @@ export class RuntimeLayers {
     this.onChange(this.#values);
   }
 
+  /** RTDS has brought a layer. */
+  setDiscovered(name: string, values: ReadonlyMap<string, RuntimeValue>): void {
+    this.#discovered.set(name, values);
+    this.reload();
+  }
+
   /** `/runtime_modify`: an empty text removes the override. */
   modify(changes: ReadonlyMap<string, string>): void {
     for (const [key, text] of changes) {
@@ -119,6 +129,8 @@ export class RuntimeLayers {
     let errors = 0;
     for (const spec of this.#specs) {
       if (spec.kind === 'static') layers.push(spec);
+      else if (spec.kind === 'rtds')
+        layers.push({ name: spec.name, values: this.#discovered.get(spec.name) ?? NOTHING });
       else if (spec.kind === 'admin') layers.push({ name: spec.name, values: new Map(this.#overrides) });
       else {
         const path = join(

@@ -13,6 +13,7 @@ import { ResourceDecoder, type UnknownFields } from '../../xds/resource-decoder.
 import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
 import { CLUSTER_TYPE, LISTENER_TYPE, type ResourceType } from '../../xds/resource-type.ts';
 import type { LoadedBootstrap } from '../load-bootstrap.ts';
+import type { RuntimeLayers } from '../runtime/runtime-layers.ts';
 import type { ServerParts } from '../server.ts';
 import type { ServerFlags } from '../server-flags.ts';
 import type { LISTENER_MANAGER_STATS } from '../server-stats.ts';
@@ -23,6 +24,7 @@ import { ListenerUpdates } from './listener-updates.ts';
 import { RemoteSources } from './remote-sources.ts';
 import { ResourceBuilds } from './resource-builds.ts';
 import { RouteUpdates } from './route-updates.ts';
+import { RuntimeLayerWatcher } from './runtime-updates.ts';
 import { SecretUpdates } from './secret-updates.ts';
 import { Subscriptions } from './subscriptions.ts';
 import { WorkerOrders } from './worker-orders.ts';
@@ -33,6 +35,7 @@ export interface DynamicConfigParts {
   readonly bootstrap: LoadedBootstrap;
   readonly dispatcher: Dispatcher;
   readonly runtime: RuntimeReader;
+  readonly layers: RuntimeLayers;
   /** Root of main's store. */
   readonly stats: Scope;
   readonly listenerStats: ReturnType<typeof LISTENER_MANAGER_STATS.create>;
@@ -200,6 +203,7 @@ export class DynamicConfig {
       })),
     );
     await this.#ready(this.clusterInit);
+    await this.#startRuntime();
     const { clusterSource } = plan;
     if (clusterSource !== null) {
       this.#loggers.get('upstream').info('cm init: initializing cds');
@@ -215,6 +219,19 @@ export class DynamicConfig {
     }
     this.clusters.onStarted();
     this.#loggers.get('upstream').info('cm init: all clusters initialized');
+  }
+
+  /** Discovered layers of the runtime come before clusters that are discovered. */
+  async #startRuntime(): Promise<void> {
+    const { bootstrap, layers, stats } = this.#parts;
+    for (const spec of bootstrap.plan.runtimeLayers) {
+      if (spec.kind !== 'rtds') continue;
+      const target = this.clusterInit.add(`RTDS ${spec.resource}`);
+      const watcher = new RuntimeLayerWatcher(spec, layers, this.subscriptions, stats, target);
+      this.#open.push(watcher);
+      watcher.start();
+    }
+    await this.#ready(this.clusterInit);
   }
 
   /** The bootstrap's listeners and those of LDS. Resolves when all may open. */
