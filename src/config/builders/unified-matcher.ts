@@ -1,10 +1,11 @@
 import type { Message } from '@bufbuild/protobuf';
-import type { Any } from '@bufbuild/protobuf/wkt';
+import type { Config as EnvironmentConfig } from '../../api/gen/envoy/extensions/matching/common_inputs/environment_variable/v3/input_pb.d.ts';
 import type { ConsistentHashing } from '../../api/gen/envoy/extensions/matching/input_matchers/consistent_hashing/v3/consistent_hashing_pb.d.ts';
 import type { Ip } from '../../api/gen/envoy/extensions/matching/input_matchers/ip/v3/ip_pb.d.ts';
 import type { Metadata } from '../../api/gen/envoy/extensions/matching/input_matchers/metadata/v3/metadata_pb.d.ts';
 import type { RuntimeFraction } from '../../api/gen/envoy/extensions/matching/input_matchers/runtime_fraction/v3/runtime_fraction_pb.d.ts';
 import type { StringMatcher as StringMatcherMessage } from '../../api/gen/envoy/type/matcher/v3/string_pb.d.ts';
+import type { TypedExtensionConfig } from '../../api/gen/xds/core/v3/extension_pb.d.ts';
 import type { ServerNameMatcher } from '../../api/gen/xds/type/matcher/v3/domain_pb.d.ts';
 import type { IPMatcher } from '../../api/gen/xds/type/matcher/v3/ip_pb.d.ts';
 import type {
@@ -14,6 +15,7 @@ import type {
   Matcher_MatcherTree,
   Matcher_OnMatch,
 } from '../../api/gen/xds/type/matcher/v3/matcher_pb.d.ts';
+import type { StringMatcher as XdsStringMatcher } from '../../api/gen/xds/type/matcher/v3/string_pb.d.ts';
 import { xxHash64 } from '../../base/xxhash64.ts';
 import { ipBytes } from '../../net/cidr.ts';
 import { PrefixTable } from '../../net/prefix-table.ts';
@@ -52,23 +54,22 @@ const ENVIRONMENT = 'envoy.extensions.matching.common_inputs.environment_variabl
 const IP_TREE = 'xds.type.matcher.v3.IPMatcher';
 const NAME_TREE = 'xds.type.matcher.v3.ServerNameMatcher';
 
-const MATCHER_PACKAGES = ['xds.type.matcher.v3.Matcher', 'envoy.config.common.matcher.v3.Matcher'];
+const MATCHER = 'xds.type.matcher.v3.Matcher';
 
 /** Of every unified matcher, wherever it stands; inputs and actions bring their own. */
 export const UNIFIED_MATCHER_SUPPORT: readonly FieldSupport[] = [
-  ...MATCHER_PACKAGES.flatMap((name): FieldSupport[] => [
-    { message: name, fields: '*' },
-    { message: `${name}.OnMatch`, fields: '*' },
-    { message: `${name}.MatcherList`, fields: '*' },
-    { message: `${name}.MatcherList.FieldMatcher`, fields: '*' },
-    { message: `${name}.MatcherList.Predicate`, fields: '*' },
-    { message: `${name}.MatcherList.Predicate.PredicateList`, fields: '*' },
-    { message: `${name}.MatcherList.Predicate.SinglePredicate`, fields: '*' },
-    { message: `${name}.MatcherTree`, fields: '*' },
-    { message: `${name}.MatcherTree.MatchMap`, fields: '*' },
-  ]),
+  ...[
+    '',
+    '.OnMatch',
+    '.MatcherList',
+    '.MatcherList.FieldMatcher',
+    '.MatcherList.Predicate',
+    '.MatcherList.Predicate.PredicateList',
+    '.MatcherList.Predicate.SinglePredicate',
+    '.MatcherTree',
+    '.MatcherTree.MatchMap',
+  ].map((name) => ({ message: `${MATCHER}${name}`, fields: '*' })),
   { message: 'xds.core.v3.TypedExtensionConfig', fields: 'name typed_config' },
-  { message: 'envoy.config.core.v3.TypedExtensionConfig', fields: 'name typed_config' },
   {
     message: 'xds.type.matcher.v3.StringMatcher',
     fields: 'exact prefix suffix safe_regex contains ignore_case',
@@ -88,12 +89,6 @@ export const UNIFIED_MATCHER_SUPPORT: readonly FieldSupport[] = [
   { message: ENVIRONMENT, fields: '*' },
 ];
 
-/** `name` and `typed_config`, of either API package. */
-export interface TypedExtension {
-  readonly name: string;
-  readonly typedConfig?: Any | undefined;
-}
-
 /** What a place of the configuration puts into its matchers. Both refuse what they do not know, by {@link refuseExtension}. */
 export interface MatcherParts<Data, Action extends object> {
   /** @returns null when it is none of the place's inputs: nothing was refused */
@@ -103,7 +98,11 @@ export interface MatcherParts<Data, Action extends object> {
 }
 
 /** In Envoy's words. */
-export function refuseExtension(context: BuildContext, field: string, extension: TypedExtension | undefined): void {
+export function refuseExtension(
+  context: BuildContext,
+  field: string,
+  extension: TypedExtensionConfig | undefined,
+): void {
   const url = extension?.typedConfig?.typeUrl ?? '';
   context.refuse(
     field,
@@ -112,7 +111,7 @@ export function refuseExtension(context: BuildContext, field: string, extension:
 }
 
 /**
- * A unified matcher of either API package (they are alike).
+ * A unified matcher.
  * @returns null when errors were reported
  */
 export function buildUnifiedMatcher<Data, Action extends object>(
@@ -286,8 +285,7 @@ class MatcherBuilder<Data, Action extends object> {
     const input = this.#input(context.at('input'), message.input);
     const { matcher } = message;
     if (matcher.case === 'valueMatch') {
-      // The two packages' string matchers are alike.
-      const strings = buildStringMatcher(context, 'value_match', matcher.value as unknown as StringMatcherMessage);
+      const strings = buildStringMatcher(context, 'value_match', envoyMatcher(matcher.value));
       if (matcher.value.matchPattern.case === 'custom') {
         context.refuse('value_match.custom', 'custom string matchers are not supported yet');
       }
@@ -311,11 +309,11 @@ class MatcherBuilder<Data, Action extends object> {
     return new InputPredicate(input, test);
   }
 
-  #input(context: BuildContext, extension: TypedExtension | undefined): MatchInput<Data> {
+  #input(context: BuildContext, extension: TypedExtensionConfig | undefined): MatchInput<Data> {
     const config = context.unpack('typed_config', extension?.typedConfig);
     if (config === null) return NOTHING;
     if (config.$typeName === ENVIRONMENT) {
-      const name = (config as Message & { readonly name: string }).name;
+      const { name } = config as EnvironmentConfig;
       // Read once, as Envoy does.
       const value = process.env[name] ?? null;
       return { type: 'text', get: () => value };
@@ -336,6 +334,15 @@ function refuseType(context: BuildContext, actual: string, wanted: string): void
     `Unsupported data input type: ${actual}. The matcher supports input type: ${wanted}`,
     'choose an input that fits the matcher',
   );
+}
+
+/** The string matcher of the other API package, which has the same fields. */
+function envoyMatcher({ matchPattern, ignoreCase }: XdsStringMatcher): StringMatcherMessage {
+  const pattern =
+    matchPattern.case === 'safeRegex'
+      ? { case: 'safeRegex', value: { regex: matchPattern.value.regex } }
+      : { case: matchPattern.case, value: matchPattern.value };
+  return { matchPattern: pattern, ignoreCase } as unknown as StringMatcherMessage;
 }
 
 /** Source: Envoy, DomainTrieMatcherFactoryBase::validateDomainFormat. */
