@@ -4,7 +4,7 @@ import { ipv6Text } from './ip-text.ts';
 import { ipVersion } from './ip-version.ts';
 
 const V4_AND_PORT = /^([0-9.]+):(\d{1,5})$/;
-const V6_AND_PORT = /^\[([0-9a-fA-F:.]+)\]:(\d{1,5})$/;
+const V6_AND_PORT = /^\[([0-9a-fA-F]*:[0-9a-fA-F:.]+)\]:(\d{1,5})$/;
 
 /** `1.2.3.4:80`, `[::1]:80`; null for anything else. Source: Envoy, Utility::parseInternetAddressAndPortNoThrow. */
 export function parseIpAndPort(text: string): IpAddress | null {
