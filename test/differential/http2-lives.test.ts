@@ -24,7 +24,7 @@ import {
   to,
   typed,
 } from './configs.ts';
-import { type Case, request, steps, suite } from './harness.ts';
+import { accepted, type Case, refused, request, steps, suite, validateSuite } from './harness.ts';
 
 const LOG =
   '%REQ(:METHOD)% %REQ(:AUTHORITY)% %REQ(:PATH)% %PROTOCOL% %UPSTREAM_PROTOCOL% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT%';
@@ -638,3 +638,58 @@ suite(
     ),
   ],
 );
+
+const withHttp2 = (fields: Fields): Fields => bootstrap([], [cluster('u1', undefined, h2options(fields))]);
+const withOptions = (fields: Fields): Fields => bootstrap([], [cluster('u1', undefined, options(fields))]);
+
+validateSuite('http2 options', [
+  accepted('nothing', withHttp2({})),
+  refused('a window that is too small', withHttp2({ initial_stream_window_size: 1000 })),
+  refused('a window that is too large', withHttp2({ initial_stream_window_size: 2147483648 })),
+  refused('no streams at all', withHttp2({ max_concurrent_streams: 0 })),
+  refused('no frames at all', withHttp2({ max_outbound_frames: 0 })),
+  accepted('no table', withHttp2({ hpack_table_size: 0 })),
+  refused('a keepalive without a timeout', withHttp2({ connection_keepalive: { interval: '1s' } })),
+  refused('a keepalive that is too short', withHttp2({ connection_keepalive: { interval: '0.0001s', timeout: '1s' } })),
+  accepted('a keepalive', withHttp2({ connection_keepalive: { interval: '1s', timeout: '1s' } })),
+  accepted('a custom setting', withHttp2({ custom_settings_parameters: [{ identifier: 10, value: 1 }] })),
+  refused('a custom setting without a value', withHttp2({ custom_settings_parameters: [{ identifier: 10 }] })),
+  refused(
+    'custom settings that disagree',
+    withHttp2({
+      custom_settings_parameters: [
+        { identifier: 10, value: 1 },
+        { identifier: 10, value: 2 },
+      ],
+    }),
+  ),
+  refused('push', withHttp2({ custom_settings_parameters: [{ identifier: 2, value: 1 }] })),
+  refused('CONNECT as a custom setting', withHttp2({ custom_settings_parameters: [{ identifier: 8, value: 1 }] })),
+  refused(
+    'a setting twice',
+    withHttp2({ hpack_table_size: 1, custom_settings_parameters: [{ identifier: 1, value: 1 }] }),
+  ),
+  accepted('as the downstream', withOptions({ use_downstream_protocol_config: {} })),
+  refused('by ALPN without TLS', withOptions({ auto_config: {} })),
+  refused('no protocol', withOptions({})),
+  accepted('the deprecated field', bootstrap([], [cluster('u1', undefined, { http2_protocol_options: {} })])),
+  refused(
+    'the deprecated fields of both',
+    bootstrap([], [cluster('u1', undefined, { http2_protocol_options: {}, http_protocol_options: {} })]),
+  ),
+  accepted(
+    'the deprecated fields of both, as the downstream',
+    bootstrap(
+      [],
+      [
+        cluster('u1', undefined, {
+          http2_protocol_options: {},
+          http_protocol_options: {},
+          protocol_selection: 'USE_DOWNSTREAM_PROTOCOL',
+        }),
+      ],
+    ),
+  ),
+  refused('a post path without POST', bootstrap([tcpListener([tunnel({ post_path: '/x' })])], [cluster('u1')])),
+  refused('a tunnel without a host', bootstrap([tcpListener([tunnel({ hostname: '' })])], [cluster('u1')])),
+]);

@@ -253,7 +253,11 @@ upstream_connection_options: { tcp_keepalive: { keepalive_time: 60 } }
       'health_checks: [{ timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {} }]',
       'health_checks is not supported yet',
     ],
-    ['HTTP/2', 'http2_protocol_options: {}', 'http2_protocol_options is not supported yet'],
+    [
+      'HTTP/1 and HTTP/2 without a choice',
+      'http2_protocol_options: {}\nhttp_protocol_options: {}',
+      "Both HTTP1 and HTTP2 options may only be configured with non-default 'protocol_selection' values",
+    ],
     [
       'a single host of two keys',
       'lb_subset_config: { subset_selectors: [{ keys: [a, b], single_host_per_subset: true }] }',
@@ -265,9 +269,9 @@ upstream_connection_options: { tcp_keepalive: { keepalive_time: 60 } }
       'fallback_keys_subset must be a subset of selector keys',
     ],
     [
-      'HTTP/2 in typed options',
-      'typed_extension_protocol_options: { envoy.extensions.upstreams.http.v3.HttpProtocolOptions: { "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: { http2_protocol_options: {} } } }',
-      'http2_protocol_options is not supported yet',
+      'HTTP/3 in typed options',
+      'typed_extension_protocol_options: { envoy.extensions.upstreams.http.v3.HttpProtocolOptions: { "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: { http3_protocol_options: {} } } }',
+      'http3_protocol_options is not supported yet',
     ],
   ];
   for (const [name, yaml, error] of refused) {
