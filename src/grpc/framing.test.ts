@@ -110,7 +110,7 @@ describe('MessageReader', () => {
   });
 });
 
-test('MessageCounter counts a message when its prefix is complete, compressed ones too', () => {
+test('MessageCounter counts a message with its first byte, compressed ones too', () => {
   const counter = new MessageCounter();
   const wire = Buffer.concat([frame('abc'), frame('', 1), frame('d')]);
   const counts: number[] = [];
@@ -118,6 +118,6 @@ test('MessageCounter counts a message when its prefix is complete, compressed on
     counter.inspect(ByteBuffer.from(wire.subarray(i, i + 1)));
     counts.push(counter.count);
   }
-  expect(counts).toEqual([0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3]);
+  expect(counts).toEqual([1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3]);
   expect(new MessageCounter().inspect(ByteBuffer.from(Buffer.concat([frame('a'), frame('b', 7), frame('c')])))).toBe(3);
 });

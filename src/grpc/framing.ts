@@ -103,8 +103,8 @@ export class MessageReader {
 }
 
 /**
- * Counts the messages that pass by without keeping any of them. A message counts when its prefix has been seen to the end,
- * whatever its flags. Source: Envoy, Grpc::FrameInspector.
+ * Counts the messages that pass by without keeping any of them. A message counts with its first byte, whatever its flags.
+ * Source: Envoy, Grpc::FrameInspector.
  */
 export class MessageCounter {
   /** Messages begun. */
@@ -147,13 +147,13 @@ export class MessageCounter {
       if (this.#prefixSeen === 0) {
         this.#length = 0;
         this.#flags = byte;
+        if (this.counts(byte)) this.count++;
       } else {
         this.#length = this.#length * 256 + byte;
       }
       if (++this.#prefixSeen < FRAME_PREFIX_BYTES) continue;
       this.#prefixSeen = 0;
       this.#left = this.#length;
-      if (this.counts(this.#flags)) this.count++;
     }
   }
 }

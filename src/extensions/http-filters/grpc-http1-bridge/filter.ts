@@ -63,12 +63,13 @@ export class GrpcHttp1BridgeFilter extends HttpFilter {
 
   override onResponseData(data: ByteBuffer, end: boolean): Flow {
     if (!this.#bridges || this.#headers === null) return Flow.Continue;
+    // Without trailers it is no gRPC, and goes as it is. Over HTTP/1 Envoy learns of the end only behind the data.
+    if (end && this.stream.info.upstream?.protocol === Protocol.Http2) return Flow.Continue;
     if (this.#prefixLeft > 0) {
       const taken = Math.min(this.#prefixLeft, data.length);
       data.drain(taken);
       this.#prefixLeft -= taken;
     }
-    // Without trailers it goes as it is.
     return end ? Flow.Continue : Flow.PauseAndBuffer;
   }
 
