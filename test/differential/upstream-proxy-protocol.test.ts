@@ -176,12 +176,44 @@ suite(
         httpListener({ name: 'v1-taking', routes: [to('v1')], listener: taking, log: '%DYNAMIC_METADATA(ns)%' }),
         httpListener({ name: 'v2-taking', routes: [to('v2')], listener: taking }),
         httpListener({ name: 'v2-all', routes: [to('all')], listener: taking }),
+        httpListener({ name: 'v2-host', routes: [to('host')], listener: taking }),
         httpListener({ name: 'v2-some', routes: [to('some')], listener: taking }),
       ],
       [
         to1('v1', { version: 'V1' }),
         to1('v2', { version: 'V2' }),
         to1('none', undefined),
+        {
+          ...to1('host', {
+            version: 'V2',
+            added_tlvs: [
+              { type: 200, value: 'YQ==' },
+              { type: 201, value: 'YQ==' },
+            ],
+          }),
+          load_assignment: {
+            cluster_name: 'host',
+            endpoints: [
+              {
+                lb_endpoints: [
+                  {
+                    endpoint: { address: '{{upstream:u1}}' },
+                    metadata: {
+                      typed_filter_metadata: {
+                        'envoy.transport_sockets.proxy_protocol': typed('envoy.config.core.v3.PerHostConfig', {
+                          added_tlvs: [
+                            { type: 201, value: 'Yg==' },
+                            { type: 202, value: 'Yg==' },
+                          ],
+                        }),
+                      },
+                    },
+                  },
+                ],
+              },
+            ],
+          },
+        },
         to1('all', { version: 'V2', pass_through_tlvs: {} }),
         to1('some', {
           version: 'V2',
@@ -209,6 +241,7 @@ suite(
     get('version 2 passes no TLVs by itself', 'v2-taking', v2(tlv(2, 'x'))),
     get('all TLVs are passed on, also twice the same', 'v2-all', v2(tlv(2, 'x') + tlv(3, 'y') + tlv(2, 'z'))),
     get('some TLVs are passed on, and what is added replaces', 'v2-some', v2(tlv(2, 'x') + tlv(3, 'y') + tlv(4, 'z'))),
+    get('what the endpoint adds goes before what the cluster adds', 'v2-host', V1),
     get('what is added without any', 'v2-some', V1),
     steps('two requests of one connection share one', async (exchange) => {
       const client = await exchange.connect('v1');

@@ -3,6 +3,7 @@ import type {
   Locality as LocalityMessage,
   Metadata as MetadataMessage,
 } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
+import type { PerHostConfig } from '../../api/gen/envoy/config/core/v3/proxy_protocol_pb.d.ts';
 import type {
   LbEndpoint,
   LocalityLbEndpoints,
@@ -61,7 +62,10 @@ export const ENDPOINT_SUPPORT: readonly FieldSupport[] = [
     fields: 'address hostname',
     inert: 'health_check_config observability_name',
   },
+  // Of typed metadata only the TLVs of PROXY protocol headers have a meaning yet; other entries are for extensions.
   { message: 'envoy.config.core.v3.Metadata', fields: 'filter_metadata', inert: 'typed_filter_metadata' },
+  { message: 'envoy.config.core.v3.PerHostConfig', fields: '*' },
+  { message: 'envoy.config.core.v3.TlvEntry', fields: 'type value' },
 ];
 
 /** `filter_metadata` as plain data. */
@@ -74,7 +78,30 @@ export function buildLocality(message: LocalityMessage | undefined): Locality {
   return { region: message.region, zone: message.zone, subZone: message.subZone };
 }
 
-function hostFrom(endpoint: LbEndpoint, group: LocalityLbEndpoints, address: Address, hostname: string): HostSpec {
+/** Key of typed metadata that upstream PROXY protocol sockets read. */
+const PROXY_TLVS = 'envoy.transport_sockets.proxy_protocol';
+const PER_HOST_CONFIG = 'envoy.config.core.v3.PerHostConfig';
+
+/** An endpoint's metadata; of the typed one, the TLVs of PROXY protocol headers to this host (values in base64). */
+function hostMetadata(context: BuildContext, message: MetadataMessage | undefined): Metadata {
+  const metadata = buildMetadata(message);
+  const any = message?.typedFilterMetadata[PROXY_TLVS];
+  const config = any === undefined ? null : context.unpack(`metadata.typed_filter_metadata["${PROXY_TLVS}"]`, any);
+  if (config?.$typeName !== PER_HOST_CONFIG) return metadata;
+  const tlvs = (config as PerHostConfig).addedTlvs.map(({ type, value }) => ({
+    type,
+    value: Buffer.from(value).toString('base64'),
+  }));
+  return { ...metadata, [PROXY_TLVS]: { ...metadata[PROXY_TLVS], added_tlvs: tlvs } };
+}
+
+function hostFrom(
+  context: BuildContext,
+  endpoint: LbEndpoint,
+  group: LocalityLbEndpoints,
+  address: Address,
+  hostname: string,
+): HostSpec {
   return {
     identity: '',
     address,
@@ -83,7 +110,7 @@ function hostFrom(endpoint: LbEndpoint, group: LocalityLbEndpoints, address: Add
     weight: endpoint.loadBalancingWeight ?? 1,
     locality: buildLocality(group.locality),
     priority: group.priority,
-    metadata: buildMetadata(endpoint.metadata),
+    metadata: hostMetadata(context, endpoint.metadata),
     localityMetadata: buildMetadata(group.metadata),
     edsHealth: endpoint.healthStatus as EdsHealth,
   };
@@ -171,7 +198,7 @@ export function buildStaticHosts(context: BuildContext, cluster: string, message
     }
     const address = buildAddress(at, 'endpoint.address', addressOf(endpoint));
     if (address === null) return;
-    hosts[group.priority]!.push(hostFrom(endpoint, group, address, hostnameOf(endpoint)));
+    hosts[group.priority]!.push(hostFrom(at, endpoint, group, address, hostnameOf(endpoint)));
   });
   return weights.map((localityWeights, priority) => ({
     cluster,
@@ -196,7 +223,7 @@ export function buildDnsTargets(
     if (socketAddress === null) return;
     const name = socketAddress.address;
     const hostname = hostnameOf(endpoint);
-    const template = hostFrom(endpoint, group, NOWHERE, hostname === '' ? name : hostname);
+    const template = hostFrom(at, endpoint, group, NOWHERE, hostname === '' ? name : hostname);
     const port = Number(socketAddress.portSpecifier.value ?? 0);
     targets.push({ name, port, template });
   });

@@ -17,6 +17,15 @@ import type {
 } from '../../../net/transport-socket.ts';
 import type { Counter } from '../../../stats/counter.ts';
 
+/** Key of an endpoint's metadata with its TLVs, see `config/builders/cluster-endpoints.ts`. */
+const PER_HOST = 'envoy.transport_sockets.proxy_protocol';
+
+interface HostTlv {
+  readonly type: number;
+  /** Base64. */
+  readonly value: string;
+}
+
 export interface ProxyProtocolSettings {
   readonly version: 1 | 2;
   readonly tlvs: TlvChoice;
@@ -48,7 +57,7 @@ export class UpstreamProxyProtocolSocket implements UpstreamTransportSocket {
   ): Transport {
     const inner = this.#inner;
     const gate = new HeaderFirstTransport(
-      (raw) => this.#header(raw, options.proxyProtocol),
+      (raw) => this.#header(raw, options.proxyProtocol, peer),
       inner === null ? null : (raw, above) => inner.wrap(raw, peer, options, above),
       handler,
     );
@@ -56,17 +65,31 @@ export class UpstreamProxyProtocolSocket implements UpstreamTransportSocket {
     return gate;
   }
 
-  #header(raw: Transport, data: ProxyProtocolData | null): Buffer | null {
+  #header(raw: Transport, data: ProxyProtocolData | null, peer: SocketPeer): Buffer | null {
     const { version, tlvs } = this.#settings;
     // Without a downstream connection (health checks) it is the proxy's own.
     if (version === 1) {
       return data === null ? headerV1(raw.localAddress, raw.remoteAddress) : headerV1(data.source, data.destination);
     }
     if (data === null) return localHeaderV2();
-    const header = headerV2(data, tlvs);
+    const own = tlvsOf(peer);
+    const added =
+      own.length === 0
+        ? tlvs.added
+        : [...own, ...tlvs.added.filter(({ type }) => own.every((each) => each.type !== type))];
+    const header = headerV2(data, { ...tlvs, added });
     if (header === null) this.#tooLong.inc();
     return header;
   }
+}
+
+/** What the endpoint adds itself, which goes before what the cluster adds. */
+function tlvsOf(peer: SocketPeer): { readonly type: number; readonly value: Uint8Array }[] {
+  const metadata = peer.metadata?.[PER_HOST] as { readonly added_tlvs?: readonly HostTlv[] } | undefined;
+  return (metadata?.added_tlvs ?? []).map(({ type, value }) => ({
+    type: type & 0xff,
+    value: Buffer.from(value, 'base64'),
+  }));
 }
 
 /** Counts as open once the header is sent; from then on it is the connection, or what stands on top of it. */
