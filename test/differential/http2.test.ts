@@ -416,3 +416,136 @@ suite(
     }),
   ],
 );
+
+const big = 'x'.repeat(200_000);
+
+suite(
+  'http2 on both sides',
+  {
+    config: httpProxy(
+      {
+        log: LOG,
+        hcm: { use_remote_address: true, via: 'me', strip_any_host_port: true },
+        routes: [
+          to('u3', '/refused'),
+          to('u4', '/breaker'),
+          to('u1', '/try', {
+            retry_policy: {
+              retry_on: '5xx',
+              num_retries: 2,
+              per_try_timeout: '0.1s',
+              retry_back_off: { base_interval: '0.001s' },
+            },
+          }),
+          to('u1', '/retry', {
+            retry_policy: { retry_on: '5xx', num_retries: 1, retry_back_off: { base_interval: '0.001s' } },
+          }),
+          to('u1', '/rewrite', { prefix_rewrite: '/there', host_rewrite_literal: 'other' }),
+          to('u1'),
+        ],
+      },
+      [
+        h2cluster(),
+        cluster('u3', ['{{refused}}'], upstreamOptions({ explicit_http_config: { http2_protocol_options: {} } })),
+        cluster('u4', ['{{upstream:u1}}'], {
+          ...upstreamOptions({ explicit_http_config: { http2_protocol_options: {} } }),
+          circuit_breakers: { thresholds: [{ max_requests: 1 }] },
+        }),
+      ],
+    ),
+    upstreams: {
+      u1: http2Upstream({
+        respond: (seen, peer) => {
+          if (seen.path === '/big') respond2(peer, seen.id, 200, big.slice(0, 16_000));
+          else if (seen.path === '/length') respond2(peer, seen.id, 200, String(seen.stream.body.length));
+          else if (seen.path === '/many') {
+            peer.send(headersFrame(seen.id, [':status: 200'], false));
+            for (let i = 0; i < 20; i++) peer.send(dataFrame(seen.id, 'y'.repeat(10_000), i === 19));
+          } else if (seen.path.startsWith('/retry') && seen.number === 1) respond2(peer, seen.id, 503, 'no');
+          else if (seen.path.startsWith('/bad')) peer.send(headersFrame(seen.id, ['x-no-status: 1'], true));
+          else if (seen.path === '/204') respond2(peer, seen.id, 204);
+          else if (seen.path === '/304') respond2(peer, seen.id, 304, '', ['content-length: 10']);
+          else if (seen.path === '/connection') respond2(peer, seen.id, 200, 'x', ['connection: close']);
+          else if (seen.path !== '/hold' && !seen.path.startsWith('/try') && !seen.path.startsWith('/breaker')) {
+            respond2(peer, seen.id, 200, `${seen.method} ${seen.path} [${seen.stream.body}]`);
+          }
+        },
+      }),
+    },
+    stats,
+    log: 'access.log',
+    rewrite: REWRITE,
+  },
+  [
+    h2('use_remote_address', 'GET /a', ['x-forwarded-for: 1.2.3.4', 'x-forwarded-proto: https']),
+    h2('scheme https at the edge', 'GET /a', [':scheme: https']),
+    h2('a port in the authority', 'GET /a', [':authority: h:8080']),
+    h2('a rewrite', 'GET /rewrite/a?b'),
+    h2('a retry with a body', 'POST /retry', [], 'abc'),
+    h2('a refused connection', 'GET /refused'),
+    h2('timeouts of tries', 'GET /try', [], null, { logLines: 1 }),
+    h2('a body upwards', 'POST /length', [], big.slice(0, 16_000)),
+    h2('a body downwards', 'GET /big'),
+    h2('a long body downwards', 'GET /many'),
+    h2('a response without a status', 'GET /bad'),
+    h2('a response with a connection header', 'GET /connection', [], null, { upstreamBytes: false }),
+    h2('204', 'GET /204'),
+    h2('304 with a length', 'GET /304'),
+    h2('HEAD', 'HEAD /a'),
+    steps(
+      'a long body upwards in pieces',
+      async (exchange) => {
+        const client = await exchange.http2();
+        await client.settled();
+        const id = client.request('POST /length', [], null, false);
+        for (let i = 0; i < 12; i++) client.send(dataFrame(id, big.slice(0, 16_000), i === 11));
+        await exchange.expectOver(client, id);
+      },
+      { rewrite: [[/\[x{1000,}.*\]/g, '[x...]']] },
+    ),
+    steps('a client with a small window', async (exchange) => {
+      const client = await exchange.http2('a', [[4, 100]]);
+      const id = client.request('GET /many');
+      await exchange.expectOver(client, id);
+    }),
+    steps('the breaker for requests', async (exchange) => {
+      const client = await exchange.http2();
+      const held = client.request('GET /breaker');
+      await exchange.expectStat('cluster.u4.upstream_rq_active', 1);
+      await exchange.expectOver(client, client.request('GET /breaker'));
+      client.send(rstStream(held, 8));
+      await exchange.expectStat('cluster.u4.upstream_rq_active', 0);
+      exchange.expectLog('access.log', 2);
+    }),
+  ],
+);
+
+suite(
+  'http2 drains',
+  {
+    config: httpProxy({ log: LOG, hcm: { drain_timeout: '0.1s' } }),
+    upstreams: { u1: echo },
+    stats,
+    log: 'access.log',
+    flags: ['--drain-strategy', 'immediate'],
+    fresh: true,
+  },
+  [
+    steps('by the admin server', async (exchange) => {
+      const client = await exchange.http2();
+      await exchange.expectOver(client, client.request('GET /1'));
+      await exchange.admin('/drain_listeners?graceful&skip_exit', { method: 'POST', record: 'status' });
+      await exchange.expectOver(client, client.request('GET /2'));
+      await exchange.expectClose(client.pipe as never);
+      exchange.expectLog('access.log', 2);
+    }),
+    steps('by a failed health check', async (exchange) => {
+      const client = await exchange.http2();
+      await exchange.expectOver(client, client.request('GET /1'));
+      await exchange.admin('/healthcheck/fail', { method: 'POST', record: 'status' });
+      await exchange.expectOver(client, client.request('GET /2'));
+      await exchange.expectClose(client.pipe as never);
+      exchange.expectLog('access.log', 2);
+    }),
+  ],
+);
