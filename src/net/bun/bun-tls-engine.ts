@@ -9,7 +9,7 @@ import { SECRET_MISSING_FAILURE } from '../tls/failure-text.ts';
 import { HandshakeCounts } from '../tls/handshake-outcome.ts';
 import { ClientPolicy, type HandshakeView, ServerPolicy } from '../tls/handshake-policy.ts';
 import { type HelloTarget, HelloWait } from '../tls/hello-wait.ts';
-import { checksRevocationHere } from '../tls/peer-verifier.ts';
+import { checksRevocationHere, isChainVerdict } from '../tls/peer-verifier.ts';
 import { SessionCache, sessionIdOf } from '../tls/session-cache.ts';
 import { withSystemRoots } from '../tls/system-roots.ts';
 import type {
@@ -38,6 +38,8 @@ const OP_SERVER_PREFERENCE = 0x400000;
 function crlBlocks(text: string): string[] {
   return text.match(/-----BEGIN X509 CRL-----[^-]*-----END X509 CRL-----/g) ?? [];
 }
+
+const NAME_MISMATCH = 'ERR_TLS_CERT_ALTNAME_INVALID';
 
 interface ContextParts {
   readonly parameters: TlsParameters;
@@ -134,7 +136,7 @@ function viewOf(transport: BunTlsTransport, socket: BunTlsSocket, curve: string,
   if (!socket.authorized) {
     chainError = (error as { code?: string } | null)?.code ?? 'CERT_UNTRUSTED';
     // Said only of chains that are trusted: whose name is to be checked is Envoy's matchers' to say.
-    if (chainError === 'ERR_TLS_CERT_ALTNAME_INVALID') chainError = '';
+    if (chainError === NAME_MISMATCH) chainError = '';
   }
   const session = protocolVersion === 'TLSv1.2' ? socket.getSession() : undefined;
   return {
@@ -148,6 +150,30 @@ function viewOf(transport: BunTlsTransport, socket: BunTlsSocket, curve: string,
     chainError,
     leaf: socket.getPeerX509Certificate()?.raw ?? null,
   };
+}
+
+/** The handshake did not come to its end. */
+function unfinished(error: Error | null, counts: HandshakeCounts): TransportError {
+  const message = error?.message ?? '';
+  if (/^error:[0-9a-f]{8}:/.test(message)) return { code: 'TLS', message: counts.runtimeFailure(message) };
+  // The connection ended: Envoy has no words for that.
+  const code = (error as { code?: string } | null)?.code;
+  return code === 'ECONNRESET' ? { code, message: '' } : ENDED;
+}
+
+/**
+ * Whether only the certificate was found wanting. The verdict's code alone would not do: it is known before the peer has
+ * proved that the certificate is its own.
+ */
+function isFinished(socket: BunTlsSocket, error: Error | null): boolean {
+  const code = (error as { code?: string } | null)?.code ?? '';
+  if (code !== NAME_MISMATCH && !isChainVerdict(code)) return false;
+  try {
+    // BoringSSL exports nothing before the handshake is complete.
+    return (socket.exportKeyingMaterial(8, 'EXPORTER-finished')?.length ?? 0) === 8;
+  } catch {
+    return false;
+  }
 }
 
 /** Connections of one listener with one version of its settings. */
@@ -168,7 +194,7 @@ class ServerOwner implements TlsOwner {
     ok: boolean,
     error: Error | null,
   ): TransportError | null {
-    if (!ok) return { code: 'TLS', message: this.#counts.runtimeFailure(error?.message ?? '') };
+    if (!ok) return unfinished(error, this.#counts);
     const view = viewOf(transport, socket, transport.curve, error);
     const conclusion = this.context.policy.onHandshake(view, transport, this.#counts, transport.certificate);
     transport.facts = conclusion.facts;
@@ -337,11 +363,11 @@ class ClientOwner implements TlsOwner {
     ok: boolean,
     error: Error | null,
   ): TransportError | null {
-    // A name that does not match is reported as a failure, though the handshake is done.
-    if (!ok && (error as { code?: string } | null)?.code === 'EPROTO') {
-      return { code: 'TLS', message: this.#counts.runtimeFailure(error?.message ?? '') };
-    }
-    const curve = socket.getEphemeralKeyInfo()?.name ?? '';
+    // A certificate that is refused is reported as a failure, though the handshake is done; so is a peer that left before.
+    if (!ok && !isFinished(socket, error)) return unfinished(error, this.#counts);
+    // Of a hybrid group Bun tells no name; there is but one.
+    const named = socket.getEphemeralKeyInfo()?.name ?? '';
+    const curve = named === '' && socket.getTLSVersion() === 'TLSv1.3' ? 'X25519MLKEM768' : named;
     const view = viewOf(transport, socket, curve, error);
     const { options, serverName } = transport;
     const conclusion = this.context.policy.onHandshake(view, transport, this.#counts, options, serverName);

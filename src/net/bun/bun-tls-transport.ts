@@ -20,6 +20,8 @@ export interface BunTlsSocket {
   getEphemeralKeyInfo(): { readonly name?: string } | null;
   getPeerX509Certificate(): { readonly raw: Buffer } | undefined;
   getPeerCertificate(abbreviated: boolean): PeerCertificate | null | undefined;
+  /** @throws before the handshake is complete */
+  exportKeyingMaterial(length: number, label: string): Buffer | undefined;
   disableRenegotiation(): void;
   close(): void;
   terminate(): void;

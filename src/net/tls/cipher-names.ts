@@ -33,7 +33,8 @@ export function cipherNumber(name: string): number {
 export const DEFAULT_SERVER_CIPHERS =
   '[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305]:[ECDHE-RSA-AES128-GCM-SHA256|ECDHE-RSA-CHACHA20-POLY1305]:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384';
 export const DEFAULT_CLIENT_CIPHERS = DEFAULT_SERVER_CIPHERS;
-export const DEFAULT_CURVES = 'X25519:P-256';
+/** Envoy's default; Node's OpenSSL does not know the first one before 3.5. */
+export const DEFAULT_CURVES = 'Bun' in globalThis ? 'X25519MLKEM768:X25519:P-256' : 'X25519:P-256';
 
 /** For OpenSSL, which knows no groups of equal preference. */
 export function withoutGroups(ciphers: string): string {

@@ -44,6 +44,8 @@ const GROUPS: ReadonlyMap<string, number> = new Map([
   ['X25519', 29],
   ['X25519MLKEM768', 0x11ec],
 ]);
+const X25519_MLKEM768 = 0x11ec;
+const TLS_1_3 = 0x0304;
 const GROUP_NAMES: ReadonlyMap<number, string> = new Map([
   [23, 'P-256'],
   [24, 'P-384'],
@@ -173,7 +175,12 @@ export class ServerPolicy extends HandshakePolicy {
   curveFor(hello: ClientHello | null): string {
     if (hello === null) return '';
     const offered = hello.supportedGroups();
-    for (const curve of this.#curves) if (offered.includes(curve)) return GROUP_NAMES.get(curve) ?? '';
+    const hybrid = this.settings.parameters.maxVersion === 'TLSv1.3' && hello.supportedVersions()?.includes(TLS_1_3);
+    for (const curve of this.#curves) {
+      // Post-quantum groups are of TLS 1.3 alone.
+      if (curve === X25519_MLKEM768 && hybrid !== true) continue;
+      if (offered.includes(curve)) return GROUP_NAMES.get(curve) ?? '';
+    }
     return '';
   }
 

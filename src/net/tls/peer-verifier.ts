@@ -6,6 +6,7 @@ import { SanType, type TlsValidation } from './tls-settings.ts';
 
 /** Words of X509_verify_cert for the codes by which the runtimes (Node, Bun) tell them. */
 const REASONS: Readonly<Record<string, string>> = {
+  __proto__: null as unknown as string,
   UNABLE_TO_GET_ISSUER_CERT: 'unable to get issuer certificate',
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'unable to get local issuer certificate',
   // With X509_V_FLAG_PARTIAL_CHAIN, which Envoy sets, the search ends by this instead.
@@ -225,6 +226,11 @@ function depthOf(code: string, chain: readonly Buffer[], now: number): number {
     }
   }
   return depth;
+}
+
+/** A code about a chain, not about the connection. */
+export function isChainVerdict(code: string): boolean {
+  return code in REASONS;
 }
 
 export function checksChain(validation: TlsValidation): boolean {
