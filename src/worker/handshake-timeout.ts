@@ -20,7 +20,6 @@ export class HandshakeTimeout implements ConnectionEvents, TimerTarget {
     const connection = this.#connection;
     if (!connection.isConnecting) return;
     connection.terminationDetails = 'transport socket timeout was reached';
-    connection.transportFailureReason = 'connect timeout';
     this.#counter.inc();
     connection.close(CloseType.NoFlush, 'transport_socket_timeout');
   }

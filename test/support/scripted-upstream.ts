@@ -49,9 +49,13 @@ export class UpstreamConnection extends BytePipe {
 }
 
 /** How an upstream behaves. */
-export type UpstreamScript =
+export type UpstreamScript = (
   | { readonly kind: 'http'; readonly respond: RequestScript }
-  | { readonly kind: 'raw'; readonly run: ConnectionScript };
+  | { readonly kind: 'raw'; readonly run: ConnectionScript }
+) & {
+  /** Speaks TLS; what is kept of its connections is what was inside. */
+  readonly tls?: Bun.TLSOptions;
+};
 
 /** An HTTP/1 upstream that answers each complete request by `respond`. */
 export function httpUpstream(respond: RequestScript): UpstreamScript {
@@ -61,6 +65,11 @@ export function httpUpstream(respond: RequestScript): UpstreamScript {
 /** A TCP upstream: `run` is called with every connection. */
 export function rawUpstream(run: ConnectionScript): UpstreamScript {
   return { kind: 'raw', run };
+}
+
+/** The same server behind TLS. */
+export function overTls(script: UpstreamScript, tls: Bun.TLSOptions): UpstreamScript {
+  return { ...script, tls };
 }
 
 /** The bytes of a response with a body of known length. */
@@ -106,6 +115,7 @@ export class ScriptedUpstream {
       hostname,
       port,
       allowHalfOpen: true,
+      ...(this.#script.tls === undefined ? {} : { tls: this.#script.tls }),
       socket: { ...pipeHandlers, open: (socket) => this.#onOpen(socket) },
     });
     return this.#listener.port;

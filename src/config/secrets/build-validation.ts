@@ -110,7 +110,8 @@ export function buildValidation(
     sanMatchers,
     certificateHashes,
     spkiHashes: message.verifyCertificateSpki,
-    maxVerifyDepth: message.maxVerifyDepth ?? -1,
+    // 0 limits nothing in Envoy.
+    maxVerifyDepth: message.maxVerifyDepth === undefined || message.maxVerifyDepth === 0 ? -1 : message.maxVerifyDepth,
     allowExpired: message.allowExpiredCertificate,
     acceptUntrusted: message.trustChainVerification === 1,
   };

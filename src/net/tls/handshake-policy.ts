@@ -28,6 +28,7 @@ export interface HandshakeView {
 export interface Conclusion {
   /** Null: the session may begin. */
   readonly failure: TransportError | null;
+  /** Of a refused peer too: access logs tell who it was. Null: nothing is known. */
   readonly facts: SessionFacts | null;
 }
 
@@ -185,17 +186,19 @@ export class ServerPolicy extends HandshakePolicy {
   }
 
   onHandshake(view: HandshakeView, live: LiveSession, counts: HandshakeCounts, certificate: number): Conclusion {
+    const local = this.settings.certificates[certificate]?.leaf ?? null;
     let validated = false;
     if (view.leaf === null) {
       if (this.requiresCertificate) {
-        return { failure: { code: 'TLS', message: counts.noClientCertificate() }, facts: null };
+        const failure = { code: 'TLS', message: counts.noClientCertificate() };
+        return { failure, facts: this.factsOf(view, live, false, local) };
       }
     } else if (this.#requests) {
       const result = this.judge(view, live, counts, [], '');
-      if (typeof result !== 'boolean') return { failure: result, facts: null };
+      if (typeof result !== 'boolean') return { failure: result, facts: this.factsOf(view, live, false, local) };
       validated = result;
     }
-    return this.conclude(view, live, counts, validated, this.settings.certificates[certificate]?.leaf ?? null);
+    return this.conclude(view, live, counts, validated, local);
   }
 }
 
@@ -246,7 +249,9 @@ export class ClientPolicy extends HandshakePolicy {
       }
       const sni = this.settings.autoSniSanValidation ? sentName : '';
       const result = this.judge(view, live, counts, sanOverride, sni);
-      if (typeof result !== 'boolean') return { failure: result, facts: null };
+      if (typeof result !== 'boolean') {
+        return { failure: result, facts: this.factsOf(view, live, false, this.settings.certificate?.leaf ?? null) };
+      }
       validated = result;
     }
     return this.conclude(view, live, counts, validated, this.settings.certificate?.leaf ?? null);
