@@ -261,7 +261,7 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
 
   async #apply(type: StreamType, answer: Answer, generation: number): Promise<void> {
     if (!this.#started) return;
-    type.lastNonce = answer.nonce;
+    if (generation === this.#generation) type.lastNonce = answer.nonce;
     const { engine, protocol } = type;
     const delta = protocol.translate(answer.message);
     let refusal = '';

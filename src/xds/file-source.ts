@@ -146,7 +146,7 @@ class FileSubscription implements Subscription {
       unknownFields,
     });
     if (!loaded.ok) {
-      const unknown = loaded.error.every((error) => /unknown field/i.test(error.reason));
+      const unknown = loaded.error.every((error) => /unknown field|has no field/i.test(error.reason));
       throw new FileFault(loaded.error.map(errorLine).join('\n'), unknown ? 'rejected' : 'failure');
     }
     const { message, positions, anys, warnings } = loaded.value;

@@ -30,7 +30,7 @@ export class ResourceDecoder {
   }
 
   noteUnknownFields(warnings: readonly ConfigError[]): void {
-    for (const warning of warnings) if (/unknown field/i.test(warning.reason)) this.#onUnknownField();
+    for (const warning of warnings) if (/unknown field|has no field/i.test(warning.reason)) this.#onUnknownField();
   }
 
   /**
