@@ -81,7 +81,10 @@ export const ROUTE_POLICY_SUPPORT: readonly FieldSupport[] = [
   { message: 'envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter', fields: '*' },
   { message: 'envoy.config.route.v3.RouteAction.HashPolicy.FilterState', fields: '*' },
   { message: 'envoy.config.route.v3.RouteAction.UpgradeConfig', fields: 'upgrade_type enabled connect_config' },
-  { message: 'envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig', fields: 'proxy_protocol_config allow_post' },
+  {
+    message: 'envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig',
+    fields: 'proxy_protocol_config allow_post',
+  },
   // Envoy itself passes no TLVs on here.
   { message: 'envoy.config.core.v3.ProxyProtocolConfig', fields: 'version', inert: 'pass_through_tlvs added_tlvs' },
   {
