@@ -218,11 +218,7 @@ describe('format strings: syntax, checked against Envoy 1.40', () => {
   });
 
   test('what cannot be served is refused, not faked', () => {
-    for (const format of [
-      '%CEL(request.path)%',
-      '%DOWNSTREAM_CX_RTT%',
-      '%METADATA(LISTENER:a)%',
-    ]) {
+    for (const format of ['%CEL(request.path)%', '%DOWNSTREAM_CX_RTT%', '%METADATA(LISTENER:a)%']) {
       expect(refusal(format)?.reason).toStartWith('not supported yet');
     }
   });
