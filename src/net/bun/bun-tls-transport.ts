@@ -225,8 +225,8 @@ export class BunTlsTransport extends BunTransport implements LiveSession {
     if (this.opened || this.isClosed || this.closeRequested) return;
     if (this.socket === null) this.socket = socket as unknown as BunSocket;
     const failure = this.owner.onHandshake(this, socket, ok, error);
+    this.security = this.facts;
     if (failure === null) {
-      this.security = this.facts;
       this.onSocketOpen(null);
       this.onSocketDrain();
       if (this.#endWanted) super.endWrites();

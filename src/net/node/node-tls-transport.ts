@@ -120,6 +120,7 @@ export class NodeTlsTransport implements Transport, TurnTask, LiveSession {
   #onSecure(socket: TLSSocket): void {
     if (this.#opened) return;
     const failure = this.owner.onHandshake(this, socket);
+    this.security = this.facts;
     if (failure !== null) {
       this.#error = failure;
       socket.destroySoon();
@@ -127,7 +128,6 @@ export class NodeTlsTransport implements Transport, TurnTask, LiveSession {
       return;
     }
     this.#opened = true;
-    this.security = this.facts;
     if (this.#paused) socket.pause();
     this.#handler?.onOpen();
     this.#onDrain();

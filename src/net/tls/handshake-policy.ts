@@ -123,8 +123,16 @@ abstract class HandshakePolicy {
       resumed: view.resumed,
       hasPeerCertificate: view.leaf !== null,
     });
-    const facts = new SessionFacts({ ...view, group: view.curve, validated, local, live, trustedRoots: this.roots });
-    return { failure: null, facts };
+    return { failure: null, facts: this.factsOf(view, live, validated, local) };
+  }
+
+  protected factsOf(
+    view: HandshakeView,
+    live: LiveSession,
+    validated: boolean,
+    local: SessionFacts['local'],
+  ): SessionFacts {
+    return new SessionFacts({ ...view, group: view.curve, validated, local, live, trustedRoots: this.roots });
   }
 }
 

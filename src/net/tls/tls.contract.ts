@@ -417,6 +417,10 @@ export function tlsContract(test: RegisterTest, make: MakeTls, gaps: TlsContract
       const said = await bench.refusedByServer();
       assert.ok(said.startsWith(gaps.otherWords === true ? X509 : words), said);
       assert.equal(bench.serverCounts.names, 'fail_verify_error');
+      // Access logs tell who was refused.
+      const { security } = bench.peers.at(-1)!.transport;
+      assert.equal(security?.peer?.subject, `CN=${client},O=Nuncio`);
+      assert.equal(security.peerCertificateValidated, false);
     });
   }
 
