@@ -15,6 +15,7 @@ import {
   bootstrap,
   cluster,
   type Fields,
+  fileLog,
   http,
   httpFilter,
   httpListener,
@@ -589,6 +590,75 @@ suite(
     stats: ['tcp.tcp.', /^cluster\.u1\.upstream_(rq|cx)_(?!.*bytes)/],
   },
   [through('connect'), through('post')],
+);
+
+const flaky = http2Upstream({
+  onHead: (seen, peer) => {
+    if (seen.number === 1 && !seen.stream.heads[0]!.includes('x-good: 1')) respond2(peer, seen.id, 503, 'no');
+    else {
+      peer.send(headersFrame(seen.id, [':status: 200', 'x-proxy: 1'], false), dataFrame(seen.id, 'hello', false));
+      void peer
+        .until(() => seen.stream.body.includes('bye'))
+        .then(() => peer.send(headersFrame(seen.id, ['x-trailer: 2'], true)));
+    }
+    return true;
+  },
+});
+const log = {
+  access_log: [
+    fileLog(
+      '%RESPONSE_FLAGS% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %BYTES_RECEIVED% %BYTES_SENT% %FILTER_STATE(envoy.tcp_proxy.propagate_response_headers:TYPED)% %FILTER_STATE(envoy.tcp_proxy.propagate_response_trailers:TYPED)%',
+    ),
+  ],
+};
+
+suite(
+  'tcp through http2 proxies that refuse',
+  {
+    config: bootstrap(
+      [
+        tcpListener([tcpProxy({ cluster: 'u1', tunneling_config: { hostname: 'there:1' }, ...log })], { name: 'once' }),
+        tcpListener(
+          [tcpProxy({ cluster: 'u1', tunneling_config: { hostname: 'there:1' }, max_connect_attempts: 2, ...log })],
+          { name: 'twice' },
+        ),
+        tcpListener(
+          [
+            tcpProxy({
+              cluster: 'u1',
+              tunneling_config: {
+                hostname: 'there:1',
+                headers_to_add: [{ header: { key: 'x-good', value: '1' } }],
+                propagate_response_headers: true,
+                propagate_response_trailers: true,
+              },
+              ...log,
+            }),
+          ],
+          { name: 'told' },
+        ),
+      ],
+      [h2cluster('u1')],
+    ),
+    upstreams: { u1: flaky },
+    stats: ['tcp.tcp.', /^cluster\.u1\.upstream_(rq|cx)_(?!.*bytes)/],
+    log: 'access.log',
+  },
+  [
+    steps('once', async (exchange) => {
+      const client = await exchange.connect('once');
+      await exchange.expectClose(client);
+    }),
+    through('twice'),
+    through('told'),
+    steps('the client resets', async (exchange) => {
+      const client = await exchange.connect('told');
+      client.send('ping');
+      await client.receive('hello');
+      client.reset();
+      await exchange.expectStat('cluster.u1.upstream_rq_active', 0);
+    }),
+  ],
 );
 
 suite(
