@@ -242,7 +242,8 @@ suite(
     log: 'access.log',
   },
   [
-    ...['Good', 'Bad', 'Two', 'Empty', 'TrailersOnly', 'Missing', 'Length'].map((what) =>
+    // Not Missing and Length: Envoy cuts answers without trailers, and the client waits for the rest.
+    ...['Good', 'Bad', 'Two', 'Empty', 'TrailersOnly'].map((what) =>
       request(what, post(`/p.Service/${what}`, 'application/x-protobuf', 'ping')),
     ),
     request('in pieces', [

@@ -44,6 +44,16 @@ describe('grpc_http1_bridge', () => {
     expect(stream.response.passed).toBe('H');
   });
 
+  test('an answer without trailers passes whole, however it is cut', () => {
+    const stream = harness(UPGRADE);
+    stream.sendHeaders({ 'content-type': 'application/x-protobuf' });
+    stream.answerHeaders(404, { 'content-length': '8' }, false);
+    for (const char of 'not here') stream.answerData(char, false);
+    stream.answerData('', true);
+    expect(stream.response.passed).toBe('Hnot here$');
+    expect(stream.responseHeaders!.get('content-length')).toBe('8');
+  });
+
   test('other requests pass', () => {
     const stream = harness(UPGRADE);
     stream.sendHeaders({ ':path': '/a?b', 'content-type': 'text/plain' }, false);

@@ -13,10 +13,8 @@ export class GrpcHttp1BridgeFilter extends HttpFilter {
   readonly #upgradeProtobuf: boolean;
   readonly #ignoreQuery: boolean;
   #bridges = false;
-  /** The client speaks bare protobuf: the frame around its message is ours to make, */
-  #framesRequest = false;
-  /** and so many bytes of the one around the answer still to be taken off. */
-  #prefixLeft = 0;
+  /** The client speaks bare protobuf: the frame around its message is ours to make, and that around the answer to take off. */
+  #frames = false;
   #headers: ResponseHeaders | null = null;
 
   constructor(upgradeProtobuf: boolean, ignoreQuery: boolean) {
@@ -33,10 +31,7 @@ export class GrpcHttp1BridgeFilter extends HttpFilter {
       headers.remove('content-length');
       this.stream.clearRouteCache();
       // For HTTP/2 the content type alone is changed: so does Envoy.
-      if (isHttp1) {
-        this.#framesRequest = true;
-        this.#prefixLeft = FRAME_PREFIX_BYTES;
-      }
+      this.#frames = isHttp1;
     }
     this.#bridges = isHttp1 && isGrpcContentType(headers.get('content-type'));
     if (this.#bridges && this.#ignoreQuery) {
@@ -47,7 +42,7 @@ export class GrpcHttp1BridgeFilter extends HttpFilter {
   }
 
   override onRequestData(data: ByteBuffer, end: boolean): Flow {
-    if (!this.#framesRequest) return Flow.Continue;
+    if (!this.#frames) return Flow.Continue;
     if (!end) return Flow.PauseAndBuffer;
     const held = this.stream.bufferedRequest;
     if (held === null) data.prepend(framePrefix(data.length));
@@ -61,16 +56,9 @@ export class GrpcHttp1BridgeFilter extends HttpFilter {
     return Flow.PauseAndBuffer;
   }
 
-  override onResponseData(data: ByteBuffer, end: boolean): Flow {
-    if (!this.#bridges || this.#headers === null) return Flow.Continue;
-    // Without trailers it is no gRPC, and goes as it is. Over HTTP/1 Envoy learns of the end only behind the data.
-    if (end && this.stream.info.upstream?.protocol === Protocol.Http2) return Flow.Continue;
-    if (this.#prefixLeft > 0) {
-      const taken = Math.min(this.#prefixLeft, data.length);
-      data.drain(taken);
-      this.#prefixLeft -= taken;
-    }
-    return end ? Flow.Continue : Flow.PauseAndBuffer;
+  /** Held until the trailers; without them it is no gRPC, and goes as it is. */
+  override onResponseData(_data: ByteBuffer, end: boolean): Flow {
+    return this.#headers === null || end ? Flow.Continue : Flow.PauseAndBuffer;
   }
 
   override onResponseTrailers(trailers: HeaderMap): Flow {
@@ -83,7 +71,9 @@ export class GrpcHttp1BridgeFilter extends HttpFilter {
     }
     const message = trailers.get('grpc-message');
     if (message !== null) headers.set('grpc-message', message);
-    headers.set('content-length', String(this.stream.bufferedResponse?.length ?? 0));
+    const held = this.stream.bufferedResponse;
+    if (this.#frames && held !== null) held.drain(Math.min(FRAME_PREFIX_BYTES, held.length));
+    headers.set('content-length', String(held?.length ?? 0));
     return Flow.Continue;
   }
 }
