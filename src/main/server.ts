@@ -250,7 +250,7 @@ export class Server implements WorkerObserver {
       concurrency: this.flags.concurrency,
       restartEpoch: this.flags.restartEpoch,
       version: plan.statsServerVersion ?? VERSION_NUMBER,
-      unknownFieldCount: warnings.filter((warning) => /unknown field/i.test(warning.reason)).length,
+      unknownFieldCount: warnings.filter((warning) => /unknown field|has no field/i.test(warning.reason)).length,
     };
   }
 
