@@ -46,9 +46,15 @@ export interface HttpPool {
   readonly isIdle: boolean;
 }
 
+/** A connection that was handed out, as the pool counts it. */
+export interface TcpLease {
+  /** What it was taken for is complete: it counts as an active request no longer. The connection still ends by itself. */
+  release(): void;
+}
+
 export interface TcpPoolWaiter {
-  /** The connection is the waiter's from now on: it adds itself as observer and closes or releases it. */
-  onPoolReady(connection: Connection, host: Host): void;
+  /** The connection is the waiter's from now on: it adds itself as observer and closes it. */
+  onPoolReady(connection: Connection, host: Host, lease: TcpLease): void;
   onPoolFailure(reason: PoolFailure, transportFailureReason: string, host: Host): void;
 }
 

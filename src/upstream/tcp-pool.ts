@@ -1,9 +1,9 @@
 import { ConnectionPool, PendingAttach } from './connection-pool.ts';
-import { type PendingStream, PoolFailure, type TcpPool, type TcpPoolWaiter } from './pool.ts';
+import { type PendingStream, PoolFailure, type TcpLease, type TcpPool, type TcpPoolWaiter } from './pool.ts';
 import { PoolClient } from './pool-client.ts';
 
 /** One raw connection: the waiter's from the moment it is ready until it closes. */
-class TcpClient extends PoolClient {
+class TcpClient extends PoolClient implements TcpLease {
   #taken = false;
 
   /** Envoy counts a TCP connection that was handed out as an active request, however it ends. */
@@ -14,14 +14,18 @@ class TcpClient extends PoolClient {
   attach(waiter: TcpPoolWaiter): void {
     this.disableIdleTimer();
     this.#taken = true;
-    waiter.onPoolReady(this.connection, this.pool.host);
+    waiter.onPoolReady(this.connection, this.pool.host, this);
+  }
+
+  release(): void {
+    if (!this.#taken) return;
+    this.#taken = false;
+    this.pool.onStreamEnded(this);
   }
 
   /** Its observers hear of the close themselves. */
   protected onDisconnected(): void {
-    if (!this.#taken) return;
-    this.#taken = false;
-    this.pool.onStreamEnded(this);
+    this.release();
   }
 }
 

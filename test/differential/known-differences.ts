@@ -6,10 +6,7 @@ const CHECKED_EARLY = 'refused when it is loaded: Envoy says that it is fine, an
 
 const NO_HTTP2 = 'HTTP/2 is not supported yet: its preface is read as a bad HTTP/1 request';
 
-const TUNNEL_COUNTS = 'a tunnel that both ends have closed still counts as an active request when its connection goes';
-
 export const knownDifferences: Readonly<Record<string, string>> = {
-  'CONNECT ends here: over http2': TUNNEL_COUNTS,
   'filters and the rest: dynamic resources by a cluster that is missing': CHECKED_EARLY,
   'filters and the rest: dynamic resources of version 2': CHECKED_EARLY,
   'http2 to http1: a preface that is wrong behind its first line':

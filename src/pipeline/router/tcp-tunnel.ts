@@ -16,6 +16,7 @@ import type {
   PendingStream,
   PoolFailure,
   PoolWaiter,
+  TcpLease,
   TcpPool,
   TcpPoolWaiter,
   UpstreamConnectionInfo,
@@ -48,8 +49,8 @@ class TunnelWaiter implements TcpPoolWaiter {
     this.#prelude = prelude;
   }
 
-  onPoolReady(connection: Connection, host: Host): void {
-    const tunnel = new TcpTunnel(connection, this.#decoder, this.#prelude);
+  onPoolReady(connection: Connection, host: Host, lease: TcpLease): void {
+    const tunnel = new TcpTunnel(connection, lease, this.#decoder, this.#prelude);
     connection.addEvents(tunnel);
     connection.addFilter(new TunnelReads(tunnel));
     this.#waiter.onPoolReady(tunnel, host, tunnel);
@@ -81,14 +82,17 @@ class TcpTunnel implements RequestEncoder, CodecStream, ConnectionEvents, Upstre
   readonly priorStreams = 0;
   readonly meter = new BytesMeter();
   readonly connection: Connection;
+  readonly #lease: TcpLease;
   readonly #decoder: ResponseDecoder;
   readonly #prelude: Buffer | null;
+  #requestEnded = false;
   #events: StreamEvents | null = null;
   #over = false;
   #responseEnded = false;
 
-  constructor(connection: Connection, decoder: ResponseDecoder, prelude: Buffer | null) {
+  constructor(connection: Connection, lease: TcpLease, decoder: ResponseDecoder, prelude: Buffer | null) {
     this.connection = connection;
+    this.#lease = lease;
     this.#decoder = decoder;
     this.#prelude = prelude;
   }
@@ -103,6 +107,7 @@ class TcpTunnel implements RequestEncoder, CodecStream, ConnectionEvents, Upstre
 
   /** The client hears 200 at once: the connection is there. */
   encodeHeaders(_headers: RequestHeaders, end: boolean): string | null {
+    if (end) this.#requestEnded = true;
     const prelude = this.#prelude;
     if (prelude !== null || end) {
       this.connection.write(prelude === null ? new ByteBuffer() : ByteBuffer.from(prelude), end);
@@ -114,10 +119,17 @@ class TcpTunnel implements RequestEncoder, CodecStream, ConnectionEvents, Upstre
   encodeData(data: ByteBuffer, end: boolean): void {
     this.meter.wireBytesSent += data.length;
     this.connection.write(data, end);
+    if (end) this.#onRequestEnd();
+  }
+
+  #onRequestEnd(): void {
+    this.#requestEnded = true;
+    if (this.#responseEnded) this.#lease.release();
   }
 
   encodeTrailers(_trailers: HeaderMap): void {
     this.connection.write(new ByteBuffer(), true);
+    this.#onRequestEnd();
   }
 
   enableTcpTunneling(): void {}
@@ -144,6 +156,7 @@ class TcpTunnel implements RequestEncoder, CodecStream, ConnectionEvents, Upstre
     this.meter.wireBytesReceived += data.length;
     this.#responseEnded = end;
     this.#decoder.onData(data, end);
+    if (end && this.#requestEnded) this.#lease.release();
   }
 
   onConnectionEvent(event: ConnectionEvent): void {
