@@ -3,7 +3,16 @@
  * are run beside a Nuncio on that file (on free ports) and must print what stands behind them as a comment, links lead somewhere.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -85,8 +94,29 @@ async function shell(command: string, cwd: string): Promise<string> {
   return output + errors;
 }
 
+/** What pages about TLS take for granted: `certs/` with an authority, a server and a client. */
+function putCertificates(folder: string): void {
+  const from = join(root, 'src/net/tls/testdata');
+  mkdirSync(join(folder, 'certs'));
+  for (const [name, source] of [
+    ['ca.pem', 'root.pem'],
+    ['server.pem', 'server-ec.pem'],
+    ['server.key', 'server-ec.key'],
+    ['other.pem', 'other-rsa.pem'],
+    ['other.key', 'other-rsa.key'],
+    ['client.pem', 'client.pem'],
+    ['client.key', 'client.key'],
+  ] as const) {
+    copyFileSync(join(from, source), join(folder, 'certs', name));
+  }
+}
+
 async function validate(path: string): Promise<{ code: number; output: string }> {
-  const child = Bun.spawn([...nuncioCommand(), '-c', path, '--mode', 'validate'], { stdout: 'pipe', stderr: 'pipe' });
+  const child = Bun.spawn([...nuncioCommand(), '-c', path, '--mode', 'validate'], {
+    cwd: dirname(path),
+    stdout: 'pipe',
+    stderr: 'pipe',
+  });
   const [output, errors] = await Promise.all([
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),
@@ -98,6 +128,7 @@ async function validate(path: string): Promise<{ code: number; output: string }>
 describe('examples in the documentation', () => {
   const scratch = mkdtempSync(join(tmpdir(), 'nuncio-docs-'));
   afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+  putCertificates(scratch);
   const found = examples();
 
   test('there are some', () => {
@@ -125,6 +156,7 @@ describe('examples in the documentation', () => {
       const text = found.find((each) => each.page === page && each.file === file)?.text ?? read(file);
       const ports = freePorts(text);
       const folder = mkdtempSync(join(scratch, 'walk-'));
+      putCertificates(folder);
       writeFileSync(join(folder, 'envoy.yaml'), withPorts(text, ports));
       const flags = ['-c', 'envoy.yaml', '-l', 'warning', '--concurrency', '1', '--file-flush-interval-msec', '10'];
       const server = Bun.spawn([...nuncioCommand(), ...flags], {
