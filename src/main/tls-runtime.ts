@@ -15,8 +15,8 @@ export async function loadTls(): Promise<TlsFactory> {
     const { BunTlsEngine } = await import('../net/bun/bun-tls-engine.ts');
     return (dispatcher) => new BunTlsEngine(dispatcher);
   }
-  const { NO_TLS } = await import('../net/transport-socket.ts');
-  return () => NO_TLS;
+  const { NodeTlsEngine } = await import('../net/node/node-tls-engine.ts');
+  return (dispatcher) => new NodeTlsEngine(dispatcher);
 }
 
 /** For dry builds. */

@@ -1,24 +1,16 @@
-import tls from 'node:tls';
 import { ByteBuffer } from '../../base/byte-buffer.ts';
 import type { Dispatcher } from '../dispatcher.ts';
 import type { AcceptedSocket } from '../filter.ts';
 import { alpnWire, selectAlpn } from '../tls/alpn.ts';
-import { DEFAULT_CLIENT_CIPHERS, DEFAULT_CURVES, DEFAULT_SERVER_CIPHERS } from '../tls/cipher-names.ts';
+import { DEFAULT_CLIENT_CIPHERS, DEFAULT_SERVER_CIPHERS } from '../tls/cipher-names.ts';
 import type { ClientHello } from '../tls/client-hello.ts';
 import { SECRET_MISSING_FAILURE } from '../tls/failure-text.ts';
 import { HandshakeCounts } from '../tls/handshake-outcome.ts';
-import { ClientPolicy, type HandshakeView, ServerPolicy } from '../tls/handshake-policy.ts';
+import { ClientPolicy, ServerPolicy } from '../tls/handshake-policy.ts';
 import { type HelloTarget, HelloWait } from '../tls/hello-wait.ts';
-import { checksRevocationHere, isChainVerdict } from '../tls/peer-verifier.ts';
-import { SessionCache, sessionIdOf } from '../tls/session-cache.ts';
+import { SessionCache } from '../tls/session-cache.ts';
 import { withSystemRoots } from '../tls/system-roots.ts';
-import type {
-  TlsClientSettings,
-  TlsParameters,
-  TlsServerSettings,
-  TlsSettingsSource,
-  TlsValidation,
-} from '../tls/tls-settings.ts';
+import type { TlsClientSettings, TlsServerSettings, TlsSettingsSource } from '../tls/tls-settings.ts';
 import type { ConnectSpec, SocketRuntime, Transport, TransportError, TransportHandler } from '../transport.ts';
 import type {
   DownstreamTransportSocket,
@@ -28,54 +20,10 @@ import type {
   TransportSocketOptions,
   WrappingTransportSocket,
 } from '../transport-socket.ts';
+import { isFinished, unfinished, viewOf } from './bun-handshake.ts';
 import { BunTransport } from './bun-runtime.ts';
+import { nativeContext, OP_NO_TICKET, OP_SERVER_PREFERENCE } from './bun-secure-context.ts';
 import { type BunTlsSocket, BunTlsTransport, ENDED, type TlsOwner, tlsHandlers } from './bun-tls-transport.ts';
-
-/** SSL_OP_NO_TICKET and SSL_OP_CIPHER_SERVER_PREFERENCE of BoringSSL. */
-const OP_NO_TICKET = 0x4000;
-const OP_SERVER_PREFERENCE = 0x400000;
-
-function crlBlocks(text: string): string[] {
-  return text.match(/-----BEGIN X509 CRL-----[^-]*-----END X509 CRL-----/g) ?? [];
-}
-
-const NAME_MISMATCH = 'ERR_TLS_CERT_ALTNAME_INVALID';
-
-interface ContextParts {
-  readonly parameters: TlsParameters;
-  readonly validation: TlsValidation | null;
-  readonly ciphers: string;
-  readonly cert: string | undefined;
-  readonly key: string | undefined;
-  readonly secureOptions: number;
-  readonly sessionTimeout: number;
-}
-
-/** A native SSL_CTX. @throws Error of BoringSSL when it does not take what is given */
-function nativeContext(parts: ContextParts): object {
-  const { parameters, validation } = parts;
-  const ca = validation?.trustedCaPem ?? '';
-  const context = tls.createSecureContext({
-    cert: parts.cert,
-    key: parts.key,
-    // Without any, Bun would take its own list.
-    ca: ca === '' ? [] : ca,
-    // Of several lists in one text Bun takes the first.
-    crl:
-      validation === null || validation.crlPem === '' || checksRevocationHere(validation)
-        ? undefined
-        : crlBlocks(validation.crlPem),
-    allowPartialTrustChain: true,
-    minVersion: parameters.minVersion,
-    maxVersion: parameters.maxVersion,
-    ciphers: parameters.cipherSuites === '' ? parts.ciphers : parameters.cipherSuites,
-    ecdhCurve: parameters.ecdhCurves === '' ? DEFAULT_CURVES : parameters.ecdhCurves,
-    sigalgs: parameters.signatureAlgorithms === '' ? undefined : parameters.signatureAlgorithms,
-    secureOptions: parts.secureOptions,
-    sessionTimeout: parts.sessionTimeout === 0 ? undefined : parts.sessionTimeout,
-  } as tls.SecureContextOptions);
-  return (context as { context: object }).context;
-}
 
 /** What all connections with the same settings share on the server's side. */
 class ServerContext {
@@ -126,53 +74,6 @@ class ServerContext {
       this.#options.set(key, options);
     }
     return options;
-  }
-}
-
-function viewOf(transport: BunTlsTransport, socket: BunTlsSocket, curve: string, error: Error | null): HandshakeView {
-  const protocolVersion = socket.getTLSVersion();
-  const alpn = socket.alpnProtocol;
-  let chainError = '';
-  if (!socket.authorized) {
-    chainError = (error as { code?: string } | null)?.code ?? 'CERT_UNTRUSTED';
-    // Said only of chains that are trusted: whose name is to be checked is Envoy's matchers' to say.
-    if (chainError === NAME_MISMATCH) chainError = '';
-  }
-  const session = protocolVersion === 'TLSv1.2' ? socket.getSession() : undefined;
-  return {
-    protocolVersion,
-    cipher: socket.getCipher()?.name ?? '',
-    curve,
-    alpn: typeof alpn === 'string' ? alpn : '',
-    serverName: transport.serverName,
-    sessionId: session === undefined ? '' : sessionIdOf(session),
-    resumed: socket.isSessionReused(),
-    chainError,
-    leaf: socket.getPeerX509Certificate()?.raw ?? null,
-  };
-}
-
-/** The handshake did not come to its end. */
-function unfinished(error: Error | null, counts: HandshakeCounts): TransportError {
-  const message = error?.message ?? '';
-  if (/^error:[0-9a-f]{8}:/.test(message)) return { code: 'TLS', message: counts.runtimeFailure(message) };
-  // The connection ended: Envoy has no words for that.
-  const code = (error as { code?: string } | null)?.code;
-  return code === 'ECONNRESET' ? { code, message: '' } : ENDED;
-}
-
-/**
- * Whether only the certificate was found wanting. The verdict's code alone would not do: it is known before the peer has
- * proved that the certificate is its own.
- */
-function isFinished(socket: BunTlsSocket, error: Error | null): boolean {
-  const code = (error as { code?: string } | null)?.code ?? '';
-  if (code !== NAME_MISMATCH && !isChainVerdict(code)) return false;
-  try {
-    // BoringSSL exports nothing before the handshake is complete.
-    return (socket.exportKeyingMaterial(8, 'EXPORTER-finished')?.length ?? 0) === 8;
-  } catch {
-    return false;
   }
 }
 
