@@ -25,13 +25,8 @@ import { ClientCertHeader } from './client-cert-header.ts';
 import type { ConnectionManagerConfig } from './connection-manager-config.ts';
 import type { ConnectionContext } from './environment.ts';
 import type { HttpFilter } from './http-filter.ts';
+import { PrematureResets } from './premature-resets.ts';
 import { ResponseFlag } from './response-flag.ts';
-
-/** Streams that ended before any answer, as clients do that only want to make work: Envoy's limits, changed by the runtime. */
-const PREMATURE_RESETS_KEY = 'overload.premature_reset_total_stream_count';
-const PREMATURE_RESETS = 500;
-const PREMATURE_LIFETIME_KEY = 'overload.premature_reset_min_stream_lifetime_seconds';
-const PREMATURE_LIFETIME_SECONDS = 1;
 
 const CYCLE_KEY = 'http.max_requests_per_io_cycle';
 const UNLIMITED_REQUESTS = 0xffff_ffff;
@@ -58,8 +53,7 @@ export class HttpConnectionManager
   #maxRequestsPerCycle = UNLIMITED_REQUESTS;
   #requestsOfCycle = 0;
   #cycleTimer: Timer | null = null;
-  #endedStreams = 0;
-  #prematureResets = 0;
+  readonly #prematureResets = new PrematureResets();
   /** The message of a stream broke the connection: it was active when that closes. */
   #brokenByStream = false;
   #idleTimer: Timer | null = null;
@@ -364,23 +358,9 @@ export class HttpConnectionManager
     stream.destroy();
     if (this.#closed) return;
     if (this.#streams.length === 0) this.#idleTimer?.enable(this.config.idleTimeoutMs);
-    this.#endedStreams++;
-    if (stream.info.responseCode === 0) this.#onUnansweredStream(stream);
-  }
-
-  /**
-   * A client that opens streams only to reset them is closed once half of {@link PREMATURE_RESETS} streams, or half of however
-   * many there were beyond that, ended so. Source: Envoy, ConnectionManagerImpl::maybeDrainDueToPrematureResets.
-   */
-  #onUnansweredStream(stream: ActiveStream): void {
-    const { runtime } = this.config.environment;
-    const lifetimeMs = stream.info.endMs - stream.info.startMs;
-    const leastMs = runtime.integer(PREMATURE_LIFETIME_KEY, PREMATURE_LIFETIME_SECONDS) * 1000;
-    if (Math.floor(lifetimeMs / 1000) * 1000 > leastMs) return;
-    const resets = ++this.#prematureResets;
-    const limit = runtime.integer(PREMATURE_RESETS_KEY, PREMATURE_RESETS);
-    if (resets * 2 < Math.max(limit, this.#endedStreams) || !this.connection.isOpen) return;
-    this.config.stats.downstreamRqTooManyPrematureResets.inc();
+    const { stats, environment } = this.config;
+    if (!this.#prematureResets.onStreamEnd(stream.info, environment.runtime) || !this.connection.isOpen) return;
+    stats.downstreamRqTooManyPrematureResets.inc();
     this.#closeConnection(CloseType.NoFlush, 0, 'too_many_premature_resets');
   }
 
