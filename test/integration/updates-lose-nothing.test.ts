@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { nuncioCommand } from '../support/nuncio-command.ts';
 import { ProxyProcess } from '../support/proxy-process.ts';
-import { connectRaw, type RawClient } from '../support/raw-client.ts';
+import { type JsonResource, ScriptedControlPlane } from '../support/scripted-control-plane.ts';
+import { SteadyClient } from '../support/steady-client.ts';
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -18,49 +19,6 @@ const ROUTER = { name: 'router', typed_config: { '@type': `${TYPE}extensions.fil
 const LOOPBACK = { socket_address: { address: '127.0.0.1', port_value: 0 } };
 
 type Fields = Readonly<Record<string, unknown>>;
-
-/** Sends requests on kept connections as a well-behaved client does: it goes away when it is told to. */
-class SteadyClient {
-  answered = 0;
-  readonly failures: string[] = [];
-  readonly #port: number;
-  #stopped = false;
-
-  constructor(port: number) {
-    this.#port = port;
-  }
-
-  async run(): Promise<void> {
-    let connection: RawClient | null = null;
-    while (!this.#stopped) {
-      try {
-        connection ??= await connectRaw({ port: this.#port });
-        connection.send('GET / HTTP/1.1\r\nhost: x\r\n\r\n');
-        const text = await connection.finalResponse({ timeoutMs: 5000 });
-        if (!text.startsWith('HTTP/1.1 200 ')) {
-          this.failures.push(`${JSON.stringify(text.slice(0, 200))} [${connection.fate}]`);
-          connection.reset();
-          connection = null;
-        } else {
-          this.answered++;
-          if (/^connection: close\r?$/im.test(text)) {
-            connection.end();
-            connection = null;
-          }
-        }
-      } catch (error) {
-        this.failures.push(String(error));
-        connection = null;
-      }
-      await Bun.sleep(1);
-    }
-    connection?.reset();
-  }
-
-  stop(): void {
-    this.#stopped = true;
-  }
-}
 
 function upstream(): number {
   const server = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: () => new Response('ok') });
@@ -168,9 +126,8 @@ test('listeners, routes, clusters and endpoints change all the time', async () =
     '1',
   ]);
   cleanups.push(() => proxy.stop());
-  const clients = Array.from({ length: 4 }, () => new SteadyClient(0));
   const port = (await proxy.listenerPorts()).get('a')!;
-  clients.splice(0, clients.length, ...clients.map(() => new SteadyClient(port)));
+  const clients = Array.from({ length: 4 }, () => new SteadyClient(port));
   const running = clients.map((client) => client.run());
   const counters: Readonly<Record<string, string>> = {
     'eds.json': 'cluster.e.update_success',
@@ -199,3 +156,126 @@ test('listeners, routes, clusters and endpoints change all the time', async () =
   const { body } = await proxy.admin('/stats?filter=rejected|update_failure|envoy_bug');
   expect(body.split('\n').filter((line) => /: [1-9]/.test(line))).toEqual([]);
 }, 30_000);
+
+test.each(['GRPC', 'DELTA_GRPC'])(
+  'a control plane that changes everything, and is restarted: %s',
+  async (apiType) => {
+    const folder = mkdtempSync(join(tmpdir(), 'nuncio-ads-'));
+    cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
+    const ports = [upstream(), upstream(), upstream()];
+    const plane = new ScriptedControlPlane();
+    const planePort = plane.start();
+    cleanups.push(() => plane.stop());
+    const ads = { ads: {}, resource_api_version: 'V3' };
+    const set = (type: string, version: number, resources: readonly Fields[]): void => {
+      const typed = resources.map((each): JsonResource => ({ '@type': `${TYPE}${type}`, ...each }));
+      plane.set(`${TYPE}${type}`, String(version), typed);
+    };
+    const changes: readonly ((version: number) => void)[] = [
+      (version) =>
+        set('config.cluster.v3.Cluster', version, [
+          { name: 'e', type: 'EDS', eds_cluster_config: { eds_config: ads }, connect_timeout: `${1 + (version % 3)}s` },
+          { name: 's', load_assignment: endpointsOf('s', [ports[version % 3]!]) },
+        ]),
+      (version) => set('config.endpoint.v3.ClusterLoadAssignment', version, [endpointsOf('e', [ports[version % 3]!])]),
+      (version) =>
+        set('config.route.v3.RouteConfiguration', version, [
+          {
+            name: 'r',
+            virtual_hosts: [
+              {
+                name: 'v',
+                domains: ['*'],
+                routes: [{ match: { prefix: '/' }, route: { cluster: Math.floor(version / 4) % 2 === 0 ? 'e' : 's' } }],
+              },
+            ],
+          },
+        ]),
+      (version) =>
+        set('config.listener.v3.Listener', version, [
+          {
+            name: 'a',
+            address: LOOPBACK,
+            per_connection_buffer_limit_bytes: 100_000 + Math.floor(version / 8),
+            filter_chains: [
+              {
+                filters: [
+                  {
+                    name: 'hcm',
+                    typed_config: {
+                      '@type': HCM,
+                      stat_prefix: `a${Math.floor(version / 4) % 2}`,
+                      rds: { route_config_name: 'r', config_source: ads },
+                      http_filters: [ROUTER],
+                    },
+                  },
+                ],
+              },
+            ],
+          },
+        ]),
+    ];
+    for (const change of changes) change(0);
+    const config = {
+      node: { id: 'a', cluster: 'b' },
+      admin: { address: LOOPBACK },
+      dynamic_resources: {
+        lds_config: ads,
+        cds_config: ads,
+        ads_config: {
+          api_type: apiType,
+          transport_api_version: 'V3',
+          grpc_services: [
+            {
+              envoy_grpc: {
+                cluster_name: 'plane',
+                retry_policy: { retry_back_off: { base_interval: '0.01s', max_interval: '0.05s' } },
+              },
+            },
+          ],
+        },
+      },
+      static_resources: {
+        clusters: [
+          {
+            name: 'plane',
+            http2_protocol_options: {},
+            load_assignment: endpointsOf('plane', [planePort]),
+          },
+        ],
+      },
+    };
+    const program = { name: 'nuncio', command: nuncioCommand() };
+    const flags = ['--concurrency', '2', '--drain-time-s', '1'];
+    const proxy = await ProxyProcess.start(program, folder, JSON.stringify(config), flags);
+    cleanups.push(() => proxy.stop());
+    const port = (await proxy.listenerPorts()).get('a')!;
+    const clients = Array.from({ length: 3 }, () => new SteadyClient(port));
+    const running = clients.map((client) => client.run());
+    for (let version = 1; version <= 160; version++) {
+      changes[version % changes.length]!(version);
+      if (version % 40 === 20) {
+        plane.stop();
+        await Bun.sleep(30);
+        plane.start();
+      } else if (version % 40 === 0) {
+        plane.cut();
+      }
+      await Bun.sleep(8);
+    }
+    const deadline = performance.now() + 5000;
+    for (;;) {
+      const { body } = await proxy.admin('/config_dump?resource=dynamic_route_configs');
+      if (body.includes('"version_info": "158"')) break;
+      if (performance.now() > deadline) throw new Error(`the last routes have not come: ${body}`);
+      await Bun.sleep(20);
+    }
+    for (const client of clients) client.stop();
+    await Promise.all(running);
+    expect(clients.flatMap((client) => client.failures)).toEqual([]);
+    expect(clients.reduce((sum, client) => sum + client.answered, 0)).toBeGreaterThan(300);
+    const { body } = await proxy.admin('/stats?filter=rejected|envoy_bug');
+    expect(body.split('\n').filter((line) => /: [1-9]/.test(line))).toEqual([]);
+  },
+  30_000,
+);
