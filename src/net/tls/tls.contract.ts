@@ -734,6 +734,40 @@ export function tlsContract(test: RegisterTest, make: MakeTls, gaps: TlsContract
     assert.equal(bench.serverCounts.names, '');
   });
 
+  check('a client that goes behind its hello', async (bench) => {
+    for (const how of ['endWrites', 'reset'] as const) {
+      const upstream = bench.raw();
+      await upstream.hears('open');
+      const between = bench.sockets.listen(
+        { ...PLAIN, address: ipAddress('127.0.0.1', 0) },
+        {
+          onAccept: (inner) =>
+            inner.setHandler({
+              onOpen() {},
+              onBytes: (bytes) => {
+                upstream.transport.write(bytes, 0, bytes.length);
+                // Once the server has answered, it is in its handshake.
+                upstream.onData = () => upstream.transport[how]();
+              },
+              onDrain() {},
+              onPeerEnd() {},
+              onClosed() {},
+            }),
+        },
+      );
+      bench.listeners.push(between);
+      bench.wrap(
+        bench.sockets.connect(connectTo(between.address), new Peer(bench.dispatcher)),
+        new Peer(bench.dispatcher),
+      );
+      const server = await bench.accepted();
+      await server.hears('closed');
+      assert.deepEqual(server.events, ['closed']);
+      assert.equal(server.error?.message, '');
+    }
+    assert.equal(bench.serverCounts.names, '');
+  });
+
   check('a server that goes in the middle of its handshake is never taken for one that finished it', async (bench) => {
     // Wrong in name and chain, so that there is something to report besides.
     bench.server.current = serverSettings({ certificates: [certificate('server-stranger')] });
