@@ -554,6 +554,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     if (this.#destroyed) return;
     this.#destroyed = true;
     this.#timers.stopAll();
+    this.#deferred?.data.clear();
     this.info.endMs = this.dispatcher.nowMs;
     this.#filters.end();
     if (this.#upgradeCounted) this.config.stats.downstreamCxUpgradesActive.dec();
