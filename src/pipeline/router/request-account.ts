@@ -1,8 +1,8 @@
+import { grpcStatusIn, httpStatusOfGrpc } from '../../http/grpc-headers.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
 import type { Route } from '../../routing/route.ts';
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
-import { grpcStatusOf, httpStatusOfGrpc } from '../grpc-status.ts';
 import type { StreamInfo } from '../stream-info.ts';
 import type { ChargedRequest, RequestGroup } from './response-charging.ts';
 import type { RouterConfig } from './router-config.ts';
@@ -91,7 +91,7 @@ export class RequestAccount implements ChargedRequest {
   }
 
   #chargeGrpc(request: UpstreamRequest, headers: HeaderMap): void {
-    const status = grpcStatusOf(headers);
+    const status = grpcStatusIn(headers);
     if (status >= 0 && httpStatusOfGrpc(status) < 500) request.host.stats.rqSuccess++;
     else request.host.stats.rqError++;
   }

@@ -1,6 +1,7 @@
 import type { ByteBuffer } from '../../base/byte-buffer.ts';
 import type { Timer } from '../../base/timer-wheel.ts';
 import { RESET_REASON_TEXT, ResetReason } from '../../http/codec.ts';
+import { isGrpcContentType } from '../../http/grpc-headers.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
 import type { Connection } from '../../net/connection.ts';
 import { headerV1, headerV2 } from '../../net/proxy-protocol-header.ts';
@@ -11,7 +12,6 @@ import { ActionKind, type ForwardAction, type RoutingPriority } from '../../rout
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
 import type { WorkerEnvironment } from '../environment.ts';
-import { isGrpcRequest } from '../grpc-status.ts';
 import { Flow, HttpFilter, type ResponseWatermarks } from '../http-filter.ts';
 import { ResponseFlag } from '../response-flag.ts';
 import { UpstreamInfo } from '../stream-info.ts';
@@ -142,7 +142,7 @@ export class RouterFilter extends HttpFilter implements ResponseWatermarks, Retr
     }
     this.#action = action;
     this.#cluster = cluster;
-    const grpc = isGrpcRequest(headers);
+    const grpc = isGrpcContentType(headers.get('content-type'));
     const account = new RequestAccount(config, info, cluster, grpc, headers.get('x-envoy-internal') === 'true');
     this.#account = account;
     const upstream = info.upstream ?? new UpstreamInfo();
