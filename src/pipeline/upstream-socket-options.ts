@@ -18,6 +18,9 @@ export const SocketState = {
   ProxyProtocol: PROXY_PROTOCOL_STATE,
 } as const;
 
+/** Stands in no name. */
+const KEY_SEPARATOR = '\0';
+
 /** A stream's or connection's filter state, as far as sockets care. */
 export interface SocketStates {
   filterState(key: string): FilterStateObject | null;
@@ -66,14 +69,14 @@ export function upstreamSocketOptions(
     proxyProtocol: proxy === null ? null : proxy.data,
     passthrough: passthrough === null ? null : passthrough.objects,
     source,
-    key: JSON.stringify([
+    key: [
       serverName,
-      subjectAltNames,
-      applicationProtocols,
+      subjectAltNames.join(','),
+      applicationProtocols.join(','),
       proxy?.key ?? '',
       passthrough?.key ?? '',
       source?.key ?? '',
-    ]),
+    ].join(KEY_SEPARATOR),
   };
 }
 
