@@ -79,6 +79,7 @@ export const NO_CERTIFICATE_DAYS = 0xffff_ffff;
  * them on its main thread.
  */
 export function isProcessWide(name: string): boolean {
+  if (name.endsWith('_ssl_socket_factory.ssl_context_update_by_sds')) return true;
   return name.startsWith('cluster_manager.') || (name.startsWith('cluster.') && name.endsWith('.membership_change'));
 }
 

@@ -167,6 +167,10 @@ suite(
       await tlsExchange(exchange, { listener: 'combined', cert: 'client' });
       await tlsExchange(exchange, { listener: 'combined', cert: 'client-bare' });
     }),
+    steps('secrets in a dump, without what is secret', async (exchange) => {
+      await exchange.admin('/config_dump?resource=static_secrets', { record: 'json' });
+      await exchange.admin('/config_dump?resource=dynamic_active_secrets', { record: 'json' });
+    }),
     steps('certificates as the admin server shows them', async (exchange) => {
       const { body } = await exchange.admin('/certs', { record: 'none' });
       const { certificates } = JSON.parse(body) as { certificates: unknown[] };

@@ -53,6 +53,7 @@ class SecretProvider implements ResourceWatcher {
   readonly #subscription: Subscription | null;
   /** With the names of its files. */
   #secret: Secret | null = null;
+  #found: Secret | null = null;
   #version = '';
   #sent: Uint8Array | null = null;
   #files: SecretFiles | null = null;
@@ -141,8 +142,11 @@ class SecretProvider implements ResourceWatcher {
     const whole = source === null || base.length === 0 ? secret : mergeSecrets(desc, base, toBinary(desc, secret));
     // Even one that is not good is watched: it may become so.
     this.#watch(whole);
-    const fault = this.#publish(whole);
-    if (fault === '') this.#secret = whole;
+    const fault = this.#publish(whole, secret);
+    if (fault === '') {
+      this.#secret = whole;
+      this.#found = secret;
+    }
     return fault;
   }
 
@@ -158,7 +162,7 @@ class SecretProvider implements ResourceWatcher {
 
   #onFiles(secret: Secret): void {
     const before = this.#sent;
-    const fault = this.#publish(this.#secret ?? secret);
+    const fault = this.#publish(this.#secret ?? secret, this.#found ?? secret);
     if (fault !== '') {
       this.#rotationFailed.inc();
       this.#parts.logger.warning(`Failed to reload certificates: ${fault}`);
@@ -167,14 +171,16 @@ class SecretProvider implements ResourceWatcher {
     }
   }
 
-  #publish(secret: Secret): string {
+  /** @param found `secret` without what the configuration adds to it */
+  #publish(secret: Secret, found: Secret): string {
     const inline = withFilesInline(secret, readOrNothing);
     const fault = this.#parts.faultOf(this.dependency.kind, inline);
     if (fault !== '') return fault;
     const desc = this.#parts.api.message(SECRET)!;
     const bytes = toBinary(desc, inline);
     const { name, key } = this.dependency;
-    this.current = { name, secret: inline, version: this.#version, updatedMs: Date.now() };
+    const shown = found === secret ? inline : withFilesInline(found, readOrNothing);
+    this.current = { name, secret: shown, version: this.#version, updatedMs: Date.now() };
     if (this.#sent !== null && sameBytes(this.#sent, bytes)) return '';
     this.#sent = bytes;
     this.#parts.send(key, bytes);

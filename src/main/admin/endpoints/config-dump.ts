@@ -1,4 +1,12 @@
-import { type DescMessage, getOption, type JsonObject, type JsonValue, type Message, toJson } from '@bufbuild/protobuf';
+import {
+  type DescMessage,
+  fromBinary,
+  getOption,
+  type JsonObject,
+  type JsonValue,
+  type Message,
+  toJson,
+} from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../../api/api-registry.ts';
 import { Regex } from '../../../routing/regex.ts';
 import type { Server } from '../../server.ts';
@@ -86,7 +94,10 @@ async function allDumps(server: Server, includeEds: boolean, matches: (name: str
       type: `${ADMIN}.BootstrapConfigDump`,
       content: { bootstrap: { ...bootstrap, node: nodeJson(server, false) }, last_updated: iso(server.startedAtMs) },
     },
-    { type: `${ADMIN}.ClustersConfigDump`, content: clusterDump(clusters, print, matches) },
+    {
+      type: `${ADMIN}.ClustersConfigDump`,
+      content: clusterDump(clusters, print, (bytes) => fromBinary(api.message(CLUSTER)!, bytes), matches),
+    },
   ];
   if (includeEds) dumps.push({ type: `${ADMIN}.EndpointsConfigDump`, content: await endpointDump(server, matches) });
   dumps.push({ type: `${ADMIN}.ListenersConfigDump`, content: listenerDump(listeners, print, matches) });
@@ -113,13 +124,31 @@ async function allDumps(server: Server, includeEds: boolean, matches: (name: str
     type: `${ADMIN}.RoutesConfigDump`,
     content: { ...list('static_route_configs', inline), ...list('dynamic_route_configs', discovered) },
   });
-  dumps.push({ type: `${ADMIN}.SecretsConfigDump`, content: {} });
+  const fixed = (server.bootstrap.plan.message.staticResources?.secrets ?? [])
+    .filter((secret) => matches(secret.name))
+    .map((secret) => ({
+      name: secret.name,
+      secret: any(SECRET, print(SECRET, secret)),
+    }));
+  const active = [...server.dynamic.secrets.current()]
+    .filter((version) => matches(version.name))
+    .map((version) => ({
+      name: version.name,
+      ...(version.version === '' ? {} : { version_info: version.version }),
+      last_updated: iso(version.updatedMs),
+      secret: any(SECRET, print(SECRET, version.secret)),
+    }));
+  dumps.push({
+    type: `${ADMIN}.SecretsConfigDump`,
+    content: { ...list('static_secrets', fixed), ...list('dynamic_active_secrets', active) },
+  });
   return dumps;
 }
 
 const CLUSTER = 'envoy.config.cluster.v3.Cluster';
 const LISTENER = 'envoy.config.listener.v3.Listener';
 const ROUTE = 'envoy.config.route.v3.RouteConfiguration';
+const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
 
 type Print = (type: string, value: Message) => JsonObject;
 
@@ -135,13 +164,18 @@ function sorted<V>(map: ReadonlyMap<string, V>): V[] {
   return [...map].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
 }
 
-function clusterDump(clusters: ClusterUpdates, print: Print, matches: (name: string) => boolean): JsonObject {
+function clusterDump(
+  clusters: ClusterUpdates,
+  print: Print,
+  decode: (bytes: Uint8Array) => Message,
+  matches: (name: string) => boolean,
+): JsonObject {
   const fixed: JsonObject[] = [];
   const active: JsonObject[] = [];
   const warming: JsonObject[] = [];
   const state = (version: ClusterVersion): JsonObject => ({
     ...(version.version === '' ? {} : { version_info: version.version }),
-    cluster: { '@type': TYPE_PREFIX + CLUSTER, ...print(CLUSTER, version.message) },
+    cluster: { '@type': TYPE_PREFIX + CLUSTER, ...print(CLUSTER, decode(version.bytes)) },
     last_updated: iso(version.updatedMs),
   });
   // Envoy keeps them sorted.
@@ -339,6 +373,7 @@ function isObject(value: JsonValue | undefined): value is JsonObject {
 // --- redaction ---
 
 const REDACTED = '[redacted]';
+const REDACTED_BYTES = Buffer.from(REDACTED).toString('base64');
 
 /** Overwrites fields that the API marks as sensitive (`udpa.annotations.sensitive`), in place. */
 export function redact(api: ApiRegistry, desc: DescMessage | undefined, content: JsonObject): void {
@@ -369,6 +404,9 @@ function redacted(value: JsonValue): JsonValue {
   if (Array.isArray(value)) return value.map(redacted);
   if (!isObject(value)) return typeof value === 'number' ? 0 : typeof value === 'boolean' ? false : value;
   const out: JsonObject = {};
-  for (const [key, item] of Object.entries(value)) out[key] = key === '@type' ? item : redacted(item);
+  for (const [key, item] of Object.entries(value)) {
+    // Bytes stay bytes, in base64.
+    out[key] = key === '@type' ? item : key === 'inline_bytes' ? REDACTED_BYTES : redacted(item);
+  }
   return out;
 }
