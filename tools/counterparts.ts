@@ -72,7 +72,7 @@ async function findGo(): Promise<string> {
   const folder = join(home, 'go');
   const search = (): string | null => {
     if (!existsSync(folder)) return null;
-    for (const path of new Bun.Glob('**/bin/go').scanSync({ cwd: folder, absolute: true })) {
+    for (const path of new Bun.Glob('**/go/bin/go').scanSync({ cwd: folder, absolute: true })) {
       if (statSync(path).isFile()) return path;
     }
     return null;
