@@ -254,3 +254,27 @@ for (const delta of [false, true]) {
     cases(delta),
   );
 }
+
+suite(
+  'ADS over google_grpc',
+  {
+    config: byAds(false, {
+      grpc_services: [{ google_grpc: { target_uri: '127.0.0.1:{{port:xds}}', stat_prefix: 'xds' } }],
+    }),
+    upstreams,
+    controlPlane: (_plane, side) => everything(side),
+    stats,
+    fresh: true,
+    upstreamBytes: false,
+  },
+  [
+    steps('the start, and other routes', async (exchange) => {
+      await answered(exchange, 'RDS', 2);
+      await exchange.request(get);
+      say(exchange.side, ROUTES, '2', [routes('r1', [says('second')])]);
+      await answered(exchange, 'RDS', 3);
+      await exchange.request(get);
+      requestsSoFar(exchange);
+    }),
+  ],
+);

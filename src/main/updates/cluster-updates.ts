@@ -6,6 +6,7 @@ import type { Scope } from '../../stats/store.ts';
 import { type ClusterSpec, DiscoveryType } from '../../upstream/cluster-spec.ts';
 import type { HostUpdate } from '../../upstream/host-update.ts';
 import type { DiscoveredResource, ResourceRefusal, ResourceUpdate } from '../../xds/resource-source.ts';
+import { CLUSTER_TYPE } from '../../xds/resource-type.ts';
 import { DnsDiscoveries } from '../dns-discoveries.ts';
 import type { ClusterDiscovery } from './cluster-discovery.ts';
 import { EndpointDiscovery, emptied } from './endpoint-discovery.ts';
@@ -20,10 +21,9 @@ const MANAGER_STATS = defineStats({
   neverImportGauges: ['active_clusters', 'warming_clusters'],
 } as const);
 
-/** One version of a cluster. */
+/** One version of a cluster. There may be many thousands: the message is kept as bytes alone. */
 export interface ClusterVersion {
   readonly spec: ClusterSpec;
-  readonly message: Cluster;
   readonly bytes: Uint8Array;
   /** Of the answer that brought it; empty in the bootstrap. */
   readonly version: string;
@@ -143,7 +143,7 @@ export class ClusterUpdates {
     const { spec } = version;
     const { builds, subscriptions, stats } = this.#parts;
     if (spec.discovery === DiscoveryType.Eds) {
-      const source = builds.endpointSource(version.message);
+      const source = builds.endpointSource(builds.decode<Cluster>(CLUSTER_TYPE.typeName, version.bytes));
       if (source === null) return null;
       return new EndpointDiscovery(spec, source, subscriptions, builds, stats, events);
     }
@@ -209,7 +209,6 @@ export class ClusterUpdates {
     if (!built.ok) return built.error;
     const version: ClusterVersion = {
       spec: built.value,
-      message: resource.message as Cluster,
       bytes: resource.bytes,
       version: resource.version,
       updatedMs: Date.now(),

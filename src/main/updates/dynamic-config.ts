@@ -174,6 +174,7 @@ export class DynamicConfig {
       ),
       localAddress,
       node,
+      clusterOf: (message) => this.builds.clusterOf(message),
     });
   }
 
@@ -191,13 +192,11 @@ export class DynamicConfig {
       else if (secret.source.kind === 'file') this.secrets.require(secret, files.add(`SdsApi ${secret.name}`));
     }
     await this.#ready(files);
-    const messages = plan.message.staticResources?.clusters ?? [];
     const updatedMs = Date.now();
     await this.clusters.addStatic(
-      plan.clusters.map(({ spec, bytes }, index) => ({
+      plan.clusters.map(({ spec, bytes }) => ({
         spec,
         bytes,
-        message: messages[index]!,
         version: '',
         updatedMs,
       })),

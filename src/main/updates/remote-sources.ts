@@ -1,10 +1,13 @@
+import type { JsonObject } from '@bufbuild/protobuf';
 import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { Logger } from '../../base/log.ts';
 import type { ApiSourceSpec } from '../../config/builders/api-config-source.ts';
 import type { SourceSpec } from '../../config/builders/config-source.ts';
+import type { GrpcServiceSpec, GrpcTarget } from '../../config/builders/grpc-service.ts';
 import { ClusterGrpcClient, grpcClientSettings } from '../../grpc/cluster-grpc-client.ts';
 import { GrpcStreamSupervisor } from '../../grpc/grpc-stream-supervisor.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
+import { ipVersion } from '../../net/ip-version.ts';
 import type { Scope } from '../../stats/store.ts';
 import type { ClusterManager } from '../../upstream/cluster-manager.ts';
 import type { ClusterSpec } from '../../upstream/cluster-spec.ts';
@@ -12,6 +15,8 @@ import { DiscoveryStream } from '../../xds/discovery-stream.ts';
 import type { ResourceDecoder } from '../../xds/resource-decoder.ts';
 import type { ResourceSource } from '../../xds/resource-source.ts';
 import type { ResourceType } from '../../xds/resource-type.ts';
+import { DnsDiscoveries } from '../dns-discoveries.ts';
+import type { ClusterDiscovery } from './cluster-discovery.ts';
 
 const ADS = 'envoy.service.discovery.v3.AggregatedDiscoveryService';
 
@@ -30,18 +35,22 @@ export interface RemoteSourcesParts {
   readonly early: readonly ApiSourceSpec[];
   readonly localAddress: string;
   node(): Node;
+  /** A cluster as it would be built from the configuration. */
+  clusterOf(message: JsonObject): ClusterSpec;
 }
 
 /** Control planes over gRPC: one stream for everything that says `ads`, one for each other subscription, as Envoy. */
 export class RemoteSources {
   readonly #parts: RemoteSourcesParts;
   readonly #streams: DiscoveryStream[] = [];
+  readonly #discoveries: ClusterDiscovery[] = [];
+  #dns: DnsDiscoveries | null = null;
   #ads: DiscoveryStream | null = null;
 
   constructor(parts: RemoteSourcesParts) {
     this.#parts = parts;
     // They must be there before their hosts are heard of.
-    for (const api of [parts.ads, ...parts.early]) if (api !== null) this.#prepare(api.service.cluster);
+    for (const api of [parts.ads, ...parts.early]) if (api !== null) this.#prepare(api.service);
   }
 
   /** @param scope of the subscription: where streams of its own count */
@@ -62,7 +71,7 @@ export class RemoteSources {
   #open(api: ApiSourceSpec, method: string, scope: Scope): DiscoveryStream {
     const { dispatcher, clusters, decoder, logger } = this.#parts;
     const { service } = api;
-    this.#prepare(service.cluster);
+    this.#prepare(service);
     const client = new ClusterGrpcClient(
       clusters,
       dispatcher,
@@ -91,14 +100,44 @@ export class RemoteSources {
     return stream;
   }
 
-  #prepare(name: string): void {
+  #prepare({ cluster: name, target }: GrpcServiceSpec): void {
     const { clusters, bootstrapClusters } = this.#parts;
     if (clusters.get(name) !== null) return;
-    const spec = bootstrapClusters.find((each) => each.name === name);
+    const spec =
+      target === null ? bootstrapClusters.find((each) => each.name === name) : this.#ownCluster(name, target);
     if (spec !== undefined) clusters.set(spec);
+  }
+
+  /** What `google_grpc` names becomes a cluster that nobody else sees. */
+  #ownCluster(name: string, { host, port }: GrpcTarget): ClusterSpec {
+    const { dispatcher, clusters, stats, clusterOf } = this.#parts;
+    const isAddress = ipVersion(host) !== 0;
+    const spec = clusterOf({
+      name,
+      type: isAddress ? 'STATIC' : 'STRICT_DNS',
+      http2_protocol_options: {},
+      load_assignment: {
+        cluster_name: name,
+        endpoints: [
+          { lb_endpoints: [{ endpoint: { address: { socket_address: { address: host, port_value: port } } } }] },
+        ],
+      },
+    });
+    if (spec.dns !== null) {
+      this.#dns ??= new DnsDiscoveries(dispatcher, stats);
+      const discovery = this.#dns.create(spec, {
+        onHosts: (update) => void clusters.applyHosts(update),
+        onFirstAnswer: () => {},
+      });
+      this.#discoveries.push(discovery);
+      // Not before the cluster is there.
+      queueMicrotask(() => discovery.start());
+    }
+    return spec;
   }
 
   stop(): void {
     for (const stream of this.#streams) stream.stop();
+    for (const discovery of this.#discoveries) discovery.stop();
   }
 }

@@ -1,4 +1,4 @@
-import { fromBinary, type Message } from '@bufbuild/protobuf';
+import { fromBinary, fromJson, type JsonObject, type Message } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import type { ClusterLoadAssignment } from '../../api/gen/envoy/config/endpoint/v3/endpoint_pb.d.ts';
@@ -98,6 +98,15 @@ export class ResourceBuilds {
     const { edsClusterConfig } = message;
     if (edsClusterConfig === undefined) return null;
     return buildConfigSource(this.#context({}), 'eds_config', edsClusterConfig.edsConfig);
+  }
+
+  /** A cluster of our own making. @throws Error when it cannot be built: a bug */
+  clusterOf(json: JsonObject): ClusterSpec {
+    const desc = this.#api.message('envoy.config.cluster.v3.Cluster')!;
+    const context = this.#context({});
+    const spec = buildCluster(context, fromJson(desc, json, { registry: this.#api.registry }) as Cluster);
+    if (spec === null) throw new Error(context.shared.errors.map((issue) => issue.reason).join('; '));
+    return spec;
   }
 
   decode<M extends Message>(typeName: string, bytes: Uint8Array): M {
