@@ -55,6 +55,11 @@ export class Watch {
 export class TypeEngine {
   readonly type: ResourceType;
   readonly watches = new Set<Watch>();
+  readonly #wildcards = new Set<Watch>();
+  /** There may be one for each of many thousands of clusters. */
+  readonly #byName = new Map<string, Set<Watch>>();
+  /** Undefined: to be gathered anew. */
+  #wanted: ReadonlySet<string> | null | undefined = undefined;
   /** Versions of the resources that were taken: `initial_resource_versions` of the next stream. */
   readonly versions = new Map<string, string>();
   readonly #decoder: ResourceDecoder;
@@ -71,14 +76,22 @@ export class TypeEngine {
     return this.#decoder;
   }
 
-  /** Null: all of them. */
+  /** Null: all of them. The same object until interest changes. */
   wanted(): ReadonlySet<string> | null {
-    const names = new Set<string>();
-    for (const { interest } of this.watches) {
-      if (interest.names === null) return null;
-      for (const name of interest.names) names.add(name);
+    if (this.#wanted === undefined) this.#wanted = this.#wildcards.size > 0 ? null : new Set(this.#byName.keys());
+    return this.#wanted;
+  }
+
+  add(watch: Watch): void {
+    this.watches.add(watch);
+    this.#wanted = undefined;
+    const { names } = watch.interest;
+    if (names === null) this.#wildcards.add(watch);
+    for (const name of names ?? []) {
+      const others = this.#byName.get(name);
+      if (others === undefined) this.#byName.set(name, new Set([watch]));
+      else others.add(watch);
     }
-    return names;
   }
 
   /**
@@ -88,13 +101,17 @@ export class TypeEngine {
    */
   async apply(delta: TypeDelta, isWhole: boolean): Promise<readonly ResourceRefusal[]> {
     const refusals: ResourceRefusal[] = [];
-    for (const watch of [...this.watches]) {
-      const update = concerning(watch.interest, delta);
-      const isNews = update.changed.length + update.removed.length > 0;
-      // By name: an answer without the resource says nothing, a removal leaves what is in force (as Envoy).
-      if (watch.interest.names !== null && update.changed.length === 0) continue;
-      if (!isNews && !isWhole && watch.interest.names !== null) continue;
-      refusals.push(...(await this.#tell(watch, update, isWhole)));
+    for (const watch of [...this.#wildcards]) {
+      if (isWhole || delta.changed.length + delta.removed.length > 0) {
+        refusals.push(...(await this.#tell(watch, delta, isWhole)));
+      }
+    }
+    // By name: an answer without the resource says nothing, a removal leaves what is in force (as Envoy).
+    const { version } = delta;
+    for (const resource of delta.changed) {
+      for (const watch of [...(this.#byName.get(resource.name) ?? [])]) {
+        refusals.push(...(await this.#tell(watch, { changed: [resource], removed: [], version }, isWhole)));
+      }
     }
     const refused = new Set(refusals.map((refusal) => refusal.name));
     const keeps = this.wanted() !== null;
@@ -126,9 +143,13 @@ export class TypeEngine {
   /** A watcher has gone: what nobody wants is forgotten. */
   forget(watch: Watch): void {
     this.watches.delete(watch);
-    const wanted = this.wanted();
+    this.#wildcards.delete(watch);
+    this.#wanted = undefined;
     for (const name of watch.interest.names ?? []) {
-      if (wanted?.has(name) === true) continue;
+      const others = this.#byName.get(name);
+      others?.delete(watch);
+      if (others !== undefined && others.size > 0) continue;
+      this.#byName.delete(name);
       this.#latest.delete(name);
       this.expire(name, 0);
     }
@@ -187,13 +208,4 @@ export class TypeEngine {
     this.#expiries.clear();
     for (const watch of this.watches) watch.answered();
   }
-}
-
-function concerning({ names }: Interest, delta: TypeDelta): ResourceUpdate {
-  if (names === null) return delta;
-  return {
-    changed: delta.changed.filter((resource) => names.includes(resource.name)),
-    removed: delta.removed.filter((name) => names.includes(name)),
-    version: delta.version,
-  };
 }

@@ -102,7 +102,7 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
     return {
       start: () => {
         const { engine } = this.#typeOf(interest.type);
-        engine.watches.add(watch);
+        engine.add(watch);
         this.#inOrder(() => engine.replay(watch));
         watch.start(interest.fetchTimeoutMs ?? 0);
         if (this.#started) this.#flushSoon();

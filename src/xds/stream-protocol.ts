@@ -56,7 +56,7 @@ export interface TypeProtocol {
 }
 
 function sameNames(a: ReadonlySet<string> | null, b: ReadonlySet<string> | null): boolean {
-  if (a === null || b === null) return a === b;
+  if (a === b || a === null || b === null) return a === b;
   return a.size === b.size && [...a].every((name) => b.has(name));
 }
 

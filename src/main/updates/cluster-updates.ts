@@ -81,6 +81,7 @@ export class ClusterUpdates {
   readonly #dns: DnsDiscoveries;
   readonly #discoveries = new Map<string, ClusterDiscovery>();
   #started = false;
+  #ready: Warming[] = [];
 
   constructor(parts: ClusterUpdatesParts) {
     this.#parts = parts;
@@ -234,7 +235,7 @@ export class ClusterUpdates {
         target.ready();
         initial?.ready();
         if (collecting || this.warming.get(name) !== entry) return;
-        void this.#activate([entry]);
+        this.#activateSoon(entry);
       },
       onRefused: (details) => {
         target.lastRefusal = details;
@@ -250,6 +251,17 @@ export class ClusterUpdates {
     collecting = false;
     if (entry.targets.isReady) ready.push(entry);
     this.#countGauges();
+  }
+
+  /** Thousands of clusters that get their hosts at once are one order. */
+  #activateSoon(entry: Warming): void {
+    this.#ready.push(entry);
+    if (this.#ready.length > 1) return;
+    setImmediate(() => {
+      const ready = this.#ready;
+      this.#ready = [];
+      void this.#activate(ready).catch((error: unknown) => this.#parts.loggers.get('upstream').error(String(error)));
+    });
   }
 
   /** The new versions take over in every worker, with their hosts. */
