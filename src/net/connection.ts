@@ -131,6 +131,11 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
   /** The peer ended by RST. */
   detectedRemoteReset = false;
 
+  /**
+   * What is written in the turns of several sockets is sent together (HTTP/2: one connection carries many streams). Costs one
+   * more step of the event loop for each flush.
+   */
+  gathersWrites = false;
   /** Called when the delayed-close timer ran out. Set by owners that count it (`downstream_cx_delayed_close_timeout`). */
   onDelayedCloseTimeout: (() => void) | null = null;
 
@@ -465,7 +470,11 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
   #queueTurnTask(): void {
     if (this.#turnTaskQueued) return;
     this.#turnTaskQueued = true;
-    this.dispatcher.defer(this);
+    if (this.gathersWrites && this.#state === State.Open && this.output.length < GATHER_BYTES) {
+      this.dispatcher.deferToPollEnd(this);
+    } else {
+      this.dispatcher.defer(this);
+    }
   }
 
   onTurnEnd(): void {

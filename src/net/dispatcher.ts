@@ -34,10 +34,16 @@ export class Dispatcher {
   #spare: TurnTask[] = [];
   #microtaskQueued = false;
   readonly #runMicrotask: () => void;
+  /** Of {@link deferToPollEnd}. */
+  #pollTasks: TurnTask[] = [];
+  #pollEndQueued = false;
+  readonly #runPollEnd: () => void;
+  readonly #isManual: boolean;
 
   constructor(clock: Clock, random: Random, manualTimers = false) {
     this.clock = clock;
     this.random = random;
+    this.#isManual = manualTimers;
     this.slabs = new SlabPool();
     this.nowMs = clock.monotonicMs();
     this.timers = new TimerWheel(
@@ -51,6 +57,14 @@ export class Dispatcher {
     this.#runMicrotask = () => {
       this.#microtaskQueued = false;
       this.enter();
+      this.leave();
+    };
+    this.#runPollEnd = () => {
+      this.#pollEndQueued = false;
+      const tasks = this.#pollTasks;
+      this.#pollTasks = [];
+      this.enter();
+      for (const task of tasks) this.defer(task);
       this.leave();
     };
   }
@@ -96,6 +110,21 @@ export class Dispatcher {
       this.#microtaskQueued = true;
       queueMicrotask(this.#runMicrotask);
     }
+  }
+
+  /**
+   * Calls `task.onTurnEnd()` once all sockets that are ready now have had their turns: for what many of them contribute to, such
+   * as the frames that one HTTP/2 connection gets from many upstreams.
+   */
+  deferToPollEnd(task: TurnTask): void {
+    if (this.#isManual) {
+      this.defer(task);
+      return;
+    }
+    this.#pollTasks.push(task);
+    if (this.#pollEndQueued) return;
+    this.#pollEndQueued = true;
+    setImmediate(this.#runPollEnd);
   }
 
   #runTasks(): void {

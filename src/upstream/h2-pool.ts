@@ -228,6 +228,7 @@ export class H2Client extends PoolClient implements HttpPoolClient, ClientCodecE
   protected override onConnected(): boolean {
     const { cluster, environment } = this.pool;
     const { dispatcher } = environment;
+    this.connection.gathersWrites = true;
     this.#codec = new Http2ClientCodec(
       this.connection,
       this,
