@@ -20,6 +20,36 @@ const checked = (more: Fields = {}): Fields => ({ validation_context: trusting('
 const named = (value: string): Fields =>
   checked({ match_typed_subject_alt_names: [{ san_type: 'DNS', matcher: { exact: value } }] });
 
+const MATCH = 'envoy.transport_socket_match';
+const RAW = {
+  name: 'raw',
+  typed_config: { '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer' },
+};
+
+/** A cluster whose host is reached over TLS where metadata say so. @param every the last match fits every host */
+function matched(name: string, endpoint: Fields, locality: Fields, every = false): Fields {
+  const made = cluster(name, ['{{upstream:good}}'], {
+    transport_socket_matches: [
+      { name: 'plain', match: { plain: 1 }, transport_socket: RAW },
+      { name: 'tls', match: { tls: true }, transport_socket: upstreamTls({}) },
+      ...(every ? [{ name: 'every', transport_socket: upstreamTls({}) }] : []),
+    ],
+  }) as { load_assignment: { endpoints: { lb_endpoints: Fields[] }[] } };
+  const group = made.load_assignment.endpoints[0]!;
+  return {
+    ...made,
+    load_assignment: {
+      cluster_name: name,
+      endpoints: [
+        {
+          metadata: { filter_metadata: { [MATCH]: locality } },
+          lb_endpoints: [{ ...group.lb_endpoints[0], metadata: { filter_metadata: { [MATCH]: endpoint } } }],
+        },
+      ],
+    },
+  };
+}
+
 const clusters: readonly Fields[] = [
   secure('plainly', 'good', {}),
   secure('checked', 'good', checked(), { sni: 'server.test' }),
@@ -49,6 +79,11 @@ const clusters: readonly Fields[] = [
   }),
   secure('notls', 'plain', {}),
   cluster('raw', ['{{upstream:plain}}']),
+  matched('endpoint', { tls: true }, {}),
+  matched('locality', {}, { tls: true }),
+  matched('neither', { tls: 'true' }, {}),
+  matched('both', { tls: true }, { plain: 1 }),
+  matched('every', {}, {}, true),
 ];
 
 const OPERATORS =
@@ -79,7 +114,9 @@ suite(
     },
     log: 'access.log',
     upstreamBytes: false,
-    stats: [/^cluster\.[^.]*\.(ssl\.(fail|conn|hand|no_|versions|ciphers|sigalgs|curves)|upstream_cx_connect_fail)/],
+    stats: [
+      /^cluster\.[^.]*\.(ssl\.(fail|conn|hand|no_|versions|ciphers|sigalgs|curves)|upstream_cx_connect_fail|\w+\.total_match_count)/,
+    ],
   },
   clusters.map(({ name }) => request(`cluster ${name}`, http(`GET /${name}/`), { timeoutMs: 5000 })),
 );
