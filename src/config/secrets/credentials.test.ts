@@ -60,7 +60,7 @@ test('PEM blocks among comments', () => {
 });
 
 describe('PKCS#12', () => {
-  for (const name of ['aes.p12', 'aes-sha1.p12', 'triple-des.p12']) {
+  for (const name of ['aes.p12', 'aes-sha1.p12', 'triple-des.p12', 'rc2.p12']) {
     test(name, () => {
       const { certificates, keyPem } = readPkcs12(store(name), 'sesame');
       expect(certificates.length).toBe(2);

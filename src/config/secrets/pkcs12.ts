@@ -1,6 +1,7 @@
 import { createDecipheriv, createHash, createHmac, createPrivateKey, pbkdf2Sync, timingSafeEqual } from 'node:crypto';
 import { childrenOf, type DerElement, DerError, integerOf, octetsOf, oidOf, readDer } from '../../net/tls/der.ts';
 import { toPem } from './pem.ts';
+import { decryptRc2 } from './rc2.ts';
 
 /** What a PKCS#12 file holds for a server: leaf first, PEM. */
 export interface Pkcs12Content {
@@ -158,7 +159,9 @@ function decrypt(algorithm: DerElement, encrypted: Buffer, password: string): Bu
     return decipher('des-ede3-cbc', key, iv, encrypted);
   }
   if (scheme === PBE_SHA1_RC2_40) {
-    throw new Error('RC2 encryption is not supported: export it again with AES (openssl pkcs12 without -legacy)');
+    const key = deriveKey('sha1', 1, password, octetsOf(salt), iterations, 5);
+    const iv = deriveKey('sha1', 2, password, octetsOf(salt), iterations, 8);
+    return decryptRc2(key, 40, iv, encrypted);
   }
   throw new Error(`encryption ${scheme} is not supported`);
 }
