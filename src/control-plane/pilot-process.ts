@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import { openApiRegistry } from '../api/api-registry.ts';
 import { SystemClock } from '../base/clock.ts';
+import { deferred } from '../base/deferred.ts';
 import { Logger, type LogLevel } from '../base/log.ts';
 import { SystemRandom } from '../base/random.ts';
 import { ipAddress } from '../net/address.ts';
@@ -27,6 +28,8 @@ export interface RunningPilot {
   /** `host:port` with the real port. */
   readonly address: string;
   stop(): void;
+  /** Resolves once it was stopped. */
+  readonly stopped: Promise<void>;
 }
 
 /**
@@ -55,5 +58,10 @@ export function startPilot(flags: PilotFlags, createSockets: (dispatcher: Dispat
   });
   const address = pilot.start();
   logger.info(`discovery is served on ${address.text}`);
-  return { address: address.text, stop: () => pilot.stop() };
+  const end = deferred();
+  const stop = (): void => {
+    pilot.stop();
+    end.resolve();
+  };
+  return { address: address.text, stop, stopped: end.promise };
 }

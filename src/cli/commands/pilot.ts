@@ -33,10 +33,8 @@ export async function pilotCommand(args: readonly string[]): Promise<number> {
     process.stderr.write(USAGE);
     return 1;
   }
-  const [{ startPilot }, { loadSockets }] = await Promise.all([
-    import('../../control-plane/pilot-process.ts'),
-    import('../../main/socket-runtime.ts'),
-  ]);
+  const { startPilot } = await import('../../control-plane/pilot-process.ts');
+  const { loadSockets } = await import('../../main/socket-runtime.ts');
   const pilot = startPilot(
     {
       host: place[1]!.replace(/^\[(.*)\]$/, '$1'),
@@ -48,10 +46,8 @@ export async function pilotCommand(args: readonly string[]): Promise<number> {
     },
     await loadSockets(),
   );
-  const { promise, resolve } = Promise.withResolvers<void>();
-  process.once('SIGTERM', () => resolve());
-  process.once('SIGINT', () => resolve());
-  await promise;
-  pilot.stop();
+  process.once('SIGTERM', () => pilot.stop());
+  process.once('SIGINT', () => pilot.stop());
+  await pilot.stopped;
   return 0;
 }
