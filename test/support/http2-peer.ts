@@ -319,7 +319,8 @@ export function http2Upstream(script: Http2Script): UpstreamScript {
       const peer = new Http2Peer(connection, true);
       peer.polite = script.polite ?? true;
       peer.send(settings(...(script.settings ?? [])));
-      const begun = new Set<number>();
+      /** Numbers of the streams that have begun. */
+      const begun = new Map<number, number>();
       const done = new Set<number>();
       for (;;) {
         const due = (): boolean =>
@@ -328,12 +329,11 @@ export function http2Upstream(script: Http2Script): UpstreamScript {
         for (const stream of [...peer.streams.values()]) {
           const field = (name: string): string =>
             stream.heads[0]?.find((each) => each.startsWith(`${name}: `))?.slice(name.length + 2) ?? '';
-          const request = { id: stream.id, stream, path: field(':path'), method: field(':method'), number: begun.size };
-          if (!begun.has(stream.id)) {
-            begun.add(stream.id);
-            const seen = { ...request, number: begun.size };
-            if (script.onHead?.(seen, peer, connection) === true) done.add(stream.id);
-          }
+          const isNew = !begun.has(stream.id);
+          if (isNew) begun.set(stream.id, begun.size + 1);
+          const number = begun.get(stream.id)!;
+          const request = { id: stream.id, stream, path: field(':path'), method: field(':method'), number };
+          if (isNew && script.onHead?.(request, peer, connection) === true) done.add(stream.id);
           if (stream.ended && !done.has(stream.id)) {
             done.add(stream.id);
             script.respond?.(request, peer, connection);
