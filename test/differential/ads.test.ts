@@ -182,6 +182,44 @@ function cases(delta: boolean): Case[] {
       requestsSoFar(exchange, ['RDS']);
       await dumpStates(exchange);
     }),
+    steps(
+      'a listener warms until its routes are there',
+      async (exchange) => {
+        await answered(exchange, 'RDS', start);
+        const waiting = listenerResource({ name: 'b', hcm: { ...rds, rds: { ...rds.rds, route_config_name: 'r2' } } });
+        say(exchange.side, LISTENER, '2', [listenerResource({ hcm: rds }), waiting]);
+        await answered(exchange, 'LDS', start + 1);
+        await exchange.expectStat('listener_manager.total_listeners_warming', 1);
+        await dumpStates(exchange);
+        await exchange.admin('/init_dump');
+        say(exchange.side, ROUTES, '2', [routes('r1', [to('c1')]), routes('r2', [says('two')])]);
+        await exchange.expectStat('listener_manager.total_listeners_active', 2);
+        await exchange.refreshListeners();
+        await exchange.request(get, { listener: 'b' });
+        await dumpStates(exchange);
+        await exchange.admin('/init_dump');
+        // The number is a hash of the listener.
+      },
+      { rewrite: [[/(init-manager \w+) \d+/g, '$1 <hash>']] },
+    ),
+    steps('a cluster warms until its endpoints are there', async (exchange) => {
+      await answered(exchange, 'RDS', start);
+      say(exchange.side, CLUSTER, '2', [eds('c1'), eds('c2')]);
+      await exchange.expectStat('cluster_manager.warming_clusters', 1);
+      await dumpStates(exchange);
+      say(exchange.side, ENDPOINTS, '2', [endpoints('c1', ['u1']), endpoints('c2', ['u2'])]);
+      await exchange.expectStat('cluster_manager.warming_clusters', 0);
+      await dumpStates(exchange);
+    }),
+    steps('a warming cluster is taken back', async (exchange) => {
+      await answered(exchange, 'RDS', start);
+      say(exchange.side, CLUSTER, '2', [eds('c1'), eds('c2')]);
+      await exchange.expectStat('cluster_manager.warming_clusters', 1);
+      say(exchange.side, CLUSTER, '3', [eds('c1')]);
+      await exchange.expectStat('cluster_manager.warming_clusters', 0);
+      await dumpStates(exchange);
+      await exchange.request(get);
+    }),
     steps('the stream is cut: everything is asked for again', async (exchange) => {
       await answered(exchange, 'RDS', start);
       exchange.side.controlPlane!.cut();

@@ -102,7 +102,7 @@ export class ListenerUpdates {
     // All of them first: one may answer at once.
     const targets = version.routes.map((route) => {
       routes.acquire(route);
-      return version.targets.add(`RdsRouteConfigSubscription RDS ${route.name}`);
+      return version.targets.add(`RDS ${route.name}`);
     });
     version.routes.forEach((route, index) => {
       routes.start(route.key, targets[index]!);

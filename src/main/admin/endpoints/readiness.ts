@@ -1,3 +1,4 @@
+import { xxHash64 } from '../../../base/xxhash64.ts';
 import type { Server } from '../../server.ts';
 import { SERVER_STATE_NAMES, ServerState } from '../../server-stats.ts';
 import type { InitTargets } from '../../updates/init-targets.ts';
@@ -51,11 +52,16 @@ function initDump(server: Server): object {
   );
   if (waiting.length === 0) return {};
   return {
-    unready_targets_dumps: waiting.map(({ name, targets }) => ({
-      name: `init manager Listener-local-init-manager ${name}`,
-      target_names: targets.unready.map((target) => `target ${target.name}`),
+    unready_targets_dumps: waiting.map(({ name, bytes, targets }) => ({
+      name: `init manager Listener-local-init-manager ${name} ${xxHash64(Buffer.from(bytes).toString('latin1'))}`,
+      target_names: targets.unready.map((target) => envoyName(target.name)),
     })),
   };
+}
+
+function envoyName(target: string): string {
+  const routes = /^RDS (.*)$/s.exec(target);
+  return routes === null ? `target ${target}` : `shared target RdsRouteConfigSubscription RDS init ${routes[1]}`;
 }
 
 /** A tree of what waits for what, since when, with the last refusal of each. */
