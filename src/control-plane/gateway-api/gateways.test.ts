@@ -40,7 +40,7 @@ describe('translation, against golden files (GOLDEN=write makes them anew)', () 
           }
         }
       }
-      const golden = join(testdata, file.replace('.yaml', '.golden.json'));
+      const golden = join(testdata, file.replace('.yaml', '.golden'));
       const made = `${JSON.stringify({ resources, statuses }, null, 1)}\n`;
       if (process.env.GOLDEN === 'write') writeFileSync(golden, made);
       expect(existsSync(golden)).toBe(true);
