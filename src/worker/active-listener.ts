@@ -57,8 +57,8 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
   readonly #chains = new Map<FilterChainSpec, ActiveChain>();
   /** Chains that an update took away, until their drain time is over. */
   readonly #oldChains = new Set<OldChain>();
-  /** What the present and former versions were built with. */
-  readonly #stats: Scope[];
+  /** What it was built with. */
+  readonly #stats: Scope;
   readonly #accessLoggers: readonly AccessLogger[];
   readonly #runtime: ListenerRuntime;
   readonly #connections = new Set<Connection>();
@@ -84,7 +84,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     directory: ListenerDirectory,
   ) {
     this.#directory = directory;
-    this.#stats = [stats];
+    this.#stats = stats;
     this.spec = spec;
     this.scope = spec.scope;
     this.#environment = environment;
@@ -245,7 +245,8 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     const kept = new Set(spec.chainSpecs);
     const gone = this.spec.chainSpecs.filter((chain) => !kept.has(chain));
     this.spec = spec;
-    this.#stats.push(stats);
+    // Nothing of the listener itself is new: its own stats go on.
+    stats.close();
     this.#openChains();
     for (const chainSpec of gone) {
       const chain = this.#chains.get(chainSpec);
@@ -287,7 +288,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     this.#drainTimer?.destroy();
     for (const chain of this.#chains.values()) chain.release();
     this.#chains.clear();
-    for (const stats of this.#stats) stats.close();
+    this.#stats.close();
     this.onGone();
     return true;
   }
