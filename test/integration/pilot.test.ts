@@ -189,8 +189,8 @@ describe.each([
     const port = freePort();
     const answers = new Map(['one', 'two'].map((name) => [name, scene.upstream(name)]));
     const point = (name: string): void => {
-      scene.write('config/clusters.yaml', resources(cluster(name), endpoints(name, answers.get(name)!)));
-      scene.write('config/routes.yaml', resources(route(name)));
+      // One file, so that no moment has a route without its cluster.
+      scene.write('config/web.yaml', resources(cluster(name), endpoints(name, answers.get(name)!), route(name)));
     };
     scene.write('config/listener.yaml', resources(listener(port)));
     point('one');
@@ -214,12 +214,12 @@ describe.each([
 
     // A mistake changes nothing, and is told with its place.
     scene.write(
-      'config/routes.yaml',
+      'config/web.yaml',
       '{ "resources": [\n { "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",\n   "nmae": "all" } ] }',
     );
-    await until('the complaint', () => /routes\.yaml:3:\d+.*nmae/.test(log()));
+    await until('the complaint', () => /web\.yaml:3:\d+.*nmae/.test(log()));
     expect(await ask(port)).toBe('one');
-    scene.write('config/routes.yaml', resources(route('one')));
+    point('one');
 
     // What a proxy refuses is told as well.
     scene.write(
