@@ -458,6 +458,8 @@ export class Server implements WorkerObserver {
   }
 
   #stopListeners(inboundOnly: boolean): void {
+    // Nothing is opened behind it.
+    if (!inboundOnly) this.dynamic.listeners.stopped = true;
     const stopped = this.bound.filter((listener) => !inboundOnly || listener.direction === 'inbound').length;
     this.#listenerStats.listener_stopped.add(stopped * this.workers.length);
     this.#drain({ graceMs: 0, inboundOnly, stopListening: true, begin: false });

@@ -186,6 +186,20 @@ suite('listeners from a file', base, [
     await exchange.request(get);
     await dumpStates(exchange);
   }),
+  steps('an address that somebody else has', async (exchange) => {
+    const busy = listenerResource({ name: 'b', listener: { address: '{{upstream:u1}}' } });
+    await publishListeners(exchange, '2', [listenerResource({ routes: [to('c1')] }), busy]);
+    await exchange.request(get);
+    await dumpStates(exchange);
+  }),
+  steps('two of one address', async (exchange) => {
+    const address = { socket_address: { address: '127.0.0.77', port_value: 17_077 } };
+    await publishListeners(exchange, '2', [
+      listenerResource({ name: 'b', routes: [says('b')], listener: { address, bind_to_port: false } }),
+      listenerResource({ name: 'c', routes: [says('c')], listener: { address, bind_to_port: false } }),
+    ]);
+    await dumpStates(exchange);
+  }),
   steps('without a filter chain', async (exchange) => {
     await publishListeners(exchange, '2', [listenerResource({ listener: { filter_chains: [] } })]);
     await exchange.request(get);

@@ -247,11 +247,11 @@ export class ListenerUpdates {
     if (previous !== null && previous.spec.reusePort !== spec.reusePort) {
       return `Listener ${spec.name}: reuse port cannot be changed during an update`;
     }
-    if (!spec.bindToPort) return '';
     for (const other of [...this.active.values(), ...this.warming.values()]) {
-      if (other.name === spec.name || !other.spec.bindToPort) continue;
+      if (other.name === spec.name) continue;
       for (const address of spec.addresses) {
-        if (address.kind === 'ip' && address.port === 0) continue;
+        // The system gives each its own port; what is never bound is found by its address.
+        if (spec.bindToPort && address.kind === 'ip' && address.port === 0) continue;
         if (!other.spec.addresses.some((each) => each.text === address.text)) continue;
         return `error adding listener: '${spec.name}' has duplicate address '${address.text}' as existing listener, to check if the listener has duplicated addresses with other listeners or 'enable_reuse_port' is set to 'false' for the listener`;
       }
