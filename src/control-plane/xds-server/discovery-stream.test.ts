@@ -1,0 +1,391 @@
+import { describe, expect, test } from 'bun:test';
+import { fromBinary, fromJson, type JsonValue, toBinary, toJson } from '@bufbuild/protobuf';
+import { openApiRegistry } from '../../api/api-registry.ts';
+import { SeededRandom } from '../../base/random.ts';
+import type { GrpcServerCall, GrpcServerCallHandler } from '../../grpc/grpc-server.ts';
+import { RequestHeaders } from '../../http/header-map.ts';
+import { DiscoveryServices } from './discovery-services.ts';
+import { ResponseEncodings } from './response-encodings.ts';
+import { resourceOfJson, Snapshot, SnapshotType } from './snapshot.ts';
+import { SnapshotCache } from './snapshot-cache.ts';
+
+const api = openApiRegistry();
+const TYPES = {
+  cluster: 'envoy.config.cluster.v3.Cluster',
+  endpoint: 'envoy.config.endpoint.v3.ClusterLoadAssignment',
+  listener: 'envoy.config.listener.v3.Listener',
+  route: 'envoy.config.route.v3.RouteConfiguration',
+} as const;
+type Kind = keyof typeof TYPES;
+const url = (kind: Kind): string => `type.googleapis.com/${TYPES[kind]}`;
+
+/** Names of resources by kind; `name=x` is `name` with another content. */
+function snapshot(content: Partial<Record<Kind, readonly string[]>>): Snapshot {
+  return new Snapshot(
+    Object.entries(content).map(([kind, names]) => {
+      const typeName = TYPES[kind as Kind];
+      const resources = names.map((text) => {
+        const [name = '', mark = ''] = text.split('=');
+        const json =
+          kind === 'endpoint'
+            ? { cluster_name: name, policy: mark === '' ? {} : { overprovisioning_factor: Number(mark) } }
+            : { name, ...(kind === 'cluster' && mark !== '' ? { alt_stat_name: mark } : {}) };
+        return resourceOfJson(api, typeName, name, json);
+      });
+      return new SnapshotType(`type.googleapis.com/${typeName}`, resources);
+    }),
+  );
+}
+
+interface Answer {
+  readonly type: Kind;
+  readonly names: readonly string[];
+  readonly removed: readonly string[];
+  readonly nonce: string;
+  readonly version: string;
+}
+
+/** A client of one server, which answers nothing by itself. */
+class Client implements GrpcServerCall {
+  readonly headers = new RequestHeaders();
+  readonly peer = '127.0.0.1:1';
+  readonly security = null;
+  isFull = false;
+  isOver = false;
+  status = -1;
+  words = '';
+  readonly #delta: boolean;
+  readonly #sent: Uint8Array[] = [];
+  readonly handler: GrpcServerCallHandler;
+  readonly #run: () => void;
+
+  constructor(server: Server, delta: boolean, method = '') {
+    this.#delta = delta;
+    this.#run = () => server.runTasks();
+    const what = delta ? 'DeltaAggregatedResources' : 'StreamAggregatedResources';
+    const path = method === '' ? `/envoy.service.discovery.v3.AggregatedDiscoveryService/${what}` : method;
+    const handler = server.services.open(path, this);
+    if (handler === null) throw new Error(`no ${path}`);
+    this.handler = handler;
+  }
+
+  send(message: Uint8Array): boolean {
+    this.#sent.push(message);
+    return !this.isFull;
+  }
+
+  finish(status: number, message: string): void {
+    this.isOver = true;
+    this.status = status;
+    this.words = message;
+  }
+
+  /** A request in proto3 JSON; `node` unless told otherwise. */
+  request(fields: object, node: object | null = { id: 'n', cluster: 'c' }): void {
+    const typeName = `envoy.service.discovery.v3.${this.#delta ? 'Delta' : ''}DiscoveryRequest`;
+    const json = { ...(node === null ? {} : { node }), ...fields } as unknown as JsonValue;
+    const desc = api.message(typeName)!;
+    this.handler.onMessage(toBinary(desc, fromJson(desc, json, { registry: api.registry })));
+    this.#run();
+  }
+
+  /** What came since the last look. */
+  answers(): Answer[] {
+    this.#run();
+    const typeName = `envoy.service.discovery.v3.${this.#delta ? 'Delta' : ''}DiscoveryResponse`;
+    const desc = api.message(typeName)!;
+    return this.#sent.splice(0).map((bytes) => {
+      const json = toJson(desc, fromBinary(desc, bytes), { registry: api.registry }) as Record<string, unknown>;
+      const resources = (json.resources ?? []) as Record<string, unknown>[];
+      const inner = resources.map((each) => (this.#delta ? each.resource : each) as Record<string, string>);
+      const kind = (Object.keys(TYPES) as Kind[]).find((each) => url(each) === json.typeUrl)!;
+      return {
+        type: kind,
+        names: inner.map((each) => each.name ?? each.clusterName ?? ''),
+        removed: (json.removedResources ?? []) as string[],
+        nonce: json.nonce as string,
+        version: (json.versionInfo ?? json.systemVersionInfo) as string,
+      };
+    });
+  }
+
+  /** Types and names of what came. */
+  brief(): string[] {
+    return this.answers().map(({ type, names, removed }) =>
+      [type, ...names, ...removed.map((name) => `-${name}`)].join(' '),
+    );
+  }
+
+  ack(answer: Answer, more: object = {}): void {
+    const nonce = { type_url: url(answer.type), response_nonce: answer.nonce };
+    this.request(this.#delta ? { ...nonce, ...more } : { ...nonce, version_info: answer.version, ...more }, null);
+  }
+
+  /** Takes everything, again and again, until nothing comes. @returns what came */
+  settle(names: Partial<Record<Kind, readonly string[]>> = {}): string[] {
+    const seen: string[] = [];
+    for (;;) {
+      const list = this.answers();
+      if (list.length === 0) return seen;
+      for (const answer of list) {
+        seen.push([answer.type, ...answer.names, ...answer.removed.map((name) => `-${name}`)].join(' '));
+        const wanted = names[answer.type];
+        this.ack(answer, this.#delta || wanted === undefined ? {} : { resource_names: wanted });
+      }
+    }
+  }
+}
+
+class Server {
+  readonly cache = new SnapshotCache();
+  readonly refusals: string[] = [];
+  readonly services: DiscoveryServices;
+  #tasks: (() => void)[] = [];
+
+  constructor() {
+    this.services = new DiscoveryServices({
+      api,
+      cache: this.cache,
+      encodings: new ResponseEncodings('test'),
+      groupOf: (node) => (node.cluster === 'stranger' ? null : node.cluster),
+      defer: (task) => this.#tasks.push(task),
+      nowMs: () => 0,
+      onRefusal: (_stream, { refusal }) => this.refusals.push(refusal?.reason ?? ''),
+    });
+  }
+
+  runTasks(): void {
+    while (this.#tasks.length > 0) this.#tasks.shift()!();
+  }
+
+  set(content: Partial<Record<Kind, readonly string[]>>): void {
+    this.cache.set('c', snapshot(content));
+    this.runTasks();
+  }
+}
+
+describe('state of the world', () => {
+  test('a wildcard is answered at once, then with each change, whole', () => {
+    const server = new Server();
+    server.set({ cluster: ['a', 'b'] });
+    const client = new Client(server, false);
+    client.request({ type_url: url('cluster') });
+    const [first] = client.answers();
+    expect(first).toMatchObject({ type: 'cluster', names: ['a', 'b'] });
+    client.ack(first!);
+    expect(client.brief()).toEqual([]);
+    server.set({ cluster: ['a', 'b', 'c'] });
+    expect(client.settle()).toEqual(['cluster a b c']);
+    server.set({ cluster: ['a', 'b', 'c'] });
+    expect(client.brief()).toEqual([]);
+  });
+
+  test('what is refused is not sent again until it is another', () => {
+    const server = new Server();
+    server.set({ cluster: ['a'] });
+    const client = new Client(server, false);
+    client.request({ type_url: url('cluster') });
+    const [first] = client.answers();
+    client.ack(first!, { error_detail: { code: 13, message: 'no' } });
+    expect(server.refusals).toEqual(['no']);
+    expect(client.brief()).toEqual([]);
+    server.set({ cluster: ['a=other'] });
+    expect(client.brief()).toEqual(['cluster a']);
+  });
+
+  test('an answer to an earlier response says nothing', () => {
+    const server = new Server();
+    server.set({ route: ['a', 'b'] });
+    const client = new Client(server, false);
+    client.request({ type_url: url('route'), resource_names: ['a'] });
+    const [first] = client.answers();
+    client.ack({ ...first!, nonce: 'old' }, { resource_names: ['a', 'b'] });
+    expect(client.brief()).toEqual([]);
+    client.ack(first!, { resource_names: ['a', 'b'] });
+    expect(client.brief()).toEqual(['route b']);
+  });
+
+  test('by name only what is named, and only what changes', () => {
+    const server = new Server();
+    server.set({ endpoint: ['a', 'b', 'c'] });
+    const client = new Client(server, false);
+    client.request({ type_url: url('endpoint'), resource_names: ['a', 'b', 'nobody'] });
+    expect(client.settle({ endpoint: ['a', 'b', 'nobody'] })).toEqual(['endpoint a b']);
+    server.set({ endpoint: ['a', 'b=2', 'c=2'] });
+    expect(client.settle({ endpoint: ['a', 'b', 'nobody'] })).toEqual(['endpoint b']);
+  });
+
+  test('names that are taken back and asked for again are sent again', () => {
+    const server = new Server();
+    server.set({ endpoint: ['a', 'b'] });
+    const client = new Client(server, false);
+    client.request({ type_url: url('endpoint'), resource_names: ['a', 'b'] });
+    const [first] = client.answers();
+    client.ack(first!, { resource_names: ['a'] });
+    client.ack(first!, { resource_names: ['a', 'b'] });
+    expect(client.brief()).toEqual(['endpoint b']);
+  });
+});
+
+describe('delta', () => {
+  test('changes and removals alone', () => {
+    const server = new Server();
+    server.set({ listener: ['a', 'b'] });
+    const client = new Client(server, true);
+    client.request({ type_url: url('listener') });
+    expect(client.settle()).toEqual(['listener a b']);
+    server.set({ listener: ['b', 'c'] });
+    expect(client.settle()).toEqual(['listener c -a']);
+  });
+
+  test('who comes back with versions is sent what differs', () => {
+    const server = new Server();
+    server.set({ listener: ['a', 'b'] });
+    const [version] = [
+      ...snapshot({ listener: ['a'] })
+        .type(url('listener'))
+        .resources.values(),
+    ].map((each) => each.version);
+    const client = new Client(server, true);
+    client.request({ type_url: url('listener'), initial_resource_versions: { a: version, gone: 'x' } });
+    expect(client.settle()).toEqual(['listener b -gone']);
+  });
+
+  test('a first answer comes even when there is nothing', () => {
+    const server = new Server();
+    const client = new Client(server, true);
+    client.request({ type_url: url('listener') });
+    expect(client.settle()).toEqual(['listener']);
+  });
+
+  test('a name that is not there is said to be removed, once', () => {
+    const server = new Server();
+    server.set({ endpoint: ['a'] });
+    const client = new Client(server, true);
+    client.request({ type_url: url('endpoint'), resource_names_subscribe: ['a', 'nobody'] });
+    expect(client.settle()).toEqual(['endpoint a -nobody']);
+    server.set({ endpoint: ['a=2'] });
+    expect(client.settle()).toEqual(['endpoint a']);
+    server.set({ endpoint: ['a=2', 'nobody'] });
+    expect(client.settle()).toEqual(['endpoint nobody']);
+  });
+
+  test('what is asked for again is sent again, what is given up is not', () => {
+    const server = new Server();
+    server.set({ endpoint: ['a', 'b'] });
+    const client = new Client(server, true);
+    client.request({ type_url: url('endpoint'), resource_names_subscribe: ['a', 'b'] });
+    expect(client.settle()).toEqual(['endpoint a b']);
+    client.request({ type_url: url('endpoint'), resource_names_unsubscribe: ['b'] }, null);
+    server.set({ endpoint: ['a', 'b=2'] });
+    expect(client.settle()).toEqual([]);
+    client.request({ type_url: url('endpoint'), resource_names_subscribe: ['a', 'b'] }, null);
+    expect(client.settle()).toEqual(['endpoint a b']);
+  });
+
+  test('a refusal is noted, and the others go on', () => {
+    const server = new Server();
+    server.set({ cluster: ['a'] });
+    const client = new Client(server, true);
+    client.request({ type_url: url('cluster') });
+    const [first] = client.answers();
+    client.ack(first!, { error_detail: { code: 13 } });
+    expect(server.refusals).toEqual(['code 13']);
+    server.set({ cluster: ['a', 'b'] });
+    expect(client.settle()).toEqual(['cluster b']);
+  });
+});
+
+describe.each([false, true])('make before break (delta: %p)', (delta) => {
+  test('a cluster comes before what names it, and goes after it', () => {
+    const server = new Server();
+    server.set({ cluster: ['a'], route: ['r'], listener: ['l'] });
+    const client = new Client(server, delta);
+    const named = delta ? { resource_names_subscribe: ['r'] } : { resource_names: ['r'] };
+    client.request({ type_url: url('cluster') });
+    client.request({ type_url: url('route'), ...named }, null);
+    client.settle({ route: ['r'] });
+
+    server.set({ cluster: ['b'], route: ['r', 'unused'], listener: ['l'] });
+    const [made, ...more] = client.answers();
+    expect(more).toEqual([]);
+    expect(made!.type).toBe('cluster');
+    expect(made!.names).toContain('b');
+    expect(made!.removed).toEqual([]);
+    client.ack(made!);
+    // Nothing names `a` any more.
+    const rest = client.settle({ route: ['r'] });
+    expect(rest).toEqual(delta ? ['cluster -a'] : ['cluster b']);
+  });
+});
+
+describe('strangers and rubbish', () => {
+  test.each([false, true])('end the stream (delta: %p)', (delta) => {
+    const server = new Server();
+    const bad = new Client(server, delta);
+    bad.handler.onMessage(Uint8Array.of(0xff, 0xff));
+    expect([bad.status, bad.isOver]).toEqual([3, true]);
+    const nobody = new Client(server, delta);
+    nobody.request({ type_url: url('cluster') }, null);
+    expect(nobody.status).toBe(3);
+    const stranger = new Client(server, delta);
+    stranger.request({ type_url: url('cluster') }, { id: 'x', cluster: 'stranger' });
+    expect(stranger.status).toBe(7);
+    const untyped = new Client(server, delta);
+    untyped.request({});
+    expect(untyped.status).toBe(3);
+    expect(server.services.streams.size).toBe(0);
+  });
+
+  test('a stream of one type carries no other', () => {
+    const server = new Server();
+    const client = new Client(server, false, '/envoy.service.cluster.v3.ClusterDiscoveryService/StreamClusters');
+    client.request({});
+    expect(client.isOver).toBe(false);
+    client.request({ type_url: url('listener') }, null);
+    expect(client.status).toBe(3);
+  });
+
+  test('random requests never throw, and leave nothing behind', () => {
+    const random = new SeededRandom(7);
+    const pick = <T>(list: readonly T[]): T => list[random.uint32() % list.length]!;
+    for (let round = 0; round < 200; round++) {
+      const server = new Server();
+      const delta = round % 2 === 0;
+      const client = new Client(server, delta);
+      for (let step = 0; step < 20; step++) {
+        const type_url = url(pick(['cluster', 'endpoint', 'listener', 'route']));
+        const names = [pick(['a', 'b', '*']), pick(['a', 'c'])];
+        const nonce = pick(['', '1', '2', '3', 'x']);
+        const fields = delta
+          ? { resource_names_subscribe: names, resource_names_unsubscribe: [pick(['a', '*'])] }
+          : { resource_names: names };
+        client.request({ type_url, response_nonce: nonce, ...fields });
+        if (step % 5 === 0) server.set({ cluster: [pick(['a', 'b=1', 'c'])], endpoint: [pick(['a', 'a=1'])] });
+      }
+      client.handler.onCancelled();
+      expect(server.services.streams.size).toBe(0);
+      server.set({ cluster: ['z'] });
+    }
+  });
+});
+
+test('a client that does not read is sent nothing more, and the latest once it does', () => {
+  const server = new Server();
+  server.set({ cluster: ['a'] });
+  const client = new Client(server, false);
+  client.request({ type_url: url('cluster') });
+  client.settle();
+  client.isFull = true;
+  for (const mark of ['1', '2', '3']) server.set({ cluster: [`a=${mark}`] });
+  expect(client.brief()).toEqual([]);
+  client.isFull = false;
+  client.handler.onReady();
+  expect(client.brief()).toEqual(['cluster a']);
+});
+
+test('versions are of the content: another process gives the same', () => {
+  expect(snapshot({ cluster: ['a', 'b'] }).type(url('cluster')).version).toBe(
+    snapshot({ cluster: ['b', 'a'] }).type(url('cluster')).version,
+  );
+});
