@@ -160,6 +160,8 @@ export interface ServerCodec {
   goAway(): void;
   /** The connection is gone: timers and gauges are let go, streams that are left hear of it. */
   onConnectionClosed(): void;
+  /** What waits in the connection's output behind a flush has become more or less: HTTP/2 counts its frames. */
+  onOutputChanged(): void;
   /** The connection's write buffer crossed its watermark; the codec tells its streams. */
   onUnderlyingAboveWriteHighWatermark(): void;
   onUnderlyingBelowWriteLowWatermark(): void;

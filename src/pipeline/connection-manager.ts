@@ -501,6 +501,7 @@ export class HttpConnectionManager
 
   onWriteBufferedChange(delta: number): void {
     this.config.stats.downstreamCxTxBytesBuffered.add(delta);
+    this.#codec?.onOutputChanged();
   }
 }
 

@@ -358,6 +358,11 @@ export class H2Client extends PoolClient implements HttpPoolClient, ClientCodecE
     }
   }
 
+  override onWriteBufferedChange(delta: number): void {
+    super.onWriteBufferedChange(delta);
+    this.#codec?.onOutputChanged();
+  }
+
   override onAboveWriteHighWatermark(): void {
     this.#codec?.onUnderlyingAboveWriteHighWatermark();
   }

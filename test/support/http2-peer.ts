@@ -285,8 +285,10 @@ export class Http2Client extends Http2Peer {
     if (!given(':authority')) head.push(':authority: h');
     const pseudo = fields.filter((field) => field.startsWith(':'));
     const plain = fields.filter((field) => !field.startsWith(':'));
-    this.send(headersFrame(id, [...head, ...pseudo, ...plain], body === null && end));
-    if (body !== null) this.send(dataFrame(id, body, end));
+    const first = headersFrame(id, [...head, ...pseudo, ...plain], body === null && end);
+    // In one piece: whether they come in one read would else be left to chance.
+    if (body === null) this.send(first);
+    else this.send(Buffer.concat([first, dataFrame(id, body, end)]));
     return id;
   }
 }

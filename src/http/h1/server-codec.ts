@@ -189,6 +189,8 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
   goAway(): void {}
   onConnectionClosed(): void {}
 
+  onOutputChanged(): void {}
+
   onUnderlyingAboveWriteHighWatermark(): void {
     this.#above = true;
     this.#stream?.onAboveHigh();

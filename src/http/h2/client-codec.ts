@@ -51,6 +51,7 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec {
   #mustClose = false;
   #goAwayReceived = false;
   #toldMaxStreams: number;
+  protected readonly defersResets = false;
 
   constructor(
     transport: CodecTransport,

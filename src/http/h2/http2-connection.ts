@@ -80,6 +80,8 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   #above = false;
   #goAwaySent = false;
   #dispatching = false;
+  /** Streams whose whole answer is written and whose reset waits for the end of the dispatch. */
+  readonly #deferredResets: Http2Stream[] = [];
   /** Highest id of a stream that the peer opened. */
   protected lastPeerId = 0;
   /** The highest of those that were taken: what GOAWAY says. */
@@ -139,8 +141,8 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
       this.start();
       this.#keepalive?.onReceived();
       this.read(input);
+      if (this.#deferredResets.length > 0) this.#sendDeferredResets();
       this.#checkOutbound();
-      this.outbound.report();
     } finally {
       this.#dispatching = false;
     }
@@ -360,7 +362,11 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
 
   #afterWrite(): void {
     this.#checkOutbound();
-    if (!this.#dispatching) this.outbound.report();
+  }
+
+  /** What waits in the output behind a flush has become more or less: for the gauges. */
+  onOutputChanged(): void {
+    this.outbound.report();
   }
 
   protected failOpenStream(stream: Http2Stream, code: ErrorCode, reason: ResetReason, details: string): void {
@@ -440,7 +446,31 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
       this.onStreamGone();
       return;
     }
+    if (this.defersResets && stream.localEnded && this.#deferReset(stream, reason)) return;
     this.#writeReset(stream, this.resetCode(stream, reason));
+  }
+
+  /** Servers: a reset may not overtake the end of the answer, and is needless where the request's end is in the same read. */
+  protected abstract readonly defersResets: boolean;
+
+  /** Source: Envoy, ServerStreamImpl::useDeferredReset. @returns false: there is nothing to wait for */
+  #deferReset(stream: Http2Stream, reason: ResetReason): boolean {
+    if (stream.deferredReset >= 0) return true;
+    if (!stream.queued && !this.#dispatching) return false;
+    stream.deferredReset = reason;
+    stream.dropPauses();
+    // A stream that waits for the window comes later, by `onEndSent`, or falls to the flush timeout.
+    if (!stream.queued) this.#deferredResets.push(stream);
+    return true;
+  }
+
+  #sendDeferredResets(): void {
+    for (const stream of this.#deferredResets) this.#writeDeferredReset(stream);
+    this.#deferredResets.length = 0;
+  }
+
+  #writeDeferredReset(stream: Http2Stream): void {
+    this.#writeReset(stream, this.resetCode(stream, stream.deferredReset as ResetReason));
   }
 
   /** What the peer is told of a reset of ours; as Envoy 1.40 was seen to do. */
@@ -709,7 +739,9 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
 
   onFlushTimeout(stream: Http2Stream): void {
     this.stats.txFlushTimeout.inc();
-    this.resetStream(stream, ResetReason.LocalReset);
+    stream.events = null;
+    stream.body = null;
+    this.#writeReset(stream, this.resetCode(stream, ResetReason.LocalReset));
   }
 
   writeTrailers(stream: Http2Stream, trailers: HeaderMap): void {
@@ -740,6 +772,9 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   }
 }
 
+    if (stream.deferredReset < 0 || stream.state === StreamState.Closed) return;
+    if (this.#dispatching) this.#deferredResets.push(stream);
+    else this.#writeDeferredReset(stream);
 /** Made only for a stream that has to wait. */
 class FlushTimeout implements TimerTarget {
   readonly #connection: Http2Connection;

@@ -59,6 +59,7 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec {
   protected readonly nextLocalId = 2;
 
   constructor(
+  protected readonly defersResets = true;
     transport: CodecTransport,
     events: ServerCodecEvents,
     options: Http2Options,

@@ -80,7 +80,7 @@ export class OutboundFrames {
     return null;
   }
 
-  /** Brings the gauges up to date. */
+  /** Brings the gauges up to date: after a flush, for what the kernel takes at once never waits. */
   report(): void {
     if (this.#tail !== this.#head) this.#reap();
     const frames = this.#tail - this.#head;

@@ -43,6 +43,8 @@ export abstract class Http2Stream implements CodecStream, WatermarkObserver {
   headReceived = false;
   /** Runs while the end waits for the window and nobody else watches over it. */
   flushTimer: Timer | null = null;
+  /** {@link ResetReason} of the owner's reset that waits until the answer has gone out; -1: none. */
+  deferredReset = -1;
   #pauses = 0;
 
   constructor(connection: Http2Connection, state: StreamState) {
@@ -89,6 +91,13 @@ export abstract class Http2Stream implements CodecStream, WatermarkObserver {
     if (size === 0 || this.state === StreamState.Closed) return;
     this.unconsumed = 0;
     this.connection.consume(this, size);
+  }
+
+  /** The owner is gone without having undone its pauses: what still comes is used up at once. */
+  dropPauses(): void {
+    if (this.#pauses === 0) return;
+    this.#pauses = 1;
+    this.resumeReads();
   }
 
   /** Takes everything out of `data`. */
