@@ -85,6 +85,18 @@ export async function launch(
 /** What loads a proxy for a round. */
 export type Load = (port: number) => Promise<LoadResult>;
 
+/** Requests behind which a young process has compiled what it will compile, and rounds that it may take: a busy machine does few. */
+const WARM_REQUESTS = 50_000;
+const WARM_ROUNDS = 8;
+
+/** `load` until each peer has done as many requests as it takes to compile what is hot. */
+export async function warmUnder(peers: readonly Running[], load: Load): Promise<void> {
+  for (const each of peers) {
+    let served = 0;
+    for (let i = 0; i < WARM_ROUNDS && served < WARM_REQUESTS; i++) served += (await load(each.port)).requests;
+  }
+}
+
 /** CPU µs per request of each peer under `load`, interleaved; the first `warm` rounds of each do not count. */
 export async function cpuUnder(peers: readonly Running[], load: Load, warm: number): Promise<Map<Running, number>> {
   const samples = new Map<Running, number[]>(peers.map((each) => [each, []]));
