@@ -10,10 +10,12 @@ import { durationMsOr } from './durations.ts';
 export const CONFIG_SOURCE_SUPPORT: readonly FieldSupport[] = [
   {
     message: 'envoy.config.core.v3.ConfigSource',
-    fields: 'path path_config_source api_config_source ads initial_fetch_timeout resource_api_version',
+    fields: 'path path_config_source api_config_source ads initial_fetch_timeout',
+    // Envoy takes any: what is not of version 3 is refused by its type.
+    inert: 'resource_api_version',
   },
-  { message: 'envoy.config.core.v3.PathConfigSource', fields: '*' },
-  { message: 'envoy.config.core.v3.WatchedDirectory', fields: '*' },
+  { message: 'envoy.config.core.v3.PathConfigSource', fields: 'path watched_directory' },
+  { message: 'envoy.config.core.v3.WatchedDirectory', fields: 'path' },
   { message: 'envoy.config.core.v3.AggregatedConfigSource', fields: '*' },
   ...API_SOURCE_SUPPORT,
 ];

@@ -10,7 +10,7 @@ export const RUNTIME_SUPPORT: readonly FieldSupport[] = [
   { message: `${BOOTSTRAP}.LayeredRuntime`, fields: 'layers' },
   { message: `${BOOTSTRAP}.RuntimeLayer`, fields: 'name static_layer disk_layer admin_layer rtds_layer' },
   { message: `${BOOTSTRAP}.RuntimeLayer.RtdsLayer`, fields: '*' },
-  { message: 'envoy.service.runtime.v3.Runtime', fields: '*' },
+  { message: 'envoy.service.runtime.v3.Runtime', fields: 'layer', inert: 'name' },
   { message: `${BOOTSTRAP}.RuntimeLayer.DiskLayer`, fields: 'symlink_root subdirectory append_service_cluster' },
   { message: `${BOOTSTRAP}.RuntimeLayer.AdminLayer`, fields: '' },
 ];

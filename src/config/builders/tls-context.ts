@@ -72,13 +72,15 @@ export const TLS_SUPPORT: readonly FieldSupport[] = [
     inert: 'require_signed_certificate_timestamp',
   },
   { message: `${TLS}.CertificateValidationContext.SystemRootCerts`, fields: '*' },
-  { message: `${TLS}.CertificateProviderPluginInstance`, fields: '*' },
+  // Refused as a whole where it stands.
+  { message: `${TLS}.CertificateProviderPluginInstance`, fields: '', inert: 'instance_name certificate_name' },
   { message: `${TLS}.SubjectAltNameMatcher`, fields: '*' },
-  { message: `${TLS}.TlsSessionTicketKeys`, fields: '*' },
+  // Refused as a whole where they stand.
+  { message: `${TLS}.TlsSessionTicketKeys`, fields: '', inert: 'keys' },
   { message: `${TLS}.TlsKeyLog`, fields: '*' },
   { message: `${TLS}.Secret`, fields: 'name tls_certificate validation_context' },
   { message: 'envoy.config.core.v3.CidrRange', fields: '*' },
-  { message: 'envoy.config.core.v3.WatchedDirectory', fields: '*' },
+  { message: 'envoy.config.core.v3.WatchedDirectory', fields: 'path' },
   ...DATA_SOURCE_SUPPORT,
 ];
 
