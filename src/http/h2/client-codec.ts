@@ -123,6 +123,9 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec {
     this.#events.onGoAway();
   }
 
+  /** A response has its stream already. */
+  protected onHeadersBegin(_id: number): void {}
+
   protected onHeaderBlock(
     id: number,
     bytes: Buffer,

@@ -207,6 +207,80 @@ describe('what is ignored or answered', () => {
   });
 });
 
+describe('a request begins with its first byte', () => {
+  test('HEADERS of which a part has come, and a block that goes on', () => {
+    for (const part of [
+      frame(FrameType.Headers, 5, 1, GET).subarray(0, 10),
+      frame(FrameType.Headers, 0x2d, 1, `01000000030f${GET}00`).subarray(0, 15),
+      frame(FrameType.Headers, 1, 1, GET),
+    ]) {
+      const side = new ServerSide(new TestTimers());
+      side.feed(Buffer.concat([OPENING, part]));
+      expect(side.streams.length).toBe(1);
+      expect(side.streams[0]!.heads).toEqual([]);
+      expect(side.codec.activeStreams).toBe(1);
+    }
+    const whole = new ServerSide(new TestTimers());
+    whole.feed(Buffer.concat([OPENING, frame(FrameType.Headers, 1, 1, GET.slice(0, 4))]));
+    whole.feed(frame(FrameType.Continuation, 4, 1, GET.slice(4)));
+    expect(whole.streams.map((stream) => stream.ended)).toEqual([true]);
+  });
+
+  test('one that its owner gave up on meanwhile is read to its end for the sake of the table', () => {
+    const side = new ServerSide(new TestTimers());
+    side.feed(Buffer.concat([OPENING, frame(FrameType.Headers, 1, 1, GET)]));
+    side.encoders[0]!.stream.reset(ResetReason.LocalReset);
+    side.feed(frame(FrameType.Continuation, 4, 1, '4001610162'));
+    side.feed(frame(FrameType.Headers, 5, 3, `${GET}bf`));
+    expect(side.error).toBeNull();
+    expect(side.streams[0]!.heads).toEqual([]);
+    expect(side.streams[1]!.request.list).toEqual(['a', 'b']);
+  });
+
+  test('not one that is refused anyway', () => {
+    for (const options of [{ maxConcurrentStreams: 1 }, {}]) {
+      const side = new ServerSide(new TestTimers(), http2Options(options));
+      side.feed(Buffer.concat([OPENING, frame(FrameType.Headers, 4, 1, POST)]));
+      if (options.maxConcurrentStreams === undefined) side.codec.goAway();
+      side.feed(frame(FrameType.Headers, 1, 3, GET));
+      expect(side.streams.length).toBe(1);
+      side.feed(frame(FrameType.Continuation, 4, 3));
+      expect(side.streams.length).toBe(1);
+      expect(side.error).toBeNull();
+    }
+  });
+});
+
+describe('a body and its length', () => {
+  const post = frame(FrameType.Headers, 4, 1, POST);
+  const abc = frame(FrameType.Data, 0, 1, '616263');
+  /** content-length as a literal with the static name. */
+  const lengthTrailer = (value: string) =>
+    frame(FrameType.Headers, 5, 1, `0f0d01${Buffer.from(value).toString('hex')}`);
+
+  test('Content-Length in the trailers counts (as in nghttp2)', () => {
+    expect(serve([post, abc, lengthTrailer('3')]).streams[0]!.ended).toBe(true);
+    const wrong = serve([post, abc, lengthTrailer('1')]);
+    expect(written(wrong).resets).toEqual([[1, ErrorCode.ProtocolError]]);
+    expect(wrong.streams[0]!.resetDetails).toBe('http2.violation.of.messaging.rule');
+    const head = frame(FrameType.Headers, 4, 1, `${POST}0f0d0133`);
+    expect(serve([head, abc, lengthTrailer('3')]).streams[0]!.resetDetails).toBe('http2.invalid.header.field');
+  });
+});
+
+test("what is dropped comes back to the connection's window", () => {
+  const side = new ClientSide(new TestTimers(), http2Options({ streamErrorOnInvalidHttpMessage: true }));
+  side.feed(SETTINGS);
+  // DATA in front of the response's head, until half a window of 24 MiB is used up.
+  for (let id = 1; id < 2 * 800; id += 2) {
+    side.request(requestHeaders(), true);
+    side.feed(frame(FrameType.Data, 0, id, Buffer.alloc(16_384)));
+  }
+  expect(written(side).resets.length).toBe(800);
+  expect(written(side).types.filter((type) => type === FrameType.WindowUpdate).length).toBe(2);
+  expect(side.error).toBeNull();
+});
+
 describe('floods', () => {
   const flood = (options: Partial<Http2Options>, ...parts: Buffer[]) => {
     const side = new ServerSide(new TestTimers(), http2Options(options));
@@ -261,6 +335,31 @@ describe('floods', () => {
     expect(side.error).toBeNull();
     timers.advance(2);
     expect(side.error?.details).toBe('codec_error:Too_many_frames_in_the_outbound_queue.');
+  });
+
+  test('entries of SETTINGS', () => {
+    const settings = (count: number) => frame(FrameType.Settings, 0, 0, '000400001000'.repeat(count));
+    expect(flood({}, settings(32)).error).toBeNull();
+    expect(written(flood({}, settings(33))).goAway).toBe(ErrorCode.EnhanceYourCalm);
+  });
+
+  test('one header of more than 64 KiB', () => {
+    const block = (size: number) => {
+      const length = Buffer.from([0x00, 0x01, 0x61, 0x7f, 0, 0, 0]);
+      const rest = size - 127;
+      length[4] = (rest & 0x7f) | 0x80;
+      length[5] = ((rest >> 7) & 0x7f) | 0x80;
+      length[6] = rest >> 14;
+      const bytes = Buffer.concat([Buffer.from(GET, 'hex'), length, Buffer.alloc(size, 'v')]);
+      const parts = [frame(FrameType.Headers, 1, 1, bytes.subarray(0, 16_000))];
+      for (let at = 16_000; at < bytes.length; at += 16_000) {
+        const last = at + 16_000 >= bytes.length ? 4 : 0;
+        parts.push(frame(FrameType.Continuation, last, 1, bytes.subarray(at, at + 16_000)));
+      }
+      return flood({ maxHeadersBytes: 200_000 }, ...parts);
+    };
+    expect(block(65_536).streams[0]!.ended).toBe(true);
+    expect(written(block(65_537)).goAway).toBe(ErrorCode.CompressionError);
   });
 
   test('a header block without end', () => {

@@ -24,7 +24,7 @@ import type { Http2CodecStats } from './http2-stats.ts';
 import { Keepalive, type KeepaliveOwner } from './keepalive.ts';
 import { BodySender, type BodySenderOwner } from './stream/body-sender.ts';
 import { ClosedBy, ClosedStreams } from './stream/closed-streams.ts';
-import { BlockKind, HeaderBlock, VERDICT_DETAILS, Verdict } from './stream/header-block.ts';
+import { BlockKind, HeaderBlock, NO_CONTENT_LENGTH, VERDICT_DETAILS, Verdict } from './stream/header-block.ts';
 import type { Http2Stream } from './stream/http2-stream.ts';
 import { StreamEvent, StreamState } from './stream/stream-state.ts';
 
@@ -600,7 +600,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     if (!this.decodeBlock(bytes, start, end)) return;
     this.countBlock(stream, wireBytes);
     let verdict = this.block.finish(endStream);
-    if (verdict === Verdict.Ok && stream.contentLeft > 0) verdict = Verdict.InvalidMessage;
+    if (verdict === Verdict.Ok) verdict = trailerVerdict(stream, this.block.contentLength);
     if (verdict !== Verdict.Ok) {
       this.failMessage(stream, verdict);
       return;
@@ -631,6 +631,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
       return;
     }
     if (!stream.headReceived) {
+      this.#consumeConnection(size);
       this.failMessage(stream, Verdict.InvalidMessage);
       return;
     }
@@ -643,7 +644,9 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     }
     if (padding > 0) this.consume(stream, padding);
     const content = size - padding;
-    if (stream.contentLeft >= 0) {
+    if (stream.contentLeft < 0) {
+      stream.contentLeft -= content;
+    } else {
       stream.contentLeft -= content;
       if (stream.contentLeft < 0 || (endStream && stream.contentLeft > 0)) {
         this.#consumeConnection(content);
@@ -769,12 +772,21 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   onEndSent(stream: Http2Stream): void {
     stream.transition(StreamEvent.SendEnd);
     this.settle(stream);
-  }
-}
-
     if (stream.deferredReset < 0 || stream.state === StreamState.Closed) return;
     if (this.#dispatching) this.#deferredResets.push(stream);
     else this.#writeDeferredReset(stream);
+  }
+}
+
+/** Whether the body was as long as was promised, be it only by the trailers: nghttp2 takes a Content-Length in either. */
+function trailerVerdict(stream: Http2Stream, contentLength: number): Verdict {
+  const left = stream.contentLeft;
+  if (left > 0) return Verdict.InvalidMessage;
+  if (contentLength === NO_CONTENT_LENGTH) return Verdict.Ok;
+  if (left === 0) return Verdict.InvalidField;
+  return contentLength === -1 - left ? Verdict.Ok : Verdict.InvalidMessage;
+}
+
 /** Made only for a stream that has to wait. */
 class FlushTimeout implements TimerTarget {
   readonly #connection: Http2Connection;

@@ -27,6 +27,8 @@ const STATUS_BOUND = 32;
 /** One request with its response. */
 export class Http2ServerStream extends Http2Stream implements ResponseEncoder {
   readonly #codec: Http2ServerCodec;
+  /** Null for as long as the stream is being made. */
+  decoder: RequestDecoder | null = null;
 
   constructor(codec: Http2ServerCodec, id: number) {
     super(codec, StreamState.Open);
@@ -57,9 +59,9 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec {
   readonly #events: ServerCodecEvents;
   #goAwayReceived = false;
   protected readonly nextLocalId = 2;
+  protected readonly defersResets = true;
 
   constructor(
-  protected readonly defersResets = true;
     transport: CodecTransport,
     events: ServerCodecEvents,
     options: Http2Options,
@@ -103,30 +105,29 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec {
     endStream: boolean,
     wireBytes: number,
   ): void {
-    const known = this.streams.get(id);
-    if (known !== undefined) {
-      if (!known.remoteEnded) this.stats.trailers.inc();
-      this.onTrailerBlock(known, bytes, start, end, endStream, wireBytes);
+    let stream = this.streams.get(id) as Http2ServerStream | undefined;
+    if (stream === undefined) {
+      if (this.isLocalId(id)) {
+        this.protocolError('a stream of the client has an even id');
+        return;
+      }
+      if (id <= this.lastPeerId) {
+        this.onClosedStreamBlock(id, bytes, start, end);
+        return;
+      }
+      if (!this.#takesStreams) {
+        this.lastPeerId = id;
+        this.#turnAway(id, bytes, start, end);
+        return;
+      }
+      // Before the block is read: whatever is wrong with it is told as this request's end.
+      stream = this.#begin(id);
+    } else if (stream.headReceived) {
+      if (!stream.remoteEnded) this.stats.trailers.inc();
+      this.onTrailerBlock(stream, bytes, start, end, endStream, wireBytes);
       return;
     }
-    if (this.isLocalId(id)) {
-      this.protocolError('a stream of the client has an even id');
-      return;
-    }
-    if (id <= this.lastPeerId) {
-      this.onClosedStreamBlock(id, bytes, start, end);
-      return;
-    }
-    this.lastPeerId = id;
-    if (this.goAwaySent || this.streams.size >= this.options.maxConcurrentStreams) {
-      this.#turnAway(id, bytes, start, end);
-      return;
-    }
-    this.lastTakenId = id;
-    const stream = new Http2ServerStream(this, id);
-    this.addStream(stream);
-    // Before the block is read: whatever is wrong with it is told as this request's end.
-    const decoder: RequestDecoder = this.#events.onNewStream(stream);
+    const decoder = stream.decoder!;
     const block = this.block;
     block.begin(BlockKind.Request);
     if (!this.decodeBlock(bytes, start, end)) return;
@@ -147,6 +148,24 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec {
     if (endStream) stream.transition(StreamEvent.ReceiveEnd);
     decoder.onHeaders(headers, endStream);
     if (endStream) this.settle(stream);
+  }
+
+  get #takesStreams(): boolean {
+    return !this.goAwaySent && this.streams.size < this.options.maxConcurrentStreams;
+  }
+
+  /** The request counts, and its time runs, from its first byte on: a head in drops must not be able to wait for ever. */
+  protected onHeadersBegin(id: number): void {
+    if (id > this.lastPeerId && !this.isLocalId(id) && this.#takesStreams) this.#begin(id);
+  }
+
+  #begin(id: number): Http2ServerStream {
+    this.lastPeerId = id;
+    this.lastTakenId = id;
+    const stream = new Http2ServerStream(this, id);
+    this.addStream(stream);
+    stream.decoder = this.#events.onNewStream(stream);
+    return stream;
   }
 
   /** A stream that is not taken. */

@@ -19,6 +19,8 @@ const MAX_CONTINUATIONS = 1024;
 const BLOCK_FACTOR = 4;
 /** Envoy's words for whatever its library refused. */
 const ENVOY_TEXT = 'The user callback function failed';
+/** Entries of one SETTINGS frame: nobody needs more, and each of them may cost work on every stream (nghttp2's limit). */
+const MAX_SETTINGS = 32;
 const EMPTY = Buffer.alloc(0);
 
 /** Where the reader stands. */
@@ -73,6 +75,10 @@ export abstract class FrameReader {
     this.#maxBlockBytes = BLOCK_FACTOR * Math.max(options.maxHeadersBytes, DEFAULT_MAX_FRAME_BYTES);
   }
 
+  /**
+   * A HEADERS frame has begun and its block is not whole yet. May be called more than once for one frame.
+   */
+  protected abstract onHeadersBegin(id: number): void;
   /** A whole header block in `bytes[start..end)`. `wireBytes`: of the frames it came in. */
   protected abstract onHeaderBlock(
     id: number,
@@ -176,7 +182,10 @@ export abstract class FrameReader {
     }
     if (type === FrameType.Data) return this.#beginData(input, size, flags, id);
     const total = FRAME_HEADER_BYTES + size;
-    if (input.length < total) return false;
+    if (input.length < total) {
+      if (type === FrameType.Headers && id !== 0) this.#announceHeaders(input, size, flags, id);
+      return false;
+    }
     if (slice.end - slice.start < total) {
       slice = input.linearize(total);
       bytes = slice.bytes;
@@ -186,6 +195,21 @@ export abstract class FrameReader {
     this.#dispatch(type, flags, id, bytes, at + FRAME_HEADER_BYTES, at + total);
     if (this.failure === null) input.drain(total);
     return true;
+  }
+
+  /** A HEADERS frame that has come in part, once what stands in front of its block is there and right. */
+  #announceHeaders(input: ByteBuffer, size: number, flags: number, id: number): void {
+    const padded = (flags & FrameFlag.Padded) !== 0 ? 1 : 0;
+    const priority = (flags & FrameFlag.Priority) !== 0 ? 5 : 0;
+    const front = padded + priority;
+    if (front > 0) {
+      if (input.length < FRAME_HEADER_BYTES + front || size < front) return;
+      const { bytes, start } = input.linearize(FRAME_HEADER_BYTES + front);
+      const at = start + FRAME_HEADER_BYTES;
+      if (padded > 0 && bytes[at]! > size - front) return;
+      if (priority > 0 && read31(bytes, at + padded) === id) return;
+    }
+    this.onHeadersBegin(id);
   }
 
   #headerError(size: number, type: number, flags: number, id: number): string | null {
@@ -336,6 +360,8 @@ export abstract class FrameReader {
       this.onHeaderBlock(id, bytes, at, stop, endStream, wireBytes);
       return;
     }
+    this.onHeadersBegin(id);
+    if (this.failure !== null) return;
     this.#state = State.HeaderBlock;
     this.#blockStream = id;
     this.#blockEnd = endStream;
@@ -389,6 +415,10 @@ export abstract class FrameReader {
     }
     if (size % 6 !== 0) {
       this.connectionError(ErrorCode.FrameSizeError, 'SETTINGS of a wrong size');
+      return;
+    }
+    if (size > 6 * MAX_SETTINGS) {
+      this.connectionError(ErrorCode.EnhanceYourCalm, 'too many SETTINGS');
       return;
     }
     if (this.#state === State.FirstSettings) this.#state = State.Frame;

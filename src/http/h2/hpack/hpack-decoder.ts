@@ -18,6 +18,8 @@ export const ENTRY_OVERHEAD = 32;
 export const DEFAULT_TABLE_SIZE = 4096;
 /** Larger integers than any that can be meant are an attack. */
 const MAX_INTEGER = 2 ** 28;
+/** Names and values that are coded in more bytes end the connection, as in nghttp2 (and so in Envoy), whatever the limit of a list. */
+const MAX_STRING = 65_536;
 /** Room for decoded strings that is kept between blocks. */
 const SCRATCH_BYTES = 16 * 1024;
 const SCRATCH = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
@@ -173,7 +175,7 @@ export class HpackDecoder {
     if (!this.#readInteger(bytes, end, 7)) return false;
     const from = this.#at;
     const size = this.#integer;
-    if (size > end - from) return false;
+    if (size > end - from || size > MAX_STRING) return false;
     this.#at = from + size;
     let source = bytes;
     let start = from;
@@ -216,7 +218,7 @@ export class HpackDecoder {
     if (!this.#readInteger(bytes, end, 7)) return false;
     const from = this.#at;
     const size = this.#integer;
-    if (size > end - from) return false;
+    if (size > end - from || size > MAX_STRING) return false;
     this.#at = from + size;
     let source = bytes;
     let start = from;

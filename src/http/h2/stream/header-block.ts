@@ -194,7 +194,6 @@ export class HeaderBlock implements FieldTarget {
         if (this.#measure('', value)) this.#cookies = this.#cookies === '' ? value : `${this.#cookies}; ${value}`;
         return false;
       case Special.ContentLength: {
-        if (this.#kind === BlockKind.Trailers) return true;
         const length = this.contentLength === NO_CONTENT_LENGTH ? parseLength(value) : BAD_LENGTH;
         if (length === BAD_LENGTH) break;
         const status = this.#response?.status ?? 0;

@@ -31,7 +31,7 @@ export abstract class Http2Stream implements CodecStream, WatermarkObserver {
   consumed = 0;
   /** Bytes that the owner has got while its reads were paused: given back when they are resumed. */
   unconsumed = 0;
-  /** Bytes that Content-Length still promises; -1: it said nothing. */
+  /** Bytes that Content-Length still promises; it said nothing: -1 less the bytes that have come. */
   contentLeft = -1;
   pending: ByteBuffer | null = null;
   pendingTrailers: HeaderMap | null = null;
