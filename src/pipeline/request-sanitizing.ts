@@ -251,10 +251,10 @@ function setForwardedPort(stream: ActiveStream, headers: RequestHeaders): void {
   if (local.kind === 'ip') headers.set('x-forwarded-port', String(local.port));
 }
 
+/** In small letters and without parameters, as Envoy asks for it. */
 function hasTrailersToken(value: string): boolean {
   for (const part of value.split(',')) {
-    const parameter = part.indexOf(';');
-    if ((parameter < 0 ? part : part.slice(0, parameter)).trim().toLowerCase() === 'trailers') return true;
+    if (part.trim() === 'trailers') return true;
   }
   return false;
 }

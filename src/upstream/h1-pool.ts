@@ -14,6 +14,7 @@ import {
 import { Http1ClientCodec } from '../http/h1/client-codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
 import { hasToken } from '../http/token-list.ts';
+import { CloseType } from '../net/connection.ts';
 import { FilterStatus, NetworkFilter } from '../net/filter.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import { HttpConnectionPool, type HttpPoolClient } from './http-pool.ts';
@@ -58,7 +59,11 @@ class H1Stream implements RequestEncoder, ResponseDecoder, CodecStream, StreamEv
   encodeHeaders(headers: RequestHeaders, end: boolean): string | null {
     if (this.state !== StreamState.Open) return null;
     const error = this.#encoder.encodeHeaders(headers, end);
-    if (error === null && end) this.requestEnded = true;
+    if (error === null && end) {
+      this.requestEnded = true;
+      // The end of a CONNECT is said by the connection's end, as there is no other way (Envoy: codec_impl.cc, endEncode).
+      if (headers.method === 'CONNECT') this.client.connection.close(CloseType.FlushWrite);
+    }
     return error;
   }
 
