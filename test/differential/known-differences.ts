@@ -9,6 +9,12 @@ const NO_HTTP2 = 'HTTP/2 is not supported yet: its preface is read as a bad HTTP
 export const knownDifferences: Readonly<Record<string, string>> = {
   'filters and the rest: dynamic resources by a cluster that is missing': CHECKED_EARLY,
   'filters and the rest: dynamic resources of version 2': CHECKED_EARLY,
+  'HTTP/2 attacks: floods: CONTINUATION without end, 2 MB of it':
+    'the connection ends at four times the limit of a header list; Envoy resets the stream and reads on for ever',
+  'HTTP/2 attacks: framing: a stream id that goes back':
+    'a connection error by RFC 9113 section 5.1.1; Envoy takes such HEADERS for late ones and ignores them',
+  'HTTP/2 attacks: framing: a stream window beyond 2^31-1':
+    'ends the stream alone, by RFC 9113 section 6.9.1; Envoy ends the connection',
   'http2 to http1: a preface that is wrong behind its first line':
     'SETTINGS and GOAWAY tell the client why; Envoy closes without a word',
   'header mutation, further: an escape that Envoy lets end the request line':

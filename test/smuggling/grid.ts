@@ -5,6 +5,7 @@ import { bootstrap, cluster, type Fields, fileLog, httpListener, to } from '../d
 import { normalise } from '../differential/normalise.ts';
 import { fillIn, withAdmin } from '../differential/side.ts';
 import type { Fate } from '../support/byte-pipe.ts';
+import { describeFrame, END_STREAM, FrameType, readFrames } from '../support/h2-frames.ts';
 import { ProxyProcess, type ProxyProgram } from '../support/proxy-process.ts';
 import { connectRaw, type RawClient } from '../support/raw-client.ts';
 import { findResponse, joinChunks, showBytes } from '../support/wire-text.ts';
@@ -161,6 +162,29 @@ function connectRoute(name: string): Fields {
   return { match: { connect_matcher: {} }, route: { cluster: name } };
 }
 
+/** What came over HTTP/2, by stream: its parts in order, data taken together, and how it ended. Header blocks are not decoded. */
+function describeFrames(received: string): string {
+  const streams = new Map<number, string[]>();
+  const bodies = new Map<number, number>();
+  for (const each of readFrames(received)) {
+    const { type, flags, stream, payload } = each;
+    if (type === FrameType.Settings || type === FrameType.WindowUpdate || type === FrameType.Ping) continue;
+    const parts = streams.get(stream) ?? [];
+    streams.set(stream, parts);
+    if (type === FrameType.Data) {
+      const length = (bodies.get(stream) ?? 0) + payload.length;
+      bodies.set(stream, length);
+      if ((flags & END_STREAM) !== 0) parts.push(`DATA ${length} end`);
+    } else {
+      parts.push(describeFrame(each));
+    }
+  }
+  return [...streams]
+    .sort(([a], [b]) => a - b)
+    .map(([stream, parts]) => `${stream}: ${parts.join(', ')}`)
+    .join('\n');
+}
+
 function describeForwarded(stream: ReadStream): string {
   return stream.requests
     .map(
@@ -258,14 +282,14 @@ export class Grid {
         for (const item of cases) {
           if (!wanted(lane.name, item)) continue;
           const raw = await lane.run(item, quietMs, silenceMs);
-          outcomes.set(`${lane.name} ${item.name}`, this.#judge(lane, raw));
+          outcomes.set(`${lane.name} ${item.name}`, this.#judge(lane, item, raw));
         }
       }),
     );
     return outcomes;
   }
 
-  #judge(lane: Lane, { client, connections, probe, log }: Raw): Outcome {
+  #judge(lane: Lane, item: RequestCase, { client, connections, probe, log }: Raw): Outcome {
     const surroundings = { ports: new Map([[lane.port, 'listen']]), tmp: this.#directory };
     const show = (text: string): string => normalise(showBytes(joinChunks(text)), surroundings);
     const hazards = connections.flatMap((connection) => findHazards(lane.server.name, connection));
@@ -280,18 +304,28 @@ export class Grid {
       hazards.push(`forwarded ${own.length} requests, believes in ${believed.length}`);
     }
     const bodies = own.filter((request) => request.complete && !request.tunnel).map((request) => request.bodyLength);
-    for (const [index, line] of believed.entries()) {
+    const believedBodies = believed.map((line) => line.received);
+    // Streams side by side end in an order of their own, on connections of their own.
+    const order =
+      item.http2 === true ? (texts: string[]): string[] => texts.sort() : (texts: string[]): string[] => texts;
+    if (item.http2 === true) {
+      bodies.sort((a, b) => a - b);
+      believedBodies.sort((a, b) => a - b);
+    }
+    for (const [index, received] of believedBodies.entries()) {
       if (own.length !== believed.length || bodies.length !== believed.length) break;
-      if (line.received !== bodies[index])
-        hazards.push(`forwarded a body of ${bodies[index]}, believes in ${line.received}`);
+      if (received !== bodies[index]) hazards.push(`forwarded a body of ${bodies[index]}, believes in ${received}`);
     }
     const fate = client.fate === 'open' ? 'open' : 'closed';
-    const forwarded = connections
-      .map((connection) => show(connection.proxy.received.replace(PROBE_FORWARDED, '')))
-      .filter((text) => text !== '');
+    const forwarded = order(
+      connections
+        .map((connection) => show(connection.proxy.received.replace(PROBE_FORWARDED, '')))
+        .filter((text) => text !== ''),
+    );
+    const logged = order(log.map((line) => `${line.text} ${line.received}`));
     const text = [
-      `== log\n${log.map((line) => `${line.text} ${line.received}`).join('\n')}`,
-      `== client\n${show(client.received)}\n[${fate}]`,
+      `== log\n${logged.join('\n')}`,
+      `== client\n${item.http2 === true ? describeFrames(client.received) : show(client.received)}\n[${fate}]`,
       ...forwarded.map((sent) => `== forwarded\n${sent}`),
     ].join('\n');
     return { text, hazards };

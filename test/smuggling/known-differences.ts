@@ -6,7 +6,6 @@ const UPGRADE =
  * request that the next hop reads differently. The list may only shrink: a case that stands here and does not differ fails.
  */
 export const knownDifferences: Readonly<Record<string, string>> = {
-  'h2 preface': 'HTTP/2 is not there yet: codec AUTO takes the preface for a bad HTTP/1 request',
   'upgrade websocket': UPGRADE,
   'upgrade websocket, wrong version': UPGRADE,
   'upgrade with TE': UPGRADE,

@@ -5,6 +5,8 @@ export interface RequestCase {
   readonly name: string;
   /** Bytes (latin1), or pieces that are sent one after another, each after the other has gone. */
   readonly bytes: string | readonly string[];
+  /** Sent over HTTP/2: what comes back are frames. */
+  readonly http2?: boolean;
 }
 
 const cases: RequestCase[] = [];
