@@ -1,6 +1,8 @@
 import { expect, test } from 'bun:test';
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import * as make from '../../../test/support/certificate-maker.ts';
+import { Certificate } from './certificate.ts';
 import { certificateFacts } from './certificate-facts.ts';
 
 function pem(name: string): X509Certificate {
@@ -26,5 +28,61 @@ test('what is cut off anywhere throws and nothing else', () => {
   const { raw } = pem('server-ec');
   for (let length = 0; length < raw.length; length++) {
     expect(() => certificateFacts(raw.subarray(0, length))).toThrow();
+  }
+});
+
+test('thousands of extensions take no longer than they must', () => {
+  const many = Array.from({ length: 8000 }, (_, i) => make.extension(`1.2.4.${i}`, Buffer.of(5, 0)));
+  const { der } = make.makeCertificate({ cn: 'many', extensions: [...many, make.altNames(make.dns('a.test'))] });
+  const began = performance.now();
+  const facts = certificateFacts(der);
+  // One pass takes a few milliseconds; a search for each extension took half a minute.
+  expect(performance.now() - began).toBeLessThan(2000);
+  expect(facts.oids.length).toBe(8001);
+  expect(facts.dnsNames).toEqual(['a.test']);
+});
+
+test('of two extensions of one kind none is believed', () => {
+  const names = ['a.test', 'b.test'].map((name) => make.altNames(make.dns(name)));
+  expect(() => certificateFacts(make.makeCertificate({ cn: 'two', extensions: names }).der)).toThrow('twice');
+  const unknown = [make.extension('1.2.3', Buffer.of(5, 0)), make.extension('1.2.3', Buffer.of(5, 0), true)];
+  const { extensions } = certificateFacts(make.makeCertificate({ cn: 'two', extensions: unknown }).der);
+  expect(extensions).toMatchObject([{ oid: '1.2.3', critical: true }]);
+});
+
+test('addresses are printed as inet_ntop does', () => {
+  const zeros = (count: number): number[] => new Array<number>(count).fill(0);
+  for (const [bytes, text] of [
+    [[10, 0, 0, 1], '10.0.0.1'],
+    [[...zeros(10), 0xff, 0xff, 10, 0, 0, 1], '::ffff:10.0.0.1'],
+    [[...zeros(12), 10, 0, 0, 1], '::10.0.0.1'],
+    [[...zeros(15), 1], '::1'],
+    [zeros(16), '::'],
+    [[0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, ...zeros(7), 1], '2001:db8:0:1::1'],
+    [[10, 0, 0, 1, 255], ''],
+    [[], ''],
+  ] as const) {
+    const { der } = make.makeCertificate({ cn: 'ip', extensions: [make.altNames(make.ip(...bytes))] });
+    expect(certificateFacts(der).ipNames).toEqual([text]);
+  }
+});
+
+test('whatever is changed in a certificate, all of it is read or none', () => {
+  const { der } = make.makeCertificate({
+    cn: 'fuzz',
+    extensions: [make.altNames(make.dns('a'), make.ip(1, 2, 3, 4), make.uri('b:c')), make.authority(true, 3)],
+  });
+  let seed = 7;
+  const random = (limit: number): number => {
+    seed = (seed * 1103515245 + 12345) & 0x7fffffff;
+    return seed % limit;
+  };
+  for (let round = 0; round < 5000; round++) {
+    const bytes = Buffer.from(der);
+    for (let i = 0; i <= random(3); i++) bytes[random(bytes.length)] = random(256);
+    const one = Certificate.parse(bytes);
+    if (one === null) continue;
+    void [one.subject, one.issuer, one.serialNumber, one.dnsNames, one.uriNames, one.emailNames, one.ipNames, one.pem];
+    void [one.otherNames, one.oids, one.sha256, one.sha1, one.spkiSha256, one.validFromMs, one.validToMs];
   }
 });

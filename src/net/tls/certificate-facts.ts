@@ -5,6 +5,8 @@ import { distinguishedName, stringOf } from './distinguished-name.ts';
 import { SanType } from './tls-settings.ts';
 
 const SUBJECT_ALT_NAME = '2.5.29.17';
+/** Where X.509 names its own extensions (RFC 5280 section 4.2.1). */
+const CERTIFICATE_EXTENSIONS = '2.5.29.';
 
 /** Tags of GeneralName (RFC 5280 section 4.2.1.6). */
 const OTHER_NAME = 0xa0;
@@ -27,6 +29,8 @@ export interface SubjectAltName extends OtherName {
 export interface CertificateExtension {
   readonly oid: string;
   readonly critical: boolean;
+  /** The content of its octet string. */
+  readonly value: Buffer;
 }
 
 /** @throws DerError when it is no certificate */
@@ -45,7 +49,8 @@ export class CertificateFactsOf implements CertificateFacts {
   readonly #validity: DerElement;
   readonly #subject: DerElement;
   readonly #publicKey: DerElement;
-  readonly #extensions: readonly DerElement[];
+  /** By object identifier, read once: a peer may send thousands. */
+  readonly #extensions: ReadonlyMap<string, CertificateExtension>;
   #subjectText: string | null = null;
   #issuerText: string | null = null;
   #sha256: string | null = null;
@@ -68,7 +73,7 @@ export class CertificateFactsOf implements CertificateFacts {
     this.#subject = subject!;
     this.#publicKey = publicKey;
     const wrapped = fields.find((field) => field.tag === 0xa3);
-    this.#extensions = wrapped === undefined ? [] : childrenOf(childrenOf(wrapped)[0]!);
+    this.#extensions = extensionsOf(wrapped === undefined ? undefined : childrenOf(wrapped)[0]);
     // Whatever is malformed throws here.
     this.#check();
   }
@@ -77,7 +82,6 @@ export class CertificateFactsOf implements CertificateFacts {
     void this.validFromMs;
     void this.validToMs;
     void this.subjectAltNames;
-    for (const { oid } of this.extensions) void this.extension(oid);
     distinguishedName(this.#subject);
     distinguishedName(this.#issuer);
   }
@@ -159,7 +163,7 @@ export class CertificateFactsOf implements CertificateFacts {
   }
 
   get oids(): readonly string[] {
-    return this.#extensions.map((extension) => oidOf(childrenOf(extension)[0]));
+    return [...this.#extensions.keys()];
   }
 
   get sha256(): string {
@@ -190,18 +194,11 @@ export class CertificateFactsOf implements CertificateFacts {
 
   /** The value of an extension (the content of its octet string); null: the certificate has none of this type. */
   extension(oid: string): Buffer | null {
-    for (const extension of this.#extensions) {
-      const parts = childrenOf(extension);
-      if (oidOf(parts[0]) === oid) return octetsOf(parts.at(-1));
-    }
-    return null;
+    return this.#extensions.get(oid)?.value ?? null;
   }
 
   get extensions(): readonly CertificateExtension[] {
-    return this.#extensions.map((extension) => {
-      const parts = childrenOf(extension);
-      return { oid: oidOf(parts[0]), critical: parts.length > 2 && parts[1]!.content[0] !== 0 };
-    });
+    return [...this.#extensions.values()];
   }
 
   #textNames(tag: number): readonly string[] {
@@ -217,6 +214,23 @@ export class CertificateFactsOf implements CertificateFacts {
     }
     return this.#names;
   }
+}
+
+/** Each kind may come once (RFC 5280 section 4.2). @throws DerError for two of a kind that is looked at: which would count? */
+function extensionsOf(list: DerElement | undefined): ReadonlyMap<string, CertificateExtension> {
+  const out = new Map<string, CertificateExtension>();
+  for (const extension of list === undefined ? [] : childrenOf(list)) {
+    const parts = childrenOf(extension);
+    const oid = oidOf(parts[0]);
+    if (out.has(oid)) {
+      if (oid.startsWith(CERTIFICATE_EXTENSIONS)) throw new DerError('an extension comes twice');
+      // Of others the first is kept, unless only a later one is critical.
+      if (out.get(oid)!.critical || parts.length < 3) continue;
+    }
+    const critical = parts.length > 2 && parts[1]!.content[0] !== 0;
+    out.set(oid, { oid, critical, value: octetsOf(parts.at(-1)) });
+  }
+  return out;
 }
 
 function otherName(name: DerElement): SubjectAltName {
@@ -235,10 +249,14 @@ function timeOf(element: DerElement | undefined): number {
   return Date.UTC(year, Number(month) - 1, Number(day), Number(hour), Number(minute), Number(second));
 }
 
-/** RFC 5952; empty for what is no address. */
+/** As inet_ntop prints it (RFC 5952); empty for what is no address. */
 function ipText(bytes: Buffer): string {
   if (bytes.length === 4) return bytes.join('.');
   if (bytes.length !== 16) return '';
+  const isMapped = bytes.readUInt16BE(10) === 0xffff || bytes.readUInt16BE(12) !== 0;
+  if (isMapped && bytes.subarray(0, 10).every((byte) => byte === 0) && [0, 0xffff].includes(bytes.readUInt16BE(10))) {
+    return `::${bytes.readUInt16BE(10) === 0 ? '' : 'ffff:'}${bytes.subarray(12).join('.')}`;
+  }
   const groups: string[] = [];
   for (let i = 0; i < 16; i += 2) groups.push(bytes.readUInt16BE(i).toString(16));
   const text = groups.join(':');

@@ -46,14 +46,20 @@ export class PathBuilder {
 
   /**
    * @param presented what the peer sent besides, in any order
+   * @param trusted the runtime has found a path and nothing wrong with it: only which path is asked
    * @returns leaf first, the anchor last
    */
-  build(leaf: Certificate, presented: readonly Certificate[], peer: 'server' | 'client'): Certificate[] | PathFailure {
-    if (leaf.hasUnknownConstraints) return { depth: 0, reason: 'unhandled critical extension' };
+  build(
+    leaf: Certificate,
+    presented: readonly Certificate[],
+    peer: 'server' | 'client',
+    trusted = false,
+  ): Certificate[] | PathFailure {
+    if (!trusted && leaf.hasUnknownConstraints) return { depth: 0, reason: 'unhandled critical extension' };
     if (!allowsPurpose(leaf, peer) || !leafKeyUsageFits(leaf, peer)) {
       return { depth: 0, reason: 'unsupported certificate purpose' };
     }
-    const search = new Search(this.#anchorIds, [...this.#anchors, ...presented], peer);
+    const search = new Search(this.#anchorIds, [...this.#anchors, ...presented], peer, trusted);
     return search.extend([leaf]) ?? { depth: search.deepest, reason: 'unable to get local issuer certificate' };
   }
 }
@@ -62,13 +68,20 @@ class Search {
   readonly #anchorIds: ReadonlySet<string>;
   readonly #candidates: readonly Certificate[];
   readonly #peer: 'server' | 'client';
+  readonly #trusted: boolean;
   #checks = 0;
   deepest = 0;
 
-  constructor(anchorIds: ReadonlySet<string>, candidates: readonly Certificate[], peer: 'server' | 'client') {
+  constructor(
+    anchorIds: ReadonlySet<string>,
+    candidates: readonly Certificate[],
+    peer: 'server' | 'client',
+    trusted: boolean,
+  ) {
     this.#anchorIds = anchorIds;
     this.#candidates = candidates;
     this.#peer = peer;
+    this.#trusted = trusted;
   }
 
   extend(path: readonly Certificate[]): Certificate[] | null {
@@ -87,7 +100,8 @@ class Search {
 
   /** @param below authorities between it and the leaf */
   #mayIssue(issuer: Certificate, below: number): boolean {
-    if (!issuer.isAuthority || issuer.hasUnknownConstraints || !allowsPurpose(issuer, this.#peer)) return false;
+    if (!issuer.isAuthority || !allowsPurpose(issuer, this.#peer)) return false;
+    if (issuer.hasUnknownConstraints && !this.#trusted) return false;
     if (issuer.keyUsage >= 0 && (issuer.keyUsage & KeyUsage.CertSign) === 0) return false;
     return issuer.pathLength < 0 || below <= issuer.pathLength;
   }

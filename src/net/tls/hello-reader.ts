@@ -40,6 +40,8 @@ export class HelloReader {
   consumed = 0;
   #parts: Buffer[] = [];
   #size = 0;
+  /** Size of the message with its header; 0: not known yet. */
+  #needed = 0;
   #emptyRecords = 0;
   #warnings = 0;
 
@@ -76,10 +78,14 @@ export class HelloReader {
     this.#parts.push(part);
     this.#size += size;
     if (this.#size < MESSAGE_HEADER_BYTES) return HelloState.More;
+    // Joined for the header, and once more when all is there: never record by record, which may be of one byte each.
+    if (this.#needed === 0) {
+      const length = this.#joined().readUIntBE(1, 3);
+      if (length > MAX_MESSAGE_BYTES) return HelloState.NotTls;
+      this.#needed = MESSAGE_HEADER_BYTES + length;
+    }
+    if (this.#size < this.#needed) return HelloState.More;
     const message = this.#joined();
-    const length = message.readUIntBE(1, 3);
-    if (length > MAX_MESSAGE_BYTES) return HelloState.NotTls;
-    if (message.length < MESSAGE_HEADER_BYTES + length) return HelloState.More;
     return message[0] === CLIENT_HELLO ? HelloState.Complete : HelloState.NotTls;
   }
 

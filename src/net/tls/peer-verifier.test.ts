@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'bun:test';
+import * as make from '../../../test/support/certificate-maker.ts';
 import { Certificate, certificatesOf } from './certificate.ts';
 import { PathBuilder } from './certificate-path.ts';
 import { dnsNameMatches } from './dns-name-match.ts';
 import { type PeerEvidence, PeerVerifier } from './peer-verifier.ts';
-import { RevocationList, revocationListsOf } from './revocation-list.ts';
+import { RevocationList, revocationListsOf, revocationProblem } from './revocation-list.ts';
 import { SessionCache, sessionIdOf } from './session-cache.ts';
 import { leafOf, pem, validation } from './testdata/settings.ts';
 
@@ -166,4 +167,35 @@ test('sessions', () => {
   const none = new SessionCache(0);
   none.add('a', tls12);
   expect(none.take('a')).toBeNull();
+});
+
+describe('a list that was issued anew', () => {
+  const authority = make.makeCertificate({ cn: 'root', extensions: [make.authority(), make.keyUsage(0x06)] });
+  const leaf = make.makeCertificate({ cn: 'leaf', issuer: authority, extensions: [] });
+  const path = certificatesOf(leaf.pem + authority.pem);
+  const old = { from: -5 };
+  const fresh = { from: -1 };
+  const judge = (...lists: readonly string[]) =>
+    revocationProblem(path, revocationListsOf(lists.join('')), true, Date.now());
+
+  test('counts instead of the older one, wherever it stands', () => {
+    const lists = [make.makeRevocationList(authority, [], old), make.makeRevocationList(authority, [leaf], fresh)];
+    expect(judge(...lists)).toContain('certificate revoked');
+    expect(judge(...lists.reverse())).toContain('certificate revoked');
+    const released = [make.makeRevocationList(authority, [leaf], old), make.makeRevocationList(authority, [], fresh)];
+    expect(judge(...released)).toBe('');
+    expect(judge(...released.reverse())).toBe('');
+  });
+
+  test('does not count before its time', () => {
+    const early = make.makeRevocationList(authority, [], { from: 1 });
+    expect(judge(early, make.makeRevocationList(authority, [leaf], old))).toContain('certificate revoked');
+    expect(judge(early)).toContain('CRL is not yet valid');
+    expect(judge(make.makeRevocationList(authority, [], { from: -5, to: -1 }))).toContain('CRL has expired');
+  });
+
+  test('by somebody else does not count', () => {
+    const forged = make.makeRevocationList(authority, [], { signer: make.ecKeys() });
+    expect(judge(forged)).toContain('CRL signature failure');
+  });
 });

@@ -149,7 +149,7 @@ export class PeerVerifier {
       const certificate = Certificate.parse(der);
       if (certificate !== null && !certificate.der.equals(leaf.der)) others.push(certificate);
     }
-    const path = this.#paths.build(leaf, others, this.#peer);
+    const path = this.#paths.build(leaf, others, this.#peer, evidence.chainError === '');
     if (!Array.isArray(path)) return `${path.depth}: ${path.reason}`;
     const { maxVerifyDepth, verifyOnlyLeafCrl } = this.#validation;
     const limit = Math.max(maxVerifyDepth, 1);

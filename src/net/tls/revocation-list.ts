@@ -26,7 +26,7 @@ export class RevocationList {
   readonly #signed: Buffer;
   readonly #digest: string | null;
   readonly #signature: Buffer;
-  readonly #thisUpdateMs: number;
+  readonly thisUpdateMs: number;
   readonly #nextUpdateMs: number;
   /** Hex of the numbers' contents. */
   readonly #serials = new Set<string>();
@@ -44,7 +44,7 @@ export class RevocationList {
     if (digest === undefined) throw new Error(`signed by an algorithm that is not known: ${algorithm}`);
     this.#digest = digest;
     this.issuerDer = fields[at++]!.whole;
-    this.#thisUpdateMs = timeOf(fields[at++]!);
+    this.thisUpdateMs = timeOf(fields[at++]!);
     const next = fields[at];
     this.#nextUpdateMs = next !== undefined && isTime(next) ? timeOf(fields[at++]!) : Number.POSITIVE_INFINITY;
     const revoked = fields[at];
@@ -64,13 +64,17 @@ export class RevocationList {
     return this.#serials.has(certificate.serial.toString('hex'));
   }
 
+  /** NaN compares false: a date that cannot be read is no valid one. */
+  isCurrent(nowMs: number): boolean {
+    return this.thisUpdateMs <= nowMs && nowMs <= this.#nextUpdateMs;
+  }
+
   /** @returns empty: it may be relied on; otherwise X509_verify_cert's words */
   problem(issuer: Certificate, nowMs: number): string {
     if (issuer.keyUsage >= 0 && (issuer.keyUsage & KeyUsage.CrlSign) === 0) return 'unable to get certificate CRL';
     if (!this.#isSignedBy(issuer)) return 'CRL signature failure';
-    // NaN compares false: a date that cannot be read is no valid one.
-    if (!(this.#thisUpdateMs <= nowMs)) return 'CRL is not yet valid';
-    return nowMs <= this.#nextUpdateMs ? '' : 'CRL has expired';
+    if (this.isCurrent(nowMs)) return '';
+    return this.thisUpdateMs <= nowMs ? 'CRL has expired' : 'CRL is not yet valid';
   }
 
   #isSignedBy(issuer: Certificate): boolean {
@@ -104,16 +108,28 @@ export function revocationProblem(
   for (let depth = 0; depth < last; depth++) {
     const certificate = path[depth]!;
     const issuer = path[depth + 1] ?? (certificate.subjectDer.equals(certificate.issuerDer) ? certificate : null);
+    const list = issuer === null ? null : newestOf(lists, certificate.issuerDer, nowMs);
     let problem = 'unable to get certificate CRL';
-    for (const list of lists) {
-      if (issuer === null || !list.issuerDer.equals(certificate.issuerDer)) continue;
+    if (issuer !== null && list !== null) {
       problem = list.problem(issuer, nowMs);
       if (problem === '' && list.lists(certificate)) problem = 'certificate revoked';
-      if (problem === '' || problem === 'certificate revoked') break;
     }
     if (problem !== '') return `${depth}: ${CRL_WORDS}${problem}`;
   }
   return '';
+}
+
+/** Of several lists of one issuer the newest counts, a current one before others; null: there is none. */
+function newestOf(lists: readonly RevocationList[], issuerDer: Buffer, nowMs: number): RevocationList | null {
+  let best: RevocationList | null = null;
+  for (const list of lists) {
+    if (!list.issuerDer.equals(issuerDer)) continue;
+    const better =
+      best === null ||
+      (list.isCurrent(nowMs) === best.isCurrent(nowMs) ? list.thisUpdateMs > best.thisUpdateMs : list.isCurrent(nowMs));
+    if (better) best = list;
+  }
+  return best;
 }
 
 /** What Envoy puts before the reasons that are about lists. */
