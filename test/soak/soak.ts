@@ -1,6 +1,7 @@
 /**
  * `npm run soak [-- --seconds N]`: mixed load on one proxy for ten minutes: kept and short connections, large bodies both ways,
- * resets by both sides, slow clients, retries, TCP. No request may fail that should not, nothing may be held afterwards, and memory
+ * resets by both sides, slow clients, retries, TCP; and the same over TLS and HTTP/2, with gRPC, WebSockets, certificates that change
+ * and peers that speak nonsense (`wire-load.mjs`, a process of its own: Node's TLS and HTTP/2 are what a client has). No request may fail that should not, nothing may be held afterwards, and memory
  * must be flat: the resident set may grow by at most `MAX_GROWTH_PER_MINUTE` over the second half.
  */
 import { readFileSync } from 'node:fs';
@@ -14,6 +15,7 @@ import { nuncioCommand } from '../support/nuncio-command.ts';
 import { ProxyProcess, type ProxyProgram } from '../support/proxy-process.ts';
 import { connectRaw, type RawClient } from '../support/raw-client.ts';
 import { httpUpstream, rawUpstream, reply, ScriptedUpstream } from '../support/scripted-upstream.ts';
+import { Renewal, WireLoad, type WireResult, wireClusters, wireListeners } from './wire.ts';
 
 /** What the resident set may grow by, in bytes, per minute of the second half, beside the noise of the collector. */
 const MAX_GROWTH_PER_MINUTE = 1 << 20;
@@ -35,6 +37,8 @@ export interface SoakResult {
   /** The same as a difference over the whole second half, in bytes. */
   readonly growth: number;
   readonly residentBytes: number;
+  /** What happened on the wire. */
+  readonly facts: WireResult['facts'];
 }
 
 /** Whether the memory of a run was flat. */
@@ -224,13 +228,14 @@ export async function soak(program: ProxyProgram, seconds: number): Promise<Soak
         log: '%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %DURATION%',
       }),
       tcpListener([tcpProxy({ cluster: 'echo' })], { name: 't' }),
+      ...wireListeners,
     ],
-    [cluster('u1'), cluster('echo')],
+    [cluster('u1'), cluster('echo'), ...wireClusters],
+    { node: { id: 'soak', cluster: 'soak' } },
   );
-  const ports = new Map([
-    ['u1', upstream.start()],
-    ['echo', echo.start()],
-  ]);
+  const wire = new WireLoad();
+  const renewal = new Renewal(directory);
+  const ports = new Map([['u1', upstream.start()], ['echo', echo.start()], ...(await wire.upstreamPorts())]);
   const proxy = await ProxyProcess.start(program, directory, fillIn(withAdmin(config), directory, ports));
   // Long runs would keep every connection that there ever was, and all its bytes.
   const forget = setInterval(() => {
@@ -247,8 +252,16 @@ export async function soak(program: ProxyProgram, seconds: number): Promise<Soak
     const sampler = setInterval(() => {
       if (proxy.exitCode === null) samples.push([(performance.now() - start) / 60_000, residentBytes(proxy.pid)]);
     }, 250);
+    renewal.start();
+    const onWire = wire.run(listening, seconds);
     await Promise.all(Object.entries(load.kinds).map(([kind, round]) => load.run(kind, round, start + seconds * 1000)));
+    const { done, errors, facts } = await onWire;
     clearInterval(sampler);
+    renewal.stop();
+    load.errors.push(...errors);
+    if (facts.resumed === 0) load.errors.push('no TLS session was resumed');
+    if (facts.goaways === 0) load.errors.push('no connection was drained');
+    if (seconds > 5 && Object.keys(facts.certificates).length < 2) load.errors.push('the certificate never changed');
     if (proxy.exitCode !== null) load.errors.push(`the proxy exited with ${proxy.exitCode}: ${proxy.standardError()}`);
     await Promise.all([upstream.forget(), echo.forget()]);
     let held: string[] = [];
@@ -256,7 +269,9 @@ export async function soak(program: ProxyProgram, seconds: number): Promise<Soak
       const stats = readStats((await proxy.admin('/stats')).body);
       held = [...stats]
         .filter(
-          ([name, value]) => value !== 0 && /^(cluster|http|tcp|listener)\.(?!admin).*(_active|_buffered)$/.test(name),
+          ([name, value]) =>
+            value !== 0 &&
+            /^(cluster|http|http2|tcp|listener)\.(?!admin).*(_active|_buffered|pending_send_bytes)$/.test(name),
         )
         .map(([name, value]) => `${name}: ${value}`);
       if (held.length === 0) break;
@@ -266,15 +281,18 @@ export async function soak(program: ProxyProgram, seconds: number): Promise<Soak
     const last = half.at(-1);
     const span = last === undefined ? 0 : last[0] - (half[0]?.[0] ?? 0);
     return {
-      done: load.done,
+      done: { ...load.done, ...done },
       errors: load.errors,
       held,
       growthPerMinute,
       growth: growthPerMinute * span,
+      facts,
       residentBytes: last?.[1] ?? 0,
     };
   } finally {
     clearInterval(forget);
+    renewal.stop();
+    wire.stop();
     await proxy.stop();
     upstream.stop();
     echo.stop();
