@@ -8,7 +8,7 @@ import type { Side } from './side.ts';
 import { Transcript } from './transcript.ts';
 
 /** JSON with the members of every object in order: the order in which Envoy prints the entries of some maps is random. */
-function sortedJson(text: string): string {
+export function sortedJson(text: string): string {
   const sort = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(sort);
     if (typeof value !== 'object' || value === null) return value;
