@@ -51,6 +51,7 @@ class FakeClient implements GrpcClient {
 let loop: FakeLoop;
 let client: FakeClient;
 let log: string[];
+let onMessage = (): void => {};
 let waits: number[];
 let supervisor: GrpcStreamSupervisor;
 beforeEach(() => {
@@ -58,13 +59,17 @@ beforeEach(() => {
   client = new FakeClient();
   log = [];
   waits = [];
+  onMessage = () => {};
   const handler: SupervisedStreamHandler = {
     onStreamStarted: () => {
       log.push('started');
       supervisor.send(Buffer.from('hello'));
     },
     onInitialMetadata: () => log.push('metadata'),
-    onMessage: (message) => log.push(`message ${Buffer.from(message)}`),
+    onMessage: (message) => {
+      log.push(`message ${Buffer.from(message)}`);
+      onMessage();
+    },
     onReady: () => log.push('ready'),
     onStreamEnded: (status, message, retryMs, wasUp) => {
       waits.push(retryMs);
@@ -130,4 +135,24 @@ test('restart opens at once', () => {
   expect(client.calls.length).toBe(2);
   loop.advance(1000);
   expect(client.calls.length).toBe(2);
+});
+
+test('a stream that is given up for what the peer says is opened again after a wait that grows', () => {
+  supervisor.start();
+  const tops = [0, 0, 0];
+  for (let round = 0; round < 60; round++) {
+    for (const i of tops.keys()) {
+      const { last } = client;
+      onMessage = () => supervisor.abandon(13, 'rubbish');
+      last.handler.onMessage(last, Buffer.from('m'));
+      expect(last.cancelled).toBe(true);
+      expect(log.at(-1)).toBe('ended 13 rubbish up');
+      tops[i] = Math.max(tops[i]!, waits.at(-1)!);
+      loop.advance(waits.at(-1)! + 2);
+      onMessage = () => {};
+    }
+    client.last.handler.onMessage(client.last, Buffer.from('good'));
+  }
+  expect(tops[1]!).toBeGreaterThan(100);
+  expect(tops[2]!).toBeGreaterThan(200);
 });

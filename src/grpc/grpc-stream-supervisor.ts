@@ -89,6 +89,17 @@ export class GrpcStreamSupervisor implements GrpcCallHandler, TimerTarget {
     this.start();
   }
 
+  /**
+   * What the peer says is not to be borne: the stream is given up, and the next one opened after the usual wait, as if the peer
+   * had ended it with `status`. What was received last does not count as a sign of health.
+   */
+  abandon(status: number, message: string): void {
+    const call = this.#call;
+    if (call === null) return;
+    call.cancel();
+    this.#onEnded(status, message);
+  }
+
   /** There is a stream, though perhaps no connection yet: `send` will not be in vain. */
   get isOpen(): boolean {
     return this.#call !== null;
@@ -133,8 +144,9 @@ export class GrpcStreamSupervisor implements GrpcCallHandler, TimerTarget {
   onMessage(call: GrpcCall, message: Uint8Array): void {
     if (call !== this.#call) return;
     this.#wasUp = true;
-    this.#boundMs = this.#backoff.baseMs;
     this.#handler.onMessage(message);
+    // One that made the handler give the stream up does not shorten the wait: it would be a loop without a pause.
+    if (call === this.#call) this.#boundMs = this.#backoff.baseMs;
   }
 
   onReady(call: GrpcCall): void {
@@ -142,7 +154,10 @@ export class GrpcStreamSupervisor implements GrpcCallHandler, TimerTarget {
   }
 
   onStatus(call: GrpcCall, status: number, message: string, _trailers: HeaderMap | null): void {
-    if (call !== this.#call) return;
+    if (call === this.#call) this.#onEnded(status, message);
+  }
+
+  #onEnded(status: number, message: string): void {
     this.#call = null;
     const waitMs = this.#nextWaitMs();
     this.#timer.enable(waitMs);

@@ -9,6 +9,9 @@ import type {
 import type { ResourceType } from './resource-type.ts';
 import type { SubscriptionStats } from './subscription-stats.ts';
 
+/** The longest delay that the runtime's own timer takes; a longer one would fire at once. */
+const MAX_DELAY_MS = 2 ** 31 - 1;
+
 /** What a transport delivers after translation: one change of one type. */
 export interface TypeDelta {
   readonly changed: readonly DiscoveredResource[];
@@ -33,12 +36,15 @@ export class Watch {
   start(timeoutMs: number): void {
     this.stats.onAttempt();
     if (timeoutMs <= 0) return;
-    this.#timer = setTimeout(() => {
-      this.#timer = null;
-      this.stats.onTimeout();
-      this.watcher.onFailure('timeout', '');
-      this.stats.onAttempt();
-    }, timeoutMs);
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = null;
+        this.stats.onTimeout();
+        this.watcher.onFailure('timeout', '');
+        this.stats.onAttempt();
+      },
+      Math.min(timeoutMs, MAX_DELAY_MS),
+    );
     this.#timer.unref?.();
   }
 
@@ -66,6 +72,8 @@ export class TypeEngine {
   /** In force, of those that are wanted by name. */
   readonly #latest = new Map<string, DiscoveredResource>();
   readonly #expiries = new Map<string, ReturnType<typeof setTimeout>>();
+  /** Nobody wants them since the last request: what is held of them counts until the server is told. */
+  readonly #dropped = new Set<string>();
 
   constructor(type: ResourceType, decoder: ResourceDecoder) {
     this.type = type;
@@ -110,13 +118,16 @@ export class TypeEngine {
     const { version } = delta;
     for (const resource of delta.changed) {
       for (const watch of [...(this.#byName.get(resource.name) ?? [])]) {
+        // Another watcher's update may have ended it.
+        if (!this.watches.has(watch)) continue;
         refusals.push(...(await this.#tell(watch, { changed: [resource], removed: [], version }, isWhole)));
       }
     }
     const refused = new Set(refusals.map((refusal) => refusal.name));
     const keeps = this.wanted() !== null;
     for (const resource of delta.changed) {
-      if (refused.has(resource.name)) continue;
+      // What nobody asked for is not kept, however much of it there is.
+      if (refused.has(resource.name) || !this.isWanted(resource.name)) continue;
       this.versions.set(resource.name, resource.version);
       if (keeps) this.#latest.set(resource.name, resource);
     }
@@ -150,14 +161,33 @@ export class TypeEngine {
       others?.delete(watch);
       if (others !== undefined && others.size > 0) continue;
       this.#byName.delete(name);
+      this.#dropped.add(name);
+    }
+  }
+
+  /** Whether anybody wants the resource. */
+  isWanted(name: string): boolean {
+    return this.#wildcards.size > 0 || this.#byName.has(name);
+  }
+
+  /**
+   * The server is being told what is wanted: what is held of anything else is forgotten. Not before: a server that never heard that
+   * a name was dropped would not say it again to whoever wants it next.
+   */
+  prune(): void {
+    for (const name of this.#dropped) {
+      if (this.#byName.has(name)) continue;
       this.#latest.delete(name);
+      if (this.#wildcards.size > 0) continue;
+      this.versions.delete(name);
       this.expire(name, 0);
     }
+    this.#dropped.clear();
   }
 
   async #tell(watch: Watch, update: ResourceUpdate, isWhole: boolean): Promise<readonly ResourceRefusal[]> {
     const startMs = performance.now();
-    const refusals = await watch.watcher.onUpdate(update);
+    const refusals = await this.#applyTo(watch, update);
     watch.answered();
     if (refusals.length === 0) {
       watch.stats.onSuccess(update.version, Date.now(), Math.round(performance.now() - startMs));
@@ -169,6 +199,17 @@ export class TypeEngine {
     }
     watch.stats.onAttempt();
     return refusals;
+  }
+
+  /** What throws is a refusal too: an answer that is neither taken nor refused would stop the server for good. */
+  async #applyTo(watch: Watch, update: ResourceUpdate): Promise<readonly ResourceRefusal[]> {
+    try {
+      return await watch.watcher.onUpdate(update);
+    } catch (error) {
+      const details = `applying it failed: ${error instanceof Error ? error.message : String(error)}`;
+      const [first] = [...update.changed.map(({ name }) => name), ...update.removed];
+      return [{ name: first ?? '', details }];
+    }
   }
 
   /** An answer that could not be read: everybody who may be concerned is told. */
@@ -195,10 +236,12 @@ export class TypeEngine {
     if (present !== undefined) clearTimeout(present);
     this.#expiries.delete(name);
     if (ttlMs <= 0) return;
+    const waitMs = Math.min(ttlMs, MAX_DELAY_MS);
     const timer = setTimeout(() => {
       this.#expiries.delete(name);
-      onExpired();
-    }, ttlMs);
+      if (ttlMs > waitMs) this.expire(name, ttlMs - waitMs, onExpired);
+      else onExpired();
+    }, waitMs);
     timer.unref?.();
     this.#expiries.set(name, timer);
   }

@@ -26,7 +26,8 @@ class FakeStream {
   readonly sent: Uint8Array[] = [];
   readonly handler: SupervisedStreamHandler;
   isOpen = false;
-  restarts = 0;
+  abandoned = '';
+  pauses = 0;
 
   constructor(handler: SupervisedStreamHandler) {
     this.handler = handler;
@@ -41,9 +42,18 @@ class FakeStream {
     this.isOpen = false;
   }
 
-  restart(): void {
-    this.restarts++;
+  abandon(_status: number, message: string): void {
+    this.abandoned = message;
+    this.cut();
     this.start();
+  }
+
+  pauseReads(): void {
+    this.pauses++;
+  }
+
+  resumeReads(): void {
+    this.pauses--;
   }
 
   send(message: Uint8Array): boolean {
@@ -266,7 +276,7 @@ describe('state of the world', () => {
     await settle();
     expect(last(peer).errorDetail?.message).toContain('ClusterLoadAssignment');
     peer.handler.onMessage(new Uint8Array([0xff, 0xff, 0xff]));
-    expect(peer.restarts).toBe(1);
+    expect(peer.abandoned).toContain('cannot be read');
     expect(recorder.updates).toEqual([]);
   });
 
@@ -288,6 +298,54 @@ describe('state of the world', () => {
     peer.handler.onMessage(whole(CLUSTER_TYPE, 'end', 'last', [cluster('z')]));
     await settle();
     expect(last(peer)).toMatchObject({ versionInfo: 'end', responseNonce: 'last' });
+  });
+
+  test('a watcher that throws is a refusal: the server hears of it and may go on', async () => {
+    const { peer, watch } = open(false);
+    const { recorder } = watch(CLUSTER_TYPE, null);
+    const { onUpdate } = recorder;
+    recorder.onUpdate = () => Promise.reject(new Error('worker 1 has ended'));
+    peer.handler.onMessage(whole(CLUSTER_TYPE, '1', 'n1', [cluster('a')]));
+    await settle();
+    expect(last(peer)).toMatchObject({ versionInfo: '', responseNonce: 'n1' });
+    expect(last(peer).errorDetail?.message).toContain('worker 1 has ended');
+    recorder.onUpdate = onUpdate;
+    peer.handler.onMessage(whole(CLUSTER_TYPE, '2', 'n2', [cluster('a')]));
+    await settle();
+    expect(last(peer)).toMatchObject({ versionInfo: '2', responseNonce: 'n2' });
+  });
+
+  test('a server that says more than can be applied is asked to wait', async () => {
+    const { peer, watch } = open(false);
+    const { recorder } = watch(CLUSTER_TYPE, null);
+    let release = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const taken: string[] = [];
+    recorder.onUpdate = async (update) => {
+      await gate;
+      taken.push(update.version);
+      return [];
+    };
+    for (let i = 0; i < 16; i++) peer.handler.onMessage(whole(CLUSTER_TYPE, `${i}`, `n${i}`, [cluster('a')]));
+    expect(peer.pauses).toBe(1);
+    release();
+    await settle();
+    await Bun.sleep(1);
+    expect(peer.pauses).toBe(0);
+    expect(taken).toHaveLength(16);
+    expect(last(peer)).toMatchObject({ versionInfo: '15', responseNonce: 'n15' });
+  });
+
+  test('a resource that lives for longer than the runtime can wait does not go at once', async () => {
+    const { peer, watch } = open(true);
+    const { recorder } = watch(CLUSTER_TYPE, null);
+    const long = wrapped('a', '1', cluster('a'));
+    long.ttl = { $typeName: 'google.protobuf.Duration', seconds: 30n * 86_400n, nanos: 0 };
+    peer.handler.onMessage(change(CLUSTER_TYPE, 'n1', [long]));
+    await Bun.sleep(10);
+    expect(recorder.updates).toEqual(['a@1']);
   });
 
   test('nothing comes in time: the watcher goes on, once', async () => {
@@ -352,6 +410,53 @@ describe('delta', () => {
     first.subscription.stop();
     await settle();
     expect(last(peer)).toMatchObject({ resourceNamesSubscribe: [], resourceNamesUnsubscribe: ['a'] });
+  });
+
+  test('names that nobody asked for are not kept', async () => {
+    const { peer, watch } = open(true);
+    watch(ENDPOINT_TYPE, ['a']);
+    await settle();
+    peer.handler.onMessage(
+      change(ENDPOINT_TYPE, 'n1', [wrapped('a', '1', assignment('a')), wrapped('foreign', '1', assignment('foreign'))]),
+    );
+    await settle();
+    peer.cut();
+    peer.start();
+    await settle();
+    expect(last(peer).initialResourceVersions).toEqual({ a: '1' });
+  });
+
+  test('a name that was dropped while there was no stream is not held any more', async () => {
+    const { peer, watch } = open(true);
+    watch(ENDPOINT_TYPE, ['a']);
+    const dropped = watch(ENDPOINT_TYPE, ['b']);
+    await settle();
+    peer.handler.onMessage(
+      change(ENDPOINT_TYPE, 'n1', [wrapped('a', '1', assignment('a')), wrapped('b', '1', assignment('b'))]),
+    );
+    await settle();
+    peer.cut();
+    dropped.subscription.stop();
+    peer.start();
+    await settle();
+    expect(last(peer).initialResourceVersions).toEqual({ a: '1' });
+  });
+
+  test('a name that is dropped and wanted again before the server hears of it is there at once', async () => {
+    for (const isDelta of [false, true]) {
+      const { peer, watch } = open(isDelta);
+      const first = watch(ENDPOINT_TYPE, ['a']);
+      await settle();
+      const answer = isDelta
+        ? change(ENDPOINT_TYPE, 'n1', [wrapped('a', '1', assignment('a'))])
+        : whole(ENDPOINT_TYPE, '1', 'n1', [assignment('a')]);
+      peer.handler.onMessage(answer);
+      await settle();
+      first.subscription.stop();
+      const second = watch(ENDPOINT_TYPE, ['a']);
+      await settle();
+      expect(second.recorder.updates).toEqual(['a@1']);
+    }
   });
 
   test('one name twice is refused', async () => {

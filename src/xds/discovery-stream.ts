@@ -1,6 +1,7 @@
 import type { Node } from '../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { Logger } from '../base/log.ts';
 import type { GrpcStreamSupervisor, SupervisedStreamHandler } from '../grpc/grpc-stream-supervisor.ts';
+import { GrpcStatus } from '../http/grpc-headers.ts';
 import { defineStats } from '../stats/stat-group.ts';
 import type { Scope } from '../stats/store.ts';
 import { TypeEngine, Watch } from './delta-engine.ts';
@@ -21,6 +22,11 @@ const CONTROL_PLANE_STATS = defineStats({
   neverImportGauges: ['connected_state', 'pending_requests'],
   textReadouts: ['identifier'],
 } as const);
+
+/** Answers that may wait to be applied; the server is then asked to wait, by flow control. */
+const MAX_WAITING_ANSWERS = 16;
+/** The longest wait for a token, ms: a bucket that fills slowly is looked at now and then. */
+const MAX_REFILL_MS = 60_000;
 
 /** `rate_limit_settings`: how many requests may go out. */
 export interface RequestRate {
@@ -73,6 +79,9 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
   #tokens: number;
   #filledMs: number;
   #refill: ReturnType<typeof setTimeout> | null = null;
+  /** Answers that wait to be applied, of this stream and of earlier ones. */
+  #waiting = 0;
+  #paused = false;
   /** Applies answers in order. */
   #queue: Promise<void> = Promise.resolve();
   /** Grows with every stream: what an older one brought is not acknowledged on a newer one. */
@@ -201,7 +210,7 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
         this.#refill = null;
         this.#flush();
       },
-      Math.ceil(((1 - this.#tokens) / rate.fillRate) * 1000),
+      Math.min(Math.ceil(((1 - this.#tokens) / rate.fillRate) * 1000), MAX_REFILL_MS),
     );
     return false;
   }
@@ -211,6 +220,7 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
   onStreamStarted(): void {
     this.#generation++;
     this.#nodeSent = false;
+    this.#paused = false;
     this.#stats.connected_state.set(1);
     for (const type of this.#types.values()) {
       type.asked = false;
@@ -239,8 +249,7 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
     try {
       answer = readAnswer(this.#decoder.api, this.#settings.isDelta, bytes);
     } catch (error) {
-      this.#logger.warning(`an answer that cannot be read ends the stream: ${(error as Error).message}`);
-      this.#stream.restart();
+      this.#stream.abandon(GrpcStatus.Internal, `an answer cannot be read: ${(error as Error).message}`);
       return;
     }
     if (answer.controlPlane !== '') this.#stats.identifier.set(answer.controlPlane);
@@ -250,7 +259,24 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
       return;
     }
     const generation = this.#generation;
-    this.#inOrder(() => this.#apply(type, answer, generation));
+    this.#waiting++;
+    this.#holdBack();
+    this.#inOrder(async () => {
+      this.#waiting--;
+      await this.#apply(type, answer, generation);
+      this.#holdBack();
+    });
+  }
+
+  /** A server that says more than can be applied has to wait. */
+  #holdBack(): void {
+    if (!this.#paused && this.#waiting >= MAX_WAITING_ANSWERS) {
+      this.#paused = true;
+      this.#stream.pauseReads();
+    } else if (this.#paused && this.#waiting < MAX_WAITING_ANSWERS / 2) {
+      this.#paused = false;
+      this.#stream.resumeReads();
+    }
   }
 
   #inOrder(step: () => Promise<void>): void {

@@ -106,6 +106,7 @@ export class SotwProtocol implements TypeProtocol {
     this.#said = true;
     const desc = this.#api.message(`${DISCOVERY}.DiscoveryRequest`)!;
     const request = create(desc) as DiscoveryRequest;
+    this.#engine.prune();
     request.versionInfo = this.#version;
     request.typeUrl = this.#engine.type.typeUrl;
     request.responseNonce = nonce;
@@ -151,6 +152,7 @@ export class SotwProtocol implements TypeProtocol {
   }
 
   #setTtl(resource: Resource): void {
+    if (!this.#engine.isWanted(resource.name)) return;
     const ttl = resource.ttl === undefined ? 0 : milliseconds(resource.ttl);
     this.#engine.expire(resource.name, ttl, () => this.#onExpired(resource.name));
   }
@@ -193,6 +195,7 @@ export class DeltaProtocol implements TypeProtocol {
 
   request({ node, nonce, refusal }: RequestFacts): Uint8Array {
     const wanted = this.#engine.wanted();
+    this.#engine.prune();
     const desc = this.#api.message(`${DISCOVERY}.DeltaDiscoveryRequest`)!;
     const request = create(desc) as DeltaDiscoveryRequest;
     request.typeUrl = this.#engine.type.typeUrl;
@@ -226,7 +229,9 @@ export class DeltaProtocol implements TypeProtocol {
       }
       seen.add(wrapper.name);
       const ttl = wrapper.ttl === undefined ? 0 : milliseconds(wrapper.ttl);
-      this.#engine.expire(wrapper.name, ttl, () => this.#onExpired(wrapper.name));
+      if (this.#engine.isWanted(wrapper.name)) {
+        this.#engine.expire(wrapper.name, ttl, () => this.#onExpired(wrapper.name));
+      }
       // A heartbeat.
       if (wrapper.resource === undefined) continue;
       const resource = this.#engine.decoder.decode(this.#engine.type, wrapper.resource, wrapper.version, BINARY);
