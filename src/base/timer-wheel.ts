@@ -107,6 +107,11 @@ export class TimerWheel {
     };
   }
 
+  /** Monotonic milliseconds, the same within a turn. */
+  get nowMs(): number {
+    return this.turnMs >= 0 ? this.turnMs : this.#clock.monotonicMs();
+  }
+
   /** Timers that stand in the wheel, enabled or not: zero, once all owners are gone and pooled ones have run out. */
   get linkedCount(): number {
     return this.#linked;
@@ -114,7 +119,7 @@ export class TimerWheel {
 
   schedule(timer: Timer, delayMs: number): void {
     assert(!Number.isNaN(delayMs), 'timer delay is not a number');
-    const now = (this.turnMs >= 0 ? this.turnMs : this.#clock.monotonicMs()) - this.#origin;
+    const now = this.nowMs - this.#origin;
     const deadline = now + Math.max(delayMs, 0);
     timer.deadline = deadline;
     if (deadline === Number.POSITIVE_INFINITY) return;

@@ -187,7 +187,7 @@ function settings(
   tcpIdleTimeoutMs: number,
 ): ProtocolSettings {
   const maxHeadersKb = common?.maxResponseHeadersKb ?? DEFAULT_RESPONSE_HEADERS_KB;
-  const http2 = buildHttp2Options(context.at(choice.http2Field), choice.http2, common, maxHeadersKb, null);
+  const http2 = buildHttp2Options(context.at(choice.http2Field), choice.http2, common, maxHeadersKb, undefined);
   return {
     httpIdleTimeoutMs: durationMsOr(common?.idleTimeout, DEFAULT_HTTP_IDLE_MS),
     tcpIdleTimeoutMs,

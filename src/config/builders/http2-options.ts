@@ -14,7 +14,8 @@ export const HTTP2_SUPPORT: readonly FieldSupport[] = [
       allow_connect max_outbound_frames max_outbound_control_frames
       max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream
       max_inbound_window_update_frames_per_data_frame_sent stream_error_on_invalid_http_messaging
-      override_stream_error_on_invalid_http_message custom_settings_parameters connection_keepalive allow_metadata`,
+      override_stream_error_on_invalid_http_message custom_settings_parameters connection_keepalive allow_metadata
+      stream_reset_burst stream_reset_rate enable_huffman_encoding max_header_field_size_kb disallow_obs_text`,
     // Which of Envoy's two codecs is used; how much of METADATA, which is refused, may be held.
     inert: 'use_oghttp2_codec max_metadata_size',
   },
@@ -78,14 +79,14 @@ function hex(identifier: number): string {
 /**
  * HTTP/2 options of either side. Errors are reported at `context`, which is the message's.
  * @param maxHeadersKb of a header list, in KiB
- * @param streamError `stream_error_on_invalid_http_message` of the connection manager; null: upstream, or not said
+ * @param streamError `stream_error_on_invalid_http_message` of the connection manager, null where it says nothing; undefined: upstream
  */
 export function buildHttp2Options(
   context: BuildContext,
   message: Http2ProtocolOptions | undefined,
   common: HttpProtocolOptions | undefined,
   maxHeadersKb: number,
-  streamError: boolean | null,
+  streamError: boolean | null | undefined,
 ): Http2Options {
   const limits = {
     maxHeadersBytes: maxHeadersKb * 1024,
@@ -97,6 +98,17 @@ export function buildHttp2Options(
   checkCustomSettings(context, message);
   if (message.allowMetadata) {
     context.refuse('allow_metadata', 'METADATA frames are not supported', 'leave it out: they are ignored then');
+  }
+  const maxFieldKb = message.maxHeaderFieldSizeKb;
+  const upstream = streamError === undefined;
+  // Envoy compares with the limit upstream only where that is given.
+  if (
+    maxFieldKb !== undefined &&
+    maxFieldKb > maxHeadersKb &&
+    (!upstream || common?.maxResponseHeadersKb !== undefined)
+  ) {
+    const limit = upstream ? 'max_response_headers_kb' : 'max_request_headers_kb';
+    context.refuse('max_header_field_size_kb', `max_header_field_size_kb must not exceed ${limit}`);
   }
   const keepalive = message.connectionKeepalive;
   const intervalMs = durationMsOr(keepalive?.interval, 0);
@@ -116,6 +128,11 @@ export function buildHttp2Options(
       message.maxInboundPriorityFramesPerStream ?? defaults.maxInboundPriorityFramesPerStream,
     maxInboundWindowUpdateFramesPerDataFrameSent:
       message.maxInboundWindowUpdateFramesPerDataFrameSent ?? defaults.maxInboundWindowUpdateFramesPerDataFrameSent,
+    streamResetBurst: Number(message.streamResetBurst ?? defaults.streamResetBurst),
+    streamResetRate: Number(message.streamResetRate ?? defaults.streamResetRate),
+    huffman: message.enableHuffmanEncoding ?? defaults.huffman,
+    maxFieldBytes: maxFieldKb === undefined ? defaults.maxFieldBytes : maxFieldKb * 1024,
+    disallowObsText: message.disallowObsText ?? defaults.disallowObsText,
     // The connection manager's counts where only the deprecated field is set here (Envoy: http2::initializeAndValidateOptions).
     streamErrorOnInvalidHttpMessage:
       message.overrideStreamErrorOnInvalidHttpMessage ?? streamError ?? message.streamErrorOnInvalidHttpMessaging,

@@ -56,7 +56,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   readonly #decoder: HpackDecoder;
   readonly #encoder: HpackEncoder;
   readonly #keepalive: Keepalive | null;
-  readonly #timers: TimerWheel;
+  protected readonly timers: TimerWheel;
   #failureTimer: Timer | null = null;
   #failureTold = false;
   readonly #flushTimeoutMs: number;
@@ -101,14 +101,14 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     this.transport = transport;
     this.stats = stats;
     this.#failureEvents = events;
-    this.#timers = timers;
+    this.timers = timers;
     this.#flushTimeoutMs = server ? options.streamFlushTimeoutMs : 0;
     this.outbound = new OutboundFrames(transport, options, stats);
     this.limits = new InboundLimits(options, stats, this.outbound);
     this.frames = new FrameWriter(transport, this.outbound);
     this.#bodies = new BodySender(this, this.frames, stats);
-    this.#decoder = new HpackDecoder(Math.max(options.hpackTableSize, DEFAULT_TABLE_SIZE));
-    this.#encoder = new HpackEncoder(options.hpackTableSize);
+    this.#decoder = new HpackDecoder(Math.max(options.hpackTableSize, DEFAULT_TABLE_SIZE), options.maxFieldBytes);
+    this.#encoder = new HpackEncoder(options.hpackTableSize, options.huffman);
     this.headerWriter = new HeaderWriter(transport, this.outbound, this.frames, this.#encoder);
     this.block = new HeaderBlock(options, stats, server ? options.headersWithUnderscores : 0);
     this.streamWindow = options.initialStreamWindowSize;
@@ -344,7 +344,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     this.stopReading();
     if (this.#dispatching) return;
     // Whoever encodes just now must not find its connection closed under its hands.
-    this.#failureTimer ??= new Timer(this.#timers, this);
+    this.#failureTimer ??= new Timer(this.timers, this);
     this.#failureTimer.enable(0);
   }
 
@@ -736,7 +736,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   /** A peer that opens no window would keep what waits for ever: the owner has done with the stream. */
   #watchFlush(stream: Http2Stream): void {
     if (this.#flushTimeoutMs === 0) return;
-    stream.flushTimer ??= new Timer(this.#timers, new FlushTimeout(this, stream));
+    stream.flushTimer ??= new Timer(this.timers, new FlushTimeout(this, stream));
     stream.flushTimer.enable(this.#flushTimeoutMs);
   }
 

@@ -21,6 +21,15 @@ export interface Http2Options {
   readonly maxConsecutiveInboundFramesWithEmptyPayload: number;
   readonly maxInboundPriorityFramesPerStream: number;
   readonly maxInboundWindowUpdateFramesPerDataFrameSent: number;
+  /** RST_STREAM frames that a server takes from its peer at once, and how many more each second; beyond, the connection ends. */
+  readonly streamResetBurst: number;
+  readonly streamResetRate: number;
+  /** Our own fields are Huffman coded where that is shorter. */
+  readonly huffman: boolean;
+  /** A name or value that is coded in more bytes ends the connection. */
+  readonly maxFieldBytes: number;
+  /** Field values with bytes above 127 make a message malformed. */
+  readonly disallowObsText: boolean;
   /** A message that breaks HTTP's rules resets its stream instead of closing the connection. */
   readonly streamErrorOnInvalidHttpMessage: boolean;
   /** Further SETTINGS to send: identifier → value. */
@@ -60,6 +69,11 @@ export function http2Options(changes: Partial<Http2Options> = {}): Http2Options 
     maxConsecutiveInboundFramesWithEmptyPayload: 1,
     maxInboundPriorityFramesPerStream: 100,
     maxInboundWindowUpdateFramesPerDataFrameSent: 10,
+    streamResetBurst: 1000,
+    streamResetRate: 33,
+    huffman: true,
+    maxFieldBytes: 64 * 1024,
+    disallowObsText: false,
     streamErrorOnInvalidHttpMessage: false,
     customSettings: [],
     keepaliveIntervalMs: 0,

@@ -91,6 +91,12 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec {
     return (id & 1) === 0;
   }
 
+  protected override onRstStream(id: number, code: number): void {
+    super.onRstStream(id, code);
+    if (this.failure !== null || this.goAwaySent || this.limits.takesReset(this.timers.nowMs)) return;
+    this.connectionError(ErrorCode.InternalError, 'too many RST_STREAM');
+  }
+
   protected onGoAwayFrame(_lastStreamId: number, _code: number): void {
     if (this.#goAwayReceived) return;
     this.#goAwayReceived = true;

@@ -2,7 +2,7 @@ import type { Http2Options } from '../http2-options.ts';
 import type { Http2CodecStats } from '../http2-stats.ts';
 import type { OutboundFrames } from './outbound-frames.ts';
 
-/** Frames that cost the peer little and us work, counted as Envoy's ProtocolConstraints does. Five numbers per connection. */
+/** Frames that cost the peer little and us work, counted as Envoy's ProtocolConstraints does. Seven numbers per connection. */
 export class InboundLimits {
   readonly #stats: Http2CodecStats;
   readonly #outbound: OutboundFrames;
@@ -12,6 +12,10 @@ export class InboundLimits {
   #empty = 0;
   #priority = 0;
   #windowUpdates = 0;
+  readonly #resetBurst: number;
+  readonly #resetRate: number;
+  #resetsLeft: number;
+  #resetSecond = 0;
   /** Streams that were ever opened, by either side. */
   openedStreams = 0;
 
@@ -21,6 +25,9 @@ export class InboundLimits {
     this.#maxEmpty = options.maxConsecutiveInboundFramesWithEmptyPayload;
     this.#maxPriority = options.maxInboundPriorityFramesPerStream;
     this.#maxWindowUpdates = options.maxInboundWindowUpdateFramesPerDataFrameSent;
+    this.#resetBurst = options.streamResetBurst;
+    this.#resetRate = options.streamResetRate;
+    this.#resetsLeft = options.streamResetBurst;
   }
 
   /** DATA, HEADERS or CONTINUATION. @returns Envoy's words for what is too much, or null */
@@ -38,6 +45,22 @@ export class InboundLimits {
     if (++this.#priority <= this.#maxPriority * (1 + this.openedStreams)) return null;
     this.#stats.inboundPriorityFramesFlood.inc();
     return 'Too many PRIORITY frames';
+  }
+
+  /**
+   * RST_STREAM: a bucket of tokens that fills up by the second. Source: nghttp2_option_set_stream_reset_rate_limit.
+   * @param nowMs monotonic
+   * @returns false: there are too many
+   */
+  takesReset(nowMs: number): boolean {
+    const second = Math.floor(nowMs / 1000);
+    if (this.#resetSecond < second) {
+      this.#resetsLeft = Math.min(this.#resetBurst, this.#resetsLeft + (second - this.#resetSecond) * this.#resetRate);
+      this.#resetSecond = second;
+    }
+    if (this.#resetsLeft < 1) return false;
+    this.#resetsLeft--;
+    return true;
   }
 
   onWindowUpdate(): string | null {

@@ -18,8 +18,8 @@ export const ENTRY_OVERHEAD = 32;
 export const DEFAULT_TABLE_SIZE = 4096;
 /** Larger integers than any that can be meant are an attack. */
 const MAX_INTEGER = 2 ** 28;
-/** Names and values that are coded in more bytes end the connection, as in nghttp2 (and so in Envoy), whatever the limit of a list. */
-const MAX_STRING = 65_536;
+/** Names and values that are coded in more bytes end the connection (nghttp2's limit, and so Envoy's), whatever the limit of a list. */
+const DEFAULT_MAX_STRING = 64 * 1024;
 /** Room for decoded strings that is kept between blocks. */
 const SCRATCH_BYTES = 16 * 1024;
 const SCRATCH = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
@@ -32,6 +32,7 @@ const SCRATCH = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
  */
 export class HpackDecoder {
   /** What we let the peer use. */
+  readonly #maxString: number;
   #maxTableSize: number;
   /** What the peer has chosen. */
   #tableSize: number;
@@ -55,7 +56,9 @@ export class HpackDecoder {
   #flag = 0;
 
   /** @param maxTableSize SETTINGS_HEADER_TABLE_SIZE as the peer knows it, bytes */
-  constructor(maxTableSize: number) {
+  /** @param maxString coded bytes of a name or value */
+  constructor(maxTableSize: number, maxString = DEFAULT_MAX_STRING) {
+    this.#maxString = maxString;
     this.#maxTableSize = maxTableSize;
     // A peer that wants more than the default says so (section 4.2).
     this.#tableSize = Math.min(maxTableSize, DEFAULT_TABLE_SIZE);
@@ -175,7 +178,7 @@ export class HpackDecoder {
     if (!this.#readInteger(bytes, end, 7)) return false;
     const from = this.#at;
     const size = this.#integer;
-    if (size > end - from || size > MAX_STRING) return false;
+    if (size > end - from || size > this.#maxString) return false;
     this.#at = from + size;
     let source = bytes;
     let start = from;
@@ -218,7 +221,7 @@ export class HpackDecoder {
     if (!this.#readInteger(bytes, end, 7)) return false;
     const from = this.#at;
     const size = this.#integer;
-    if (size > end - from || size > MAX_STRING) return false;
+    if (size > end - from || size > this.#maxString) return false;
     this.#at = from + size;
     let source = bytes;
     let start = from;

@@ -106,6 +106,7 @@ class NameSlot {
  */
 export class HpackEncoder {
   readonly #limit: number;
+  readonly #huffman: boolean;
   #tableSize: number;
   /** Size updates that the next block has to begin with: the lowest since the last block, and the present one; -1: none. */
   #lowest = -1;
@@ -117,9 +118,13 @@ export class HpackEncoder {
   #count = 0;
   #inserted = 0;
 
-  /** @param limit bytes that we are ready to use, whatever the peer allows */
-  constructor(limit: number) {
+  /**
+   * @param limit bytes that we are ready to use, whatever the peer allows
+   * @param huffman strings are coded where that makes them shorter
+   */
+  constructor(limit: number, huffman = true) {
     this.#limit = limit;
+    this.#huffman = huffman;
     this.#tableSize = Math.min(limit, 4096);
     // Less than the default is said at once.
     if (limit < 4096) this.#lowest = limit;
@@ -222,9 +227,9 @@ export class HpackEncoder {
       at = writeInteger(bytes, at, pattern, bits, nameIndex);
     } else {
       bytes[at++] = pattern;
-      at = writeString(bytes, at, name, true);
+      at = writeString(bytes, at, name, this.#huffman);
     }
-    return writeString(bytes, at, value, compress || value.length > RAW_VALUE_BYTES);
+    return writeString(bytes, at, value, this.#huffman && (compress || value.length > RAW_VALUE_BYTES));
   }
 
   #insert(slot: NameSlot, value: string, size: number): void {

@@ -53,6 +53,9 @@ SPECIAL[KNOWN_NAMES.indexOf('cookie')] = Special.Cookie;
 SPECIAL[KNOWN_NAMES.indexOf('content-length')] = Special.ContentLength;
 SPECIAL[KNOWN_NAMES.indexOf('host')] = Special.Host;
 
+/** RFC 9110 section 5.5. */
+const OBS_TEXT = /[\x80-\xff]/;
+
 export const NO_CONTENT_LENGTH = -1;
 
 /**
@@ -67,6 +70,7 @@ export class HeaderBlock implements FieldTarget {
   readonly #maxCount: number;
   readonly #underscores: 0 | 1 | 2;
   readonly #extendedConnect: boolean;
+  readonly #disallowObsText: boolean;
   #kind: BlockKind = BlockKind.Ignored;
   #map: HeaderMap = new HeaderMap();
   #request: RequestHeaders | null = null;
@@ -91,6 +95,7 @@ export class HeaderBlock implements FieldTarget {
     this.#maxCount = options.maxHeadersCount;
     this.#underscores = underscores;
     this.#extendedConnect = options.allowConnect;
+    this.#disallowObsText = options.disallowObsText;
   }
 
   begin(kind: BlockKind): void {
@@ -124,6 +129,10 @@ export class HeaderBlock implements FieldTarget {
 
   onField(name: string, value: string, id: number, flags: number): void {
     if (this.verdict !== Verdict.Ok || this.#kind === BlockKind.Ignored) return;
+    if (this.#disallowObsText && OBS_TEXT.test(value)) {
+      this.verdict = Verdict.InvalidField;
+      return;
+    }
     if (id >= Pseudo.Method) {
       if (this.#regular || flags !== 0 || !this.#pseudo(value, id)) this.verdict = Verdict.InvalidField;
       else this.#measure(name, value);

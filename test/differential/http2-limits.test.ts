@@ -1,0 +1,115 @@
+/** HTTP/2: options that bound what one peer may do, and how our own fields are coded. */
+import { http2Upstream, respond2, rstStream } from '../support/http2-peer.ts';
+import { bootstrap, cluster, type Fields, httpProxy, typed } from './configs.ts';
+import { accepted, refused, steps, suite, validateSuite } from './harness.ts';
+
+const OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
+const LOG = '%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS%';
+
+const upstream = http2Upstream({
+  respond: ({ id, path }, peer) => (path === '/hold' ? undefined : respond2(peer, id, 200, 'hello')),
+});
+const h2cluster = (fields: Fields = {}, common: Fields = {}): Fields =>
+  cluster('u1', undefined, {
+    typed_extension_protocol_options: {
+      [OPTIONS]: typed(OPTIONS, { explicit_http_config: { http2_protocol_options: fields }, ...common }),
+    },
+  });
+const stats = [
+  'http.ingress.downstream_rq_',
+  /^http\.ingress\.downstream_cx_(?!.*bytes)/,
+  /^http2\.(?!pending|outbound_(control_)?frames|.*connections|.*deferred)/,
+];
+
+suite(
+  'HTTP/2: resets by the client',
+  {
+    config: httpProxy({ log: LOG, hcm: { http2_protocol_options: { stream_reset_burst: 3, stream_reset_rate: 0 } } }, [
+      h2cluster(),
+    ]),
+    upstreams: { u1: upstream },
+    stats,
+    log: 'access.log',
+  },
+  [
+    steps(
+      'as many as may be',
+      async (exchange) => {
+        const client = await exchange.http2();
+        await client.settled();
+        for (let i = 1; i <= 3; i++) {
+          const id = client.request('GET /hold');
+          await exchange.expectStat('cluster.u1.upstream_rq_active', 1);
+          client.send(rstStream(id, 8));
+          await exchange.expectStat('cluster.u1.upstream_rq_active', 0);
+        }
+        await exchange.expectOver(client, client.request('GET /'));
+      },
+      { logLines: 4 },
+    ),
+    steps(
+      'one more',
+      async (exchange) => {
+        const client = await exchange.http2();
+        await client.settled();
+        for (let i = 1; i <= 4; i++) {
+          const id = client.request('GET /hold');
+          await exchange.expectStat('cluster.u1.upstream_rq_active', 1);
+          client.send(rstStream(id, 8));
+          await exchange.expectStat('cluster.u1.upstream_rq_active', 0);
+        }
+        await exchange.expectClose(client.pipe as never);
+      },
+      { logLines: 4 },
+    ),
+    steps(
+      'one more, with a request under way',
+      async (exchange) => {
+        const client = await exchange.http2();
+        await client.settled();
+        client.request('GET /hold');
+        for (let i = 1; i <= 4; i++) {
+          const id = client.request('GET /hold');
+          await exchange.expectStat('cluster.u1.upstream_rq_active', 2);
+          client.send(rstStream(id, 8));
+          if (i < 4) await exchange.expectStat('cluster.u1.upstream_rq_active', 1);
+        }
+        await exchange.expectClose(client.pipe as never);
+      },
+      { logLines: 5 },
+    ),
+  ],
+);
+
+validateSuite('HTTP/2 options of fields', [
+  accepted(
+    'larger than the default',
+    bootstrap(
+      [],
+      [
+        h2cluster(
+          { max_header_field_size_kb: 100 },
+          { common_http_protocol_options: { max_response_headers_kb: 100 } },
+        ),
+      ],
+    ),
+  ),
+  accepted('larger than all fields together by default', bootstrap([], [h2cluster({ max_header_field_size_kb: 100 })])),
+  refused(
+    'larger than all fields of a response',
+    bootstrap(
+      [],
+      [h2cluster({ max_header_field_size_kb: 100 }, { common_http_protocol_options: { max_response_headers_kb: 99 } })],
+    ),
+  ),
+  refused('smaller than may be', bootstrap([], [h2cluster({ max_header_field_size_kb: 63 })])),
+  refused('larger than may be', bootstrap([], [h2cluster({ max_header_field_size_kb: 257 })])),
+  refused(
+    'larger than all fields of a request',
+    httpProxy({ hcm: { max_request_headers_kb: 64, http2_protocol_options: { max_header_field_size_kb: 65 } } }),
+  ),
+  accepted(
+    'none of them coded',
+    bootstrap([], [h2cluster({ enable_huffman_encoding: false, disallow_obs_text: true })]),
+  ),
+]);
