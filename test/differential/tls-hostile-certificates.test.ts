@@ -184,6 +184,7 @@ const CHECKS: Readonly<Record<string, Fields>> = {
   chain: trusting(),
   allowexpired: trusting({ allow_expired_certificate: true }),
   depth: trusting({ max_verify_depth: 2 }),
+  shallow: trusting({ max_verify_depth: 0 }),
   lists: trusting({ crl: inline(oldList + newList) }),
   leaflists: trusting({ crl: inline(oldList + newList), only_verify_leaf_cert_crl: true }),
   listsexpired: trusting({ crl: inline(newList + oldList), allow_expired_certificate: true }),

@@ -110,8 +110,8 @@ export function buildValidation(
     sanMatchers,
     certificateHashes,
     spkiHashes: message.verifyCertificateSpki,
-    // 0 limits nothing in Envoy.
-    maxVerifyDepth: message.maxVerifyDepth === undefined || message.maxVerifyDepth === 0 ? -1 : message.maxVerifyDepth,
+    // Envoy reads it on the server's side alone: here it limits both.
+    maxVerifyDepth: message.maxVerifyDepth ?? -1,
     allowExpired: message.allowExpiredCertificate,
     acceptUntrusted: message.trustChainVerification === 1,
   };

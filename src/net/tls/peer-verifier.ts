@@ -26,6 +26,8 @@ const REASONS: Readonly<Record<string, string>> = {
   INVALID_PURPOSE: 'unsupported certificate purpose',
   CERT_UNTRUSTED: 'certificate not trusted',
   CERT_REJECTED: 'certificate rejected',
+  // Whatever the runtimes have no code for: names outside of an authority's constraints, malformed extensions.
+  UNSPECIFIED: 'Unknown certificate verification error',
 };
 
 /** Verdicts about dates alone: another error may be hidden behind them. */

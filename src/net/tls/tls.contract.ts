@@ -17,7 +17,13 @@ import {
   serverSettings,
   validation,
 } from './testdata/settings.ts';
-import { type SanMatcher, SanType, type TlsClientSettings, type TlsServerSettings } from './tls-settings.ts';
+import {
+  type SanMatcher,
+  SanType,
+  type TlsClientSettings,
+  type TlsServerSettings,
+  type TlsValidation,
+} from './tls-settings.ts';
 
 /** What an engine is known not to do, each with its reason in its documentation. */
 export interface TlsContractGaps {
@@ -311,6 +317,57 @@ export function tlsContract(test: RegisterTest, make: MakeTls, gaps: TlsContract
         server.transport.close();
       }
       if (gaps.noSessions !== true) assert.equal(bench.serverCounts.counted['session_reused'], 1);
+    });
+
+    check(`${version}: a session does not pass by checks that are newer than it`, async (bench) => {
+      const nobody = [exact(SanType.Dns, 'nobody.test')];
+      const cases: readonly (readonly [string, Partial<TlsValidation>, Partial<TlsValidation>])[] = [
+        ['client-stranger', { acceptUntrusted: true }, {}],
+        ['client-stranger', { trustedCaPem: pem('stranger') + pem('root') }, {}],
+        ['client-expired', { allowExpired: true }, {}],
+        ['client-revoked', {}, { crlPem: pem('root.crl') }],
+        ['client-revoked', {}, { crlPem: pem('root.crl'), verifyOnlyLeafCrl: true }],
+        ['client-deep', {}, { maxVerifyDepth: 1 }],
+        ['client', {}, { sanMatchers: nobody }],
+        ['client', {}, { certificateHashes: ['00'.repeat(32)] }],
+      ];
+      for (const [name, before, after] of cases) {
+        bench.server.current = serverSettings({ validation: validation(before) });
+        bench.client.current = clientSettings({ parameters, certificate: certificate(name), maxSessionKeys: 4 });
+        const { client, server } = await bench.pair();
+        server.send('ticket');
+        await client.gets(6);
+        await nextTurn();
+        client.transport.close();
+        server.transport.close();
+        bench.server.current = serverSettings({ validation: validation(after), requireClientCertificate: true });
+        assert.match(await bench.refusedByServer(), /CERTIFICATE_VERIFY_FAILED/, `${name} came in by its session`);
+      }
+      // One that had nothing to show has a session too.
+      bench.server.current = serverSettings({ validation: validation() });
+      bench.client.current = clientSettings({ parameters, maxSessionKeys: 4 });
+      const { client, server } = await bench.pair();
+      server.send('ticket');
+      await client.gets(6);
+      await nextTurn();
+      bench.server.current = serverSettings({ validation: validation(), requireClientCertificate: true });
+      const late = bench.dial();
+      const refused = await bench.accepted();
+      await refused.hears('closed');
+      assert.deepEqual(refused.events, ['closed']);
+      for (const peer of [client, server, late]) peer.transport.close();
+    });
+
+    check(`${version}: a resumed session of a server is judged by what this connection asks`, async (bench) => {
+      bench.client.current = clientSettings({ parameters, maxSessionKeys: 4 });
+      const { client, server } = await bench.pair();
+      server.send('ticket');
+      await client.gets(6);
+      await nextTurn();
+      client.transport.close();
+      server.transport.close();
+      const wrong = { ...NO_SOCKET_OPTIONS, subjectAltNames: ['nobody.test'] };
+      assert.match(await bench.refusedByClient(wrong), /verify SAN list/);
     });
 
     check(`${version}: a session of a client that was refused is of no use to it`, async (bench) => {
