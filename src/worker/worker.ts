@@ -125,9 +125,12 @@ export class Worker {
         for (const [name, cells] of Object.entries(message.breakerCells)) {
           this.#breakerCells.set(name, new Int32Array(cells));
         }
-        this.#applyClusters(message.changed, message.removed);
-        // First hosts are no update (Envoy's `cluster_updated`).
-        for (const update of message.hosts) this.#clusters.get(update.cluster)?.applyHosts(update);
+        try {
+          this.#applyClusters(message.changed, message.removed);
+        } finally {
+          // First hosts are no update (Envoy's `cluster_updated`).
+          for (const update of message.hosts) this.#clusters.get(update.cluster)?.applyHosts(update);
+        }
         post({ kind: 'done', id: message.id });
         break;
       case 'listeners':
@@ -202,14 +205,24 @@ export class Worker {
   }
 
   #applyClusters(changed: readonly Uint8Array[], removed: readonly string[]): void {
-    for (const name of removed) this.#clusters.remove(name);
+    for (const name of removed) {
+      this.#clusters.remove(name);
+      this.#breakerCells.delete(name);
+    }
+    // One that fails (a bug: main has built it) keeps no other from its turn.
+    const faults: string[] = [];
     for (const bytes of changed) {
       const message = this.#decode<ClusterMessage>('envoy.config.cluster.v3.Cluster', bytes);
-      const context = this.#context();
-      const spec = buildCluster(context, message);
-      if (spec === null) throw new Error(`worker cannot build cluster ${message.name}: ${issues(context)}`);
-      this.#clusters.set(spec);
+      try {
+        const context = this.#context();
+        const spec = buildCluster(context, message);
+        if (spec === null) faults.push(`worker cannot build cluster ${message.name}: ${issues(context)}`);
+        else this.#clusters.set(spec);
+      } catch (error) {
+        faults.push(`worker cannot build cluster ${message.name}: ${describe(error)}`);
+      }
     }
+    if (faults.length > 0) throw new Error(faults.join('\n'));
   }
 
   #applyRoutes(

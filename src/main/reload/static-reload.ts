@@ -70,6 +70,10 @@ export class StaticReload {
       if (changed === null || changed === name || changed.startsWith('..')) this.#wait(path);
     };
     const watcher = watch(dirname(path), onEvent);
+    watcher.on('error', (error) => {
+      this.#logger.warning(`${path} is not watched any more: ${error.message}`);
+      watcher.close();
+    });
     watcher.unref();
     this.#watchers.push(watcher);
     this.#logger.info(`watching ${path}`);
@@ -112,14 +116,19 @@ export class StaticReload {
     const plan = planReload(type, this.#started, this.#current, next);
     const text = planText(plan);
     if (dryRun) return this.#note(true, true, text);
-    const refusals = await this.#apply(plan, next);
+    let refusals: readonly ResourceRefusal[];
+    try {
+      refusals = await this.#apply(plan, next);
+    } catch (error) {
+      refusals = [{ name: 'configuration', details: (error as Error).message }];
+    }
     if (refusals.length === 0) {
       this.#current = next;
       this.#onApplied(next);
       return this.#note(false, true, text);
     }
     const refused = refusals.map(({ name, details }) => `${name}: ${details}\n`).join('');
-    return this.#note(false, false, `${text}refused:\n${refused}`);
+    return this.#note(false, false, `${text}refused, and not in force:\n${refused}`);
   }
 
   #note(dryRun: boolean, ok: boolean, text: string): ReloadOutcome {
@@ -127,7 +136,7 @@ export class StaticReload {
     if (dryRun) return outcome;
     this.last = outcome;
     if (ok) this.#logger.info(`configuration reloaded:\n${text}`);
-    else this.#logger.error(`the edit of the configuration is refused, nothing changes:\n${text}`);
+    else this.#logger.error(`the edit of the configuration is refused:\n${text}`);
     return outcome;
   }
 
@@ -148,6 +157,8 @@ export class StaticReload {
     if (changedListeners.length + plan.listeners.removed.length > 0) {
       refusals.push(...(await listeners.apply(update(changedListeners, plan.listeners.removed), 'file', false)));
     }
+    // A listener whose new version was refused still serves with what the old one names.
+    if (refusals.length > 0) return refusals;
     if (plan.clusters.removed.length > 0) await clusters.apply(update([], plan.clusters.removed), 'file', false);
     return refusals;
   }

@@ -1,5 +1,6 @@
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import type { LoggerRegistry } from '../../base/log.ts';
+import type { SecretDependency } from '../../config/secrets/secret-dependency.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
 import { defineStats } from '../../stats/stat-group.ts';
 import type { Scope } from '../../stats/store.ts';
@@ -10,8 +11,9 @@ import { CLUSTER_TYPE } from '../../xds/resource-type.ts';
 import { DnsDiscoveries } from '../dns-discoveries.ts';
 import type { ClusterDiscovery } from './cluster-discovery.ts';
 import { EndpointDiscovery, emptied } from './endpoint-discovery.ts';
-import { InitTargets } from './init-targets.ts';
+import { type InitTarget, InitTargets } from './init-targets.ts';
 import type { ResourceBuilds } from './resource-builds.ts';
+import type { SecretUpdates } from './secret-updates.ts';
 import type { Subscriptions } from './subscriptions.ts';
 import type { WorkerOrders } from './worker-orders.ts';
 
@@ -29,6 +31,8 @@ export interface ClusterVersion {
   readonly version: string;
   /** Wall-clock ms. */
   readonly updatedMs: number;
+  /** What its transport sockets take from the workers' feeds. */
+  readonly secrets: readonly SecretDependency[];
 }
 
 /** The last update of a cluster that was refused. */
@@ -39,11 +43,14 @@ export interface ClusterError {
   readonly attemptedMs: number;
 }
 
-/** A cluster that waits for its first hosts. */
+/** A cluster that waits for its first hosts, and for its secrets. */
 class Warming {
   readonly version: ClusterVersion;
-  readonly hosts: HostUpdate[] = [];
+  /** By priority: while it waits, the last word counts. */
+  readonly hosts = new Map<number, HostUpdate>();
   readonly targets: InitTargets;
+  /** During the start: what waits for it. */
+  initial: InitTarget | null = null;
   discovery: ClusterDiscovery | null = null;
 
   constructor(version: ClusterVersion) {
@@ -59,6 +66,7 @@ export interface ClusterUpdatesParts {
   readonly loggers: LoggerRegistry;
   readonly builds: ResourceBuilds;
   readonly subscriptions: Subscriptions;
+  readonly secrets: SecretUpdates;
   readonly orders: WorkerOrders;
   /** What the start waits for. */
   readonly init: InitTargets;
@@ -176,7 +184,7 @@ export class ClusterUpdates {
       const outcome = this.#addOrUpdate(resource, viaApi, ready);
       if (typeof outcome === 'string') {
         refusals.push({ name: resource.name, details: outcome });
-        this.errors.set(resource.name, { name: resource.name, details: outcome, attemptedMs: Date.now() });
+        noteError(this.errors, { name: resource.name, details: outcome, attemptedMs: Date.now() });
         continue;
       }
       this.errors.delete(resource.name);
@@ -191,8 +199,9 @@ export class ClusterUpdates {
     log.info(
       `${name}: added/updated ${updated} cluster(s) (skipped ${skipped} unmodified cluster(s)); removed ${known.length} cluster(s)`,
     );
-    if (updated > 0 || known.length > 0) this.version = update.version;
-    if (updated > 0 && refusals.length === 0) this.#parts.onReload();
+    // The configuration file has no version, and says nothing of that of CDS.
+    if (viaApi && (updated > 0 || known.length > 0)) this.version = update.version;
+    if (viaApi && updated > 0 && refusals.length === 0) this.#parts.onReload();
     return refusals;
   }
 
@@ -209,14 +218,27 @@ export class ClusterUpdates {
     const built = this.#parts.builds.cluster(resource, viaApi);
     if (!built.ok) return built.error;
     const version: ClusterVersion = {
-      spec: built.value,
+      spec: built.value.spec,
+      secrets: built.value.secrets,
       bytes: resource.bytes,
       version: resource.version,
       updatedMs: Date.now(),
     };
-    warming?.discovery?.stop();
     this.#warm(version, ready);
+    // After the new one has asked: what is held for both is not forgotten in between.
+    if (warming !== undefined) this.#abandon(warming);
     return true;
+  }
+
+  /** A version that will not serve. The start does not wait for it any longer. */
+  #abandon({ version, discovery, initial }: Warming): void {
+    discovery?.stop();
+    this.#release(version);
+    initial?.ready();
+  }
+
+  #release({ secrets }: ClusterVersion): void {
+    for (const { key } of secrets) this.#parts.secrets.release(key);
   }
 
   #warm(version: ClusterVersion, ready: Warming[]): void {
@@ -224,30 +246,31 @@ export class ClusterUpdates {
     const entry = new Warming(version);
     this.warming.set(name, entry);
     const initial = this.#started ? null : this.#parts.init.add(`Cluster ${name}`);
+    entry.initial = initial;
     const target = entry.targets.add(`Cluster ${name}`);
+    for (const secret of version.secrets) {
+      this.#parts.secrets.acquire(secret, entry.targets.add(`SdsApi ${secret.name}`));
+    }
     let collecting = true;
+    // In a turn of its own where it must wait: the start goes on when the cluster has been activated.
+    entry.targets.whenReady(() => {
+      if (!collecting && this.warming.get(name) === entry) this.#activateSoon(entry);
+    });
     entry.discovery = this.#createDiscovery(version, {
       onHosts: (updates) => {
-        if (this.warming.get(name) === entry) entry.hosts.push(...updates);
+        if (this.warming.get(name) === entry) for (const each of updates) entry.hosts.set(each.priority, each);
         else this.#parts.orders.hosts(updates);
       },
       onFirstAnswer: () => {
         target.ready();
-        initial?.ready();
-        if (collecting || this.warming.get(name) !== entry) return;
-        this.#activateSoon(entry);
       },
       onRefused: (details) => {
         target.lastRefusal = details;
         if (initial !== null) initial.lastRefusal = details;
       },
     });
-    if (entry.discovery === null) {
-      target.ready();
-      initial?.ready();
-    } else {
-      entry.discovery.start();
-    }
+    if (entry.discovery === null) target.ready();
+    else entry.discovery.start();
     collecting = false;
     if (entry.targets.isReady) ready.push(entry);
     this.#countGauges();
@@ -285,8 +308,10 @@ export class ClusterUpdates {
         hostsOnly.push(...membership);
       } else {
         changed.push(version.bytes);
-        hosts.push(...entry.hosts);
+        hosts.push(...entry.hosts.values());
       }
+      if (previous !== undefined) this.#release(previous);
+      entry.initial?.ready();
     }
     this.#countGauges();
     // Pools and counts of hosts that stay are kept.
@@ -304,11 +329,12 @@ export class ClusterUpdates {
     const warming = this.warming.get(name);
     const active = this.active.get(name);
     if (warming !== undefined) {
-      warming.discovery?.stop();
       this.warming.delete(name);
+      this.#abandon(warming);
     }
     if (active !== undefined) {
       this.active.delete(name);
+      this.#release(active);
       this.#discoveries.get(name)?.stop();
       this.#discoveries.delete(name);
     }
@@ -327,6 +353,16 @@ export class ClusterUpdates {
     for (const discovery of this.#discoveries.values()) discovery.stop();
     for (const entry of this.warming.values()) entry.discovery?.stop();
   }
+}
+
+/** Names whose refusals are remembered: a server that says no end of bad ones does not fill the memory. */
+const MAX_ERRORS = 1000;
+
+/** The last refusal of a resource goes to the end; the oldest ones go. */
+export function noteError<E extends { readonly name: string }>(errors: Map<string, E>, error: E): void {
+  errors.delete(error.name);
+  errors.set(error.name, error);
+  if (errors.size > MAX_ERRORS) errors.delete(errors.keys().next().value!);
 }
 
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

@@ -2,7 +2,6 @@ import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d
 import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { LoggerRegistry } from '../../base/log.ts';
 import type { SourceSpec } from '../../config/builders/config-source.ts';
-import type { SecretDependency } from '../../config/secrets/secret-dependency.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
 import type { RuntimeReader } from '../../routing/runtime-fraction.ts';
 import { defineStats } from '../../stats/stat-group.ts';
@@ -107,9 +106,7 @@ export class DynamicConfig {
     const { api, extensions, loggers } = parts.server;
     this.decoder = new ResourceDecoder(api, unknownFields(parts.flags), parts.onUnknownField);
     const { staticSecrets, tlsRefusal: refusal } = parts.bootstrap;
-    // A secret is asked for as soon as a resource that names it is looked at: workers have its files before the resource.
-    const require = (dependency: SecretDependency): void => this.secrets.require(dependency, null);
-    this.builds = new ResourceBuilds(api, extensions, parts.runtime, { staticSecrets, refusal, require });
+    this.builds = new ResourceBuilds(api, extensions, parts.runtime, { staticSecrets, refusal });
     this.#remote = this.#createRemote();
     this.subscriptions = new Subscriptions(this.decoder, loggers.get('config'), this.#remote);
     const orders = new WorkerOrders(
@@ -120,6 +117,7 @@ export class DynamicConfig {
       {
         applyHosts: (update) => void parts.mainClusters.applyHosts(update),
         setSecret: (key, secret) => parts.mainSecrets.set(key, secret),
+        removeSecret: (key) => parts.mainSecrets.remove(key),
       },
     );
     this.secrets = new SecretUpdates({
@@ -129,6 +127,7 @@ export class DynamicConfig {
       subscriptions: this.subscriptions,
       faultOf: (kind, secret) => this.builds.secretFault(kind, secret),
       send: (key, secret) => orders.secret(key, secret),
+      remove: (key) => orders.removeSecret(key),
     });
     this.clusters = new ClusterUpdates({
       dispatcher: parts.dispatcher,
@@ -136,6 +135,7 @@ export class DynamicConfig {
       loggers,
       builds: this.builds,
       subscriptions: this.subscriptions,
+      secrets: this.secrets,
       orders,
       init: this.clusterInit,
       onCount: parts.onClusterCount,
@@ -151,6 +151,7 @@ export class DynamicConfig {
       loggers,
       builds: this.builds,
       routes: this.routes,
+      secrets: this.secrets,
       orders,
       workerCount: parts.flags.concurrency,
       init: this.serverInit,
@@ -188,8 +189,8 @@ export class DynamicConfig {
     // Those of files come first: clusters and listeners begin with them.
     const files = new InitTargets('secrets');
     for (const secret of secrets) {
-      if (secret.source === null) this.secrets.require(secret, null);
-      else if (secret.source.kind === 'file') this.secrets.require(secret, files.add(`SdsApi ${secret.name}`));
+      if (secret.source === null) this.secrets.acquire(secret, null);
+      else if (secret.source.kind === 'file') this.secrets.acquire(secret, files.add(`SdsApi ${secret.name}`));
     }
     await this.#ready(files);
     const updatedMs = Date.now();
@@ -199,6 +200,7 @@ export class DynamicConfig {
         bytes,
         version: '',
         updatedMs,
+        secrets: [],
       })),
     );
     await this.#ready(this.clusterInit);
@@ -248,12 +250,14 @@ export class DynamicConfig {
         updatedMs,
         addedViaApi: false,
         routes: this.builds.routesOf(messages[index]!, loaded.anys),
+        // Those of the bootstrap are held as long as the process lives.
+        secrets: [],
         addresses: spec.addresses.map((address) => address.text),
       })),
     );
     for (const secret of this.#parts.bootstrap.secrets) {
       if (secret.source !== null && secret.source.kind !== 'file') {
-        this.secrets.require(secret, this.serverInit.add(`SdsApi ${secret.name}`));
+        this.secrets.acquire(secret, this.serverInit.add(`SdsApi ${secret.name}`));
       }
     }
     const { listenerSource } = plan;

@@ -3,12 +3,14 @@ import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_p
 import type { LoggerRegistry } from '../../base/log.ts';
 import type { RouteDependency } from '../../config/builders/config-source.ts';
 import type { ListenerSpec } from '../../config/builders/listener.ts';
+import type { SecretDependency } from '../../config/secrets/secret-dependency.ts';
 import type { DiscoveredResource, ResourceRefusal, ResourceUpdate } from '../../xds/resource-source.ts';
 import type { LISTENER_MANAGER_STATS } from '../server-stats.ts';
-import { sameBytes } from './cluster-updates.ts';
+import { noteError, sameBytes } from './cluster-updates.ts';
 import { InitTargets } from './init-targets.ts';
 import type { ResourceBuilds } from './resource-builds.ts';
 import type { RouteUpdates } from './route-updates.ts';
+import type { SecretUpdates } from './secret-updates.ts';
 import type { WorkerOrders } from './worker-orders.ts';
 
 /** One version of a listener. */
@@ -23,6 +25,8 @@ export interface ListenerVersion {
   readonly updatedMs: number;
   readonly addedViaApi: boolean;
   readonly routes: readonly RouteDependency[];
+  /** What its transport sockets take from the workers' feeds. */
+  readonly secrets: readonly SecretDependency[];
   /** As configured; with real ports once it is open. */
   readonly addresses: string[];
   /** What it waits for before it may serve. */
@@ -43,6 +47,7 @@ export interface ListenerUpdatesParts {
   readonly loggers: LoggerRegistry;
   readonly builds: ResourceBuilds;
   readonly routes: RouteUpdates;
+  readonly secrets: SecretUpdates;
   readonly orders: WorkerOrders;
   readonly workerCount: number;
   /** What the start waits for. */
@@ -98,23 +103,29 @@ export class ListenerUpdates {
 
   /** Asks for what the version needs. */
   #prepare(version: ListenerVersion): void {
-    const { routes } = this.#parts;
+    const { routes, secrets } = this.#parts;
     // All of them first: one may answer at once.
     const targets = version.routes.map((route) => {
       routes.acquire(route);
       return version.targets.add(`RDS ${route.name}`);
     });
+    for (const secret of version.secrets) {
+      secrets.acquire(secret, version.targets.add(`SdsApi ${secret.name}`));
+    }
     version.routes.forEach((route, index) => {
       routes.start(route.key, targets[index]!);
     });
   }
 
   /** Opens all that there are. @throws Error when an address cannot be bound */
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    return this.#inTurn(() => this.#start());
+  }
+
+  async #start(): Promise<void> {
     const { stats, loggers } = this.#parts;
     this.#started = true;
-    const versions = [...this.active.values()];
-    const error = await this.#open(versions, false);
+    const { failure: error } = await this.#open([...this.active.values()], false);
     if (error !== '') {
       stats.listener_create_failure.inc();
       const [name, ...reason] = error.split('|');
@@ -124,12 +135,15 @@ export class ListenerUpdates {
     this.#countGauges();
   }
 
-  /** @returns the first that failed, as `name|reason`; empty: all are open */
-  async #open(versions: readonly ListenerVersion[], inPlace: boolean): Promise<string> {
+  /** @returns the first that failed, as `name|reason` (empty: all are open), and how many workers have carried the order out */
+  async #open(
+    versions: readonly ListenerVersion[],
+    inPlace: boolean,
+  ): Promise<{ readonly failure: string; readonly workers: number }> {
     const { orders, stats, workerCount } = this.#parts;
     let error = '';
-    await orders.listeners(
-      versions.map((version) => ({ bytes: version.bytes, inPlace })),
+    const workers = await orders.listeners(
+      versions.map(({ name, bytes }) => ({ name, bytes, inPlace })),
       (outcome) => {
         if (outcome.error !== '') {
           if (error === '') error = `${outcome.listener}|${outcome.error}`;
@@ -140,11 +154,22 @@ export class ListenerUpdates {
       },
     );
     if (error === '') stats.listener_create_success.add(versions.length * workerCount);
-    return error;
+    return { failure: error, workers };
   }
 
   /** What LDS (or the watched file) says. Removals come first: an address may go from one listener to another. */
-  async apply(update: ResourceUpdate, name = 'lds', viaApi = true): Promise<readonly ResourceRefusal[]> {
+  apply(update: ResourceUpdate, name = 'lds', viaApi = true): Promise<readonly ResourceRefusal[]> {
+    return this.#inTurn(() => this.#apply(update, name, viaApi));
+  }
+
+  /** One change at a time: while a version is being opened in one worker after the other, nothing may take its place. */
+  #inTurn<T>(step: () => Promise<T>): Promise<T> {
+    const turn = this.#queue.then(step);
+    this.#queue = turn.catch(() => {});
+    return turn;
+  }
+
+  async #apply(update: ResourceUpdate, name: string, viaApi: boolean): Promise<readonly ResourceRefusal[]> {
     const log = this.#parts.loggers.get('upstream');
     const refusals: ResourceRefusal[] = [];
     const errors: ListenerError[] = [];
@@ -168,7 +193,7 @@ export class ListenerUpdates {
         refusals.push({ name: resource.name, details: outcome });
         const message = resource.message as Listener;
         const error = { name: resource.name, details: outcome, message, attemptedMs: Date.now() };
-        this.errors.set(resource.name, error);
+        noteError(this.errors, error);
         errors.push(error);
         continue;
       }
@@ -178,7 +203,8 @@ export class ListenerUpdates {
       applied = true;
     }
     this.lastErrors = errors;
-    if (applied) this.version = update.version;
+    // The configuration file has no version, and says nothing of that of LDS.
+    if (applied && viaApi) this.version = update.version;
     return refusals;
   }
 
@@ -201,7 +227,7 @@ export class ListenerUpdates {
     }
     const built = builds.listener(resource, this.#parts.clusterNames());
     if (!built.ok) return built.error;
-    const { spec, routes } = built.value;
+    const { spec, routes, secrets } = built.value;
     const inPlace = this.#started && present !== undefined && this.#onlyChainsDiffer(present.message, message);
     const refusal = this.#conflict(spec, present ?? warming ?? null);
     if (refusal !== '') return refusal;
@@ -215,6 +241,7 @@ export class ListenerUpdates {
       updatedMs: Date.now(),
       addedViaApi: viaApi,
       routes,
+      secrets,
       addresses: spec.addresses.map((address) => address.text),
       targets: new InitTargets(`Listener ${name}`),
     };
@@ -222,8 +249,9 @@ export class ListenerUpdates {
     if (present === undefined && warming === undefined) stats.listener_added.inc();
     else stats.listener_modified.inc();
     if (!this.#started) {
-      if (present !== undefined) for (const route of present.routes) this.#parts.routes.release(route.key);
       this.#addBeforeStart(next);
+      // The start would wait for it without end: what it asked for may never be answered.
+      if (present !== undefined) this.#abandon(present);
       this.#countGauges();
       return true;
     }
@@ -231,14 +259,8 @@ export class ListenerUpdates {
     this.warming.set(name, next);
     this.#prepare(next);
     this.#countGauges();
-    if (next.targets.isReady) return (await this.#activate(next, inPlace)) || true;
-    next.targets.whenReady(() => {
-      void this.#activate(next, inPlace).then((error) => {
-        if (error === '') return;
-        this.errors.set(name, { name, details: error, message, attemptedMs: Date.now() });
-        this.#parts.loggers.get('config').error(error);
-      });
-    });
+    if (next.targets.isReady) return (await this.#takeOver(next, inPlace)) || true;
+    next.targets.whenReady(() => void this.#inTurn(() => this.#takeOverLater(next, inPlace)));
     return true;
   }
 
@@ -268,13 +290,16 @@ export class ListenerUpdates {
     return toBinary(this.#parts.listenerType, { ...rest, filterChains: [] } as unknown as Listener);
   }
 
-  /** The warmed version takes over. @returns why it could not; empty: it serves */
-  #activate(version: ListenerVersion, inPlace: boolean): Promise<string> {
-    const turn = this.#queue.then(() => this.#takeOver(version, inPlace));
-    this.#queue = turn.catch(() => {});
-    return turn;
+  /** It has warmed: nobody waits for the outcome any more. */
+  async #takeOverLater(version: ListenerVersion, inPlace: boolean): Promise<void> {
+    const details = await this.#takeOver(version, inPlace).catch((error: unknown) => String(error));
+    if (details === '') return;
+    const { name, message } = version;
+    noteError(this.errors, { name, details, message, attemptedMs: Date.now() });
+    this.#parts.loggers.get('config').error(details);
   }
 
+  /** The warmed version takes over. @returns why it could not; empty: it serves */
   async #takeOver(version: ListenerVersion, inPlace: boolean): Promise<string> {
     const { name } = version;
     const { stats } = this.#parts;
@@ -283,12 +308,15 @@ export class ListenerUpdates {
     const previous = this.active.get(name);
     const keepsSockets = inPlace && previous !== undefined;
     if (keepsSockets) version.addresses.splice(0, version.addresses.length, ...previous.addresses);
-    const failure = await this.#open([version], keepsSockets);
+    const { failure, workers } = await this.#open([version], keepsSockets);
     if (failure !== '') {
       stats.listener_create_failure.inc();
       this.#forget(version);
+      if (workers > 0) await this.#goBack(name, previous, workers, keepsSockets);
       return failure.slice(failure.indexOf('|') + 1);
     }
+    // `/drain_listeners` came in between, and some workers had not opened it yet.
+    if (this.stopped) await this.#parts.orders.removeListeners([name]);
     this.warming.delete(name);
     this.active.set(name, version);
     if (previous !== undefined) {
@@ -299,18 +327,41 @@ export class ListenerUpdates {
     return '';
   }
 
+  /** One worker could not open the version: those that did must not be left alone with it. */
+  async #goBack(name: string, previous: ListenerVersion | undefined, workers: number, inPlace: boolean): Promise<void> {
+    const { orders } = this.#parts;
+    try {
+      if (previous === undefined) await orders.removeListeners([name]);
+      else await orders.listeners([{ name, bytes: previous.bytes, inPlace }], () => {}, workers);
+    } catch (error) {
+      this.#parts.loggers.get('config').error(`listener '${name}': ${String(error)}`);
+    }
+  }
+
   /** A version that never served. */
   #forget(version: ListenerVersion): void {
     if (this.warming.get(version.name) === version) this.warming.delete(version.name);
-    for (const route of version.routes) this.#parts.routes.release(route.key);
+    this.#release(version);
     this.#countGauges();
+  }
+
+  /** A version of the time before the start that will not be opened. */
+  #abandon(version: ListenerVersion): void {
+    for (const target of version.targets.unready) target.ready();
+    this.#release(version);
+  }
+
+  /** What it needed may go. */
+  #release({ routes, secrets }: ListenerVersion): void {
+    for (const route of routes) this.#parts.routes.release(route.key);
+    for (const secret of secrets) this.#parts.secrets.release(secret.key);
   }
 
   #drain(version: ListenerVersion): void {
     this.draining.add(version);
     this.#afterDrainTime(() => {
       this.draining.delete(version);
-      for (const route of version.routes) this.#parts.routes.release(route.key);
+      this.#release(version);
       this.#countGauges();
     });
   }
@@ -323,7 +374,7 @@ export class ListenerUpdates {
     this.#afterDrainTime(() => {
       this.#drainingChainCount -= count;
       this.drainingChains.delete(previous);
-      for (const route of previous.routes) this.#parts.routes.release(route.key);
+      this.#release(previous);
       this.#countGauges();
     });
   }
@@ -348,12 +399,9 @@ export class ListenerUpdates {
     if (present === undefined) return true;
     this.active.delete(name);
     if (!this.#started) {
-      for (const target of present.targets.unready) target.ready();
-      for (const route of present.routes) this.#parts.routes.release(route.key);
+      this.#abandon(present);
     } else {
-      const turn = this.#queue.then(() => this.#parts.orders.removeListeners([name]));
-      this.#queue = turn.catch(() => {});
-      await turn;
+      await this.#parts.orders.removeListeners([name]);
       this.#drain(present);
     }
     this.#countGauges();

@@ -13,8 +13,9 @@ import type { ClusterManager } from '../../upstream/cluster-manager.ts';
 import type { ClusterSpec } from '../../upstream/cluster-spec.ts';
 import { DiscoveryStream } from '../../xds/discovery-stream.ts';
 import type { ResourceDecoder } from '../../xds/resource-decoder.ts';
-import type { ResourceSource } from '../../xds/resource-source.ts';
+import type { Interest, ResourceSource, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
 import type { ResourceType } from '../../xds/resource-type.ts';
+import type { SubscriptionStats } from '../../xds/subscription-stats.ts';
 import { DnsDiscoveries } from '../dns-discoveries.ts';
 import type { ClusterDiscovery } from './cluster-discovery.ts';
 
@@ -39,10 +40,33 @@ export interface RemoteSourcesParts {
   clusterOf(message: JsonObject): ClusterSpec;
 }
 
+/** A stream that serves one subscription, and ends with it. */
+class OwnStream implements ResourceSource {
+  readonly #stream: DiscoveryStream;
+  readonly #onStopped: () => void;
+
+  constructor(stream: DiscoveryStream, onStopped: () => void) {
+    this.#stream = stream;
+    this.#onStopped = onStopped;
+  }
+
+  watch(interest: Interest, watcher: ResourceWatcher, stats: SubscriptionStats): Subscription {
+    const subscription = this.#stream.watch(interest, watcher, stats);
+    return {
+      start: () => subscription.start(),
+      stop: () => {
+        subscription.stop();
+        this.#stream.stop();
+        this.#onStopped();
+      },
+    };
+  }
+}
+
 /** Control planes over gRPC: one stream for everything that says `ads`, one for each other subscription, as Envoy. */
 export class RemoteSources {
   readonly #parts: RemoteSourcesParts;
-  readonly #streams: DiscoveryStream[] = [];
+  readonly #streams = new Set<DiscoveryStream>();
   readonly #discoveries: ClusterDiscovery[] = [];
   #dns: DnsDiscoveries | null = null;
   #ads: DiscoveryStream | null = null;
@@ -56,7 +80,8 @@ export class RemoteSources {
   /** @param scope of the subscription: where streams of its own count */
   sourceOf(spec: Exclude<SourceSpec, { kind: 'file' }>, type: ResourceType, scope: Scope): ResourceSource {
     if (spec.kind === 'api') {
-      return this.#open(spec.api, spec.api.isDelta ? type.deltaMethod : type.sotwMethod, scope);
+      const stream = this.#open(spec.api, spec.api.isDelta ? type.deltaMethod : type.sotwMethod, scope);
+      return new OwnStream(stream, () => this.#streams.delete(stream));
     }
     const { ads, stats } = this.#parts;
     if (ads === null) throw new Error('a source says ads, and dynamic_resources has no ads_config');
@@ -96,7 +121,7 @@ export class RemoteSources {
       logger,
       scope,
     );
-    this.#streams.push(stream);
+    this.#streams.add(stream);
     return stream;
   }
 
@@ -137,7 +162,7 @@ export class RemoteSources {
   }
 
   stop(): void {
-    for (const stream of this.#streams) stream.stop();
+    for (const stream of [...this.#streams]) stream.stop();
     for (const discovery of this.#discoveries) discovery.stop();
   }
 }

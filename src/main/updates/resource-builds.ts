@@ -18,7 +18,7 @@ import type { FieldSupportTable } from '../../config/field-support.ts';
 import { AnyMessages } from '../../config/load/any-messages.ts';
 import { buildCertificate } from '../../config/secrets/build-certificate.ts';
 import { buildValidation } from '../../config/secrets/build-validation.ts';
-import type { SecretKind } from '../../config/secrets/secret-dependency.ts';
+import type { SecretDependency, SecretKind } from '../../config/secrets/secret-dependency.ts';
 import type { TlsBuild } from '../../config/secrets/tls-build.ts';
 import { supportedFields } from '../../config/supported-fields.ts';
 import type { RuntimeReader } from '../../routing/runtime-fraction.ts';
@@ -30,15 +30,46 @@ import type { DiscoveredResource, ResourceOrigin } from '../../xds/resource-sour
 
 const NOWHERE: ResourceOrigin = { positions: null, path: '', anys: null };
 
+export interface BuiltCluster {
+  readonly spec: ClusterSpec;
+  readonly secrets: readonly SecretDependency[];
+}
+
+export interface BuiltListener {
+  readonly spec: ListenerSpec;
+  readonly routes: readonly RouteDependency[];
+  readonly secrets: readonly SecretDependency[];
+}
+
+/** Takes down which secrets one resource needs: each once. */
+class NeededSecrets implements TlsBuild {
+  readonly staticSecrets: TlsBuild['staticSecrets'];
+  readonly refusal: TlsBuild['refusal'];
+  readonly #found = new Map<string, SecretDependency>();
+
+  constructor({ staticSecrets, refusal }: Omit<TlsBuild, 'require'>) {
+    this.staticSecrets = staticSecrets;
+    this.refusal = refusal;
+  }
+
+  require(dependency: SecretDependency): void {
+    this.#found.set(dependency.key, dependency);
+  }
+
+  get all(): readonly SecretDependency[] {
+    return [...this.#found.values()];
+  }
+}
+
 /** Builds resources dry, as workers will build them: what is accepted here cannot fail there. */
 export class ResourceBuilds {
   readonly #api: ApiRegistry;
   readonly #extensions: ExtensionRegistry;
   readonly #runtime: RuntimeReader;
   readonly #fields: FieldSupportTable;
-  readonly #tls: TlsBuild;
+  readonly #tls: Omit<TlsBuild, 'require'>;
 
-  constructor(api: ApiRegistry, extensions: ExtensionRegistry, runtime: RuntimeReader, tls: TlsBuild) {
+  constructor(api: ApiRegistry, extensions: ExtensionRegistry, runtime: RuntimeReader, tls: Omit<TlsBuild, 'require'>) {
     this.#tls = tls;
     this.#api = api;
     this.#extensions = extensions;
@@ -46,19 +77,20 @@ export class ResourceBuilds {
     this.#fields = supportedFields(extensions);
   }
 
-  cluster(resource: DiscoveredResource, viaApi: boolean): Result<ClusterSpec, string> {
-    return this.#build(resource, {}, (context) => buildCluster(context, resource.message as Cluster, viaApi));
+  cluster(resource: DiscoveredResource, viaApi: boolean): Result<BuiltCluster, string> {
+    const secrets = new NeededSecrets(this.#tls);
+    const more = { tls: secrets };
+    const built = this.#build(resource, more, (context) => buildCluster(context, resource.message as Cluster, viaApi));
+    return built.ok ? ok({ spec: built.value, secrets: secrets.all }) : built;
   }
 
   /** @param clusterNames that exist, for routes that are checked against them */
-  listener(
-    resource: DiscoveredResource,
-    clusterNames: ReadonlySet<string>,
-  ): Result<{ readonly spec: ListenerSpec; readonly routes: readonly RouteDependency[] }, string> {
+  listener(resource: DiscoveredResource, clusterNames: ReadonlySet<string>): Result<BuiltListener, string> {
     const routes: RouteDependency[] = [];
-    const more = { clusterNames, routeDependencies: routes };
+    const secrets = new NeededSecrets(this.#tls);
+    const more = { clusterNames, routeDependencies: routes, tls: secrets };
     const built = this.#build(resource, more, (context) => buildListener(context, resource.message as Listener));
-    return built.ok ? ok({ spec: built.value, routes }) : built;
+    return built.ok ? ok({ spec: built.value, routes, secrets: secrets.all }) : built;
   }
 
   /** The sources of routes that a listener of the bootstrap names. */
@@ -136,7 +168,6 @@ export class ResourceBuilds {
     const context = this.#context({
       ...(origin.anys === null ? {} : { anys: origin.anys }),
       checksFiles: true,
-      tls: this.#tls,
       ...more,
     });
     this.#fields.check(context, this.#api.message(resource.message.$typeName)!, resource.message);

@@ -41,16 +41,22 @@ export interface SecretUpdatesParts {
   faultOf(kind: SecretKind, secret: Secret): string;
   /** Gives workers a secret. */
   send(key: string, secret: Uint8Array): void;
+  /** Workers need it no more. */
+  remove(key: string): void;
 }
 
 /** One secret: from its source, and from the files that it names. Source: Envoy, SdsApi. */
 class SecretProvider implements ResourceWatcher {
   readonly dependency: SecretDependency;
+  users = 0;
   current: SecretVersion | null = null;
   readonly #parts: SecretUpdatesParts;
   readonly #rotationFailed: Counter;
   readonly #rotated: Counter | null;
   readonly #subscription: Subscription | null;
+  /** Null: of all secrets in files. */
+  readonly #scope: Scope | null;
+  #started = false;
   /** With the names of its files. */
   #secret: Secret | null = null;
   #found: Secret | null = null;
@@ -70,9 +76,11 @@ class SecretProvider implements ResourceWatcher {
       this.#rotated = scope.counter('update_success');
       this.#rotationFailed = scope.counter('key_rotation_failed');
       this.#subscription = null;
+      this.#scope = null;
       return;
     }
     const scope = parts.stats.createScope(`sds.${name}`);
+    this.#scope = scope;
     this.#rotated = null;
     this.#rotationFailed = scope.counter('key_rotation_failed');
     this.#subscription = parts.subscriptions.open(source, { type: SECRET_TYPE, names: [name] }, this, scope);
@@ -81,6 +89,11 @@ class SecretProvider implements ResourceWatcher {
   /** @param target is ready with the first answer, whatever it is; null: nobody waits */
   start(target: InitTarget | null): void {
     if (this.#subscription === null) {
+      if (this.#started) {
+        target?.ready();
+        return;
+      }
+      this.#started = true;
       // The configuration was built with it: it is good unless its files changed since.
       const fault = this.#take(this.#decode(this.dependency.secret));
       if (fault !== '') this.#parts.logger.warning(`Failed to load certificates: ${fault}`);
@@ -91,12 +104,15 @@ class SecretProvider implements ResourceWatcher {
       if (this.#answered) target.ready();
       else this.#waiting.push(target);
     }
+    if (this.#started) return;
+    this.#started = true;
     this.#subscription.start();
   }
 
   stop(): void {
     this.#subscription?.stop();
     this.#files?.close();
+    this.#scope?.close();
   }
 
   #decode(bytes: Uint8Array): Secret {
@@ -206,18 +222,26 @@ export class SecretUpdates {
   }
 
   /**
-   * Something needs the secret. One that stands in files is with the workers when this returns.
+   * Something needs the secret, until it says {@link release}. One that stands in files is with the workers when this returns.
    * @param target waits for the first answer of one that is discovered
    */
-  require(dependency: SecretDependency, target: InitTarget | null): void {
+  acquire(dependency: SecretDependency, target: InitTarget | null): void {
     let provider = this.#providers.get(dependency.key);
-    if (provider !== undefined) {
-      target?.ready();
-      return;
+    if (provider === undefined) {
+      provider = new SecretProvider(dependency, this.#parts);
+      this.#providers.set(dependency.key, provider);
     }
-    provider = new SecretProvider(dependency, this.#parts);
-    this.#providers.set(dependency.key, provider);
+    provider.users++;
     provider.start(target);
+  }
+
+  /** One that needed it is gone. What nobody needs is not followed any more. */
+  release(key: string): void {
+    const provider = this.#providers.get(key);
+    if (provider === undefined || --provider.users > 0) return;
+    this.#providers.delete(key);
+    provider.stop();
+    this.#parts.remove(key);
   }
 
   /** Discovered secrets in force, for `/config_dump`. */

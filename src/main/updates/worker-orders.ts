@@ -8,6 +8,12 @@ import type { WorkerHandle } from '../worker-handle.ts';
 export interface MainSide {
   applyHosts(update: HostUpdate): void;
   setSecret(key: string, secret: Uint8Array): void;
+  removeSecret(key: string): void;
+}
+
+/** A {@link ListenerOrder} with the name of its listener. */
+export interface NamedListenerOrder extends ListenerOrder {
+  readonly name: string;
 }
 
 /** What every worker is told of resources. A worker carries its orders out one after the other. */
@@ -72,6 +78,12 @@ export class WorkerOrders {
     for (const worker of this.#workers) worker.send({ kind: 'secrets', changed: [[key, secret]], removed: [] });
   }
 
+  /** Nothing needs it any more; whoever has it keeps it. */
+  removeSecret(key: string): void {
+    this.#mainSide.removeSecret(key);
+    for (const worker of this.#workers) worker.send({ kind: 'secrets', changed: [], removed: [key] });
+  }
+
   async routes(
     changed: readonly { readonly key: string; readonly bytes: Uint8Array }[],
     removed: readonly string[],
@@ -88,18 +100,40 @@ export class WorkerOrders {
     );
   }
 
-  /** The first worker goes first: ports that the system chooses are known to the others. @param onOutcome for each address */
-  async listeners(changed: readonly ListenerOrder[], onOutcome: (outcome: ListenOutcome) => void): Promise<void> {
+  /**
+   * The first worker goes first: ports that the system chooses are known to the others. The first one that cannot do it is the last
+   * one that is asked.
+   * @param onOutcome for each address; a worker that fails altogether is an outcome too
+   * @param count of workers that are told, from the first on
+   * @returns how many have done it, from the first on
+   */
+  async listeners(
+    orders: readonly NamedListenerOrder[],
+    onOutcome: (outcome: ListenOutcome) => void,
+    count = this.#workers.length,
+  ): Promise<number> {
     const { drainMs, immediate } = this;
     const ports: Record<string, number> = {};
-    for (const worker of this.#workers) {
-      const reply = await worker.request({ kind: 'listeners', changed, removed: [], drainMs, immediate, ports });
-      if (reply.kind !== 'listening') continue;
-      for (const outcome of reply.outcomes) {
+    const changed: ListenerOrder[] = orders.map(({ bytes, inPlace }) => ({ bytes, inPlace }));
+    let done = 0;
+    for (const worker of this.#workers.slice(0, count)) {
+      let outcomes: readonly ListenOutcome[] = [];
+      try {
+        const reply = await worker.request({ kind: 'listeners', changed, removed: [], drainMs, immediate, ports });
+        if (reply.kind === 'listening') outcomes = reply.outcomes;
+      } catch (error) {
+        const text = error instanceof Error ? error.message : String(error);
+        outcomes = [{ listener: orders[0]?.name ?? '', addressIndex: 0, address: '', error: text }];
+      }
+      for (const outcome of outcomes) {
         onOutcome(outcome);
+        if (outcome.error !== '') continue;
         const port = Number(/:(\d+)$/.exec(outcome.address)?.[1] ?? -1);
         if (port >= 0) ports[`${outcome.listener}|${outcome.addressIndex}`] = port;
       }
+      if (outcomes.some((outcome) => outcome.error !== '')) return done;
+      done++;
     }
+    return done;
   }
 }
