@@ -87,9 +87,9 @@ export class InternalTransport implements Transport, TurnTask {
   }
 
   /** A connection that fails, later. */
-  static refused(dispatcher: Dispatcher, to: Address): InternalTransport {
+  static refused(dispatcher: Dispatcher, to: Address, error = refusedConnect(to)): InternalTransport {
     const transport = new InternalTransport(dispatcher, 0, internalAddress('internal_client_address'), to);
-    transport.#end(refusedConnect(to));
+    transport.#end(error);
     return transport;
   }
 

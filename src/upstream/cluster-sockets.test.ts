@@ -1,6 +1,9 @@
 import { expect, test } from 'bun:test';
 import { FakeUpstream, hostAddress } from '../../test/support/fake-upstream.ts';
-import { RAW_UPSTREAM_SOCKET, type UpstreamTransportSocket } from '../net/transport-socket.ts';
+import { internalAddress } from '../net/address.ts';
+import type { InternalTransport } from '../net/internal-transport.ts';
+import type { TransportHandler } from '../net/transport.ts';
+import { NO_SOCKET_OPTIONS, RAW_UPSTREAM_SOCKET, type UpstreamTransportSocket } from '../net/transport-socket.ts';
 import { hostSpec, type Metadata } from './host.ts';
 
 const named = (name: string): UpstreamTransportSocket & { name: string } => ({ ...RAW_UPSTREAM_SOCKET, name });
@@ -42,4 +45,29 @@ test('sockets let go with their cluster', () => {
   });
   up.loop.turn(() => cluster.drain());
   expect(released).toBe(1);
+});
+
+test('a connection to an internal listener that would need TLS fails as any other: nothing is thrown', () => {
+  const up = new FakeUpstream();
+  const secure: UpstreamTransportSocket = {
+    ...RAW_UPSTREAM_SOCKET,
+    isSecure: true,
+    connect: () => {
+      throw new Error('TLS over a transport that is no socket');
+    },
+  };
+  const cluster = up.cluster({ transportSocket: () => secure }, [hostSpec(internalAddress('in'))]);
+  const heard: string[] = [];
+  const handler: TransportHandler = {
+    onOpen: () => heard.push('open'),
+    onBytes() {},
+    onDrain() {},
+    onPeerEnd() {},
+    onClosed: (error) => heard.push(error?.message ?? 'closed'),
+  };
+  const host = cluster.chooseHost(null)!;
+  const transport = cluster.sockets.connect(cluster.connectSpec(host), host, NO_SOCKET_OPTIONS, handler);
+  expect(heard).toEqual([]);
+  (transport as InternalTransport).onTurnEnd();
+  expect(heard).toEqual(['TLS is not supported on connections to internal listeners']);
 });

@@ -1,4 +1,6 @@
-import type { ConnectSpec, Transport, TransportHandler } from '../net/transport.ts';
+import type { Dispatcher } from '../net/dispatcher.ts';
+import { InternalTransport } from '../net/internal-transport.ts';
+import type { ConnectSpec, Transport, TransportError, TransportHandler } from '../net/transport.ts';
 import {
   RAW_UPSTREAM_SOCKET,
   type SocketPeer,
@@ -14,6 +16,12 @@ import type { UpstreamEnvironment, UpstreamSockets } from './upstream-environmen
 /** Metadata of hosts by which `transport_socket_matches` choose. */
 const MATCH_METADATA = 'envoy.transport_socket_match';
 
+const NO_TLS_INSIDE: TransportError = {
+  code: 'TLS',
+  message: 'TLS is not supported on connections to internal listeners',
+  local: true,
+};
+
 interface BuiltMatch {
   readonly criteria: readonly (readonly [key: string, value: string])[];
   readonly socket: UpstreamTransportSocket;
@@ -25,10 +33,12 @@ export class ClusterSockets {
   readonly #clusterMetadata: Metadata;
   readonly #default: UpstreamTransportSocket;
   readonly #matches: readonly BuiltMatch[];
+  readonly #dispatcher: Dispatcher;
   #releases: (() => void)[] = [];
 
   constructor(spec: ClusterSpec, environment: UpstreamEnvironment, scope: Scope) {
     this.#sockets = environment.sockets;
+    this.#dispatcher = environment.dispatcher;
     this.#clusterMetadata = spec.metadata;
     this.#default = this.#build(spec.transportSocket, scope);
     this.#matches = spec.transportSocketMatches.map((match) => ({
@@ -62,7 +72,14 @@ export class ClusterSockets {
    */
   connect(spec: ConnectSpec, host: Host, options: TransportSocketOptions, handler: TransportHandler): Transport {
     if (this.#sockets === null) throw new Error('no upstream connections are made here');
-    return this.socketOf(host).connect(this.#sockets.runtime, spec, this.#peerOf(host), options, handler);
+    const socket = this.socketOf(host);
+    if (spec.address.kind === 'internal' && socket.isSecure) {
+      // Of hosts that were known then, the configuration has been refused.
+      const transport = InternalTransport.refused(this.#dispatcher, spec.address, NO_TLS_INSIDE);
+      transport.setHandler(handler);
+      return transport;
+    }
+    return socket.connect(this.#sockets.runtime, spec, this.#peerOf(host), options, handler);
   }
 
   #peerOf(host: Host): SocketPeer {

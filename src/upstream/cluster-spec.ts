@@ -43,6 +43,8 @@ export interface UpstreamSocketMaker {
   (environment: TransportSocketEnvironment): UpstreamTransportSocket;
   /** It sends PROXY protocol headers: requests share connections only where the header would be the same. */
   readonly sendsProxyHeader?: boolean;
+  /** TLS, which needs a socket of the operating system below it: connections to internal listeners have none. */
+  readonly encrypts?: boolean;
 }
 
 /** One of `transport_socket_matches`: the first whose criteria the host's metadata fulfils is taken. */

@@ -27,7 +27,7 @@ import { buildConfigSource, CONFIG_SOURCE_SUPPORT } from './config-source.ts';
 import { durationMsOr } from './durations.ts';
 import { buildSocketOptions } from './socket-options.ts';
 import { LEGACY_SUBSET_SUPPORT } from './subsets.ts';
-import { buildUpstreamSocket, TRANSPORT_SOCKET_SUPPORT } from './transport-sockets.ts';
+import { buildUpstreamSocket, NO_TLS_HINT, NO_TLS_INSIDE, TRANSPORT_SOCKET_SUPPORT } from './transport-sockets.ts';
 
 /** Everything below a Cluster that is obeyed; what is inert has no meaning for the types and policies that are supported. */
 export const CLUSTER_SUPPORT: readonly FieldSupport[] = [
@@ -306,6 +306,13 @@ export function buildCluster(context: BuildContext, message: Cluster, addedViaAp
     discovery?.type === DiscoveryType.Static && assignment !== undefined
       ? buildStaticHosts(context.at('load_assignment'), message.name, assignment)
       : [];
+  const sockets = [transportSocket, ...transportSocketMatches.map((match) => match.socket)];
+  if (
+    sockets.every((socket) => socket?.encrypts === true) &&
+    initialHosts.some((update) => update.hosts.some((host) => host.address.kind === 'internal'))
+  ) {
+    context.refuse('transport_socket', NO_TLS_INSIDE, NO_TLS_HINT);
+  }
   const dns =
     discovery === null || (discovery.type !== DiscoveryType.StrictDns && discovery.type !== DiscoveryType.LogicalDns)
       ? null

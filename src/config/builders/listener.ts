@@ -14,6 +14,7 @@ import { durationMsOr } from './durations.ts';
 import { buildFilterChains, FILTER_CHAIN_SUPPORT, type FilterChainSpec } from './filter-chains.ts';
 import { buildListenerFilters, LISTENER_FILTER_SUPPORT, type ListenerFilterMaker } from './listener-filters.ts';
 import { buildSocketOptions } from './socket-options.ts';
+import { NO_TLS_HINT, NO_TLS_INSIDE } from './transport-sockets.ts';
 
 export const LISTENER_SUPPORT: readonly FieldSupport[] = [
   {
@@ -135,6 +136,11 @@ export function buildListener(context: BuildContext, message: Listener): Listene
   const scope = context.shared.stats.createScope(`listener.${address === null ? '' : statNameOf(message, address)}.`);
   const chainSpecs: FilterChainSpec[] = [];
   const chains = buildFilterChains(context.withStats(scope), message, chainSpecs);
+  if (internal && chainSpecs.some((chain) => chain.transportSocket !== null)) {
+    const at = message.filterChains.findIndex((chain) => chain.transportSocket !== undefined);
+    const field = at < 0 ? 'default_filter_chain' : `filter_chains[${at}]`;
+    context.refuse(`${field}.transport_socket`, NO_TLS_INSIDE, NO_TLS_HINT);
+  }
   const listenerFilters = buildListenerFilters(context, 'listener_filters', message.listenerFilters);
   const useOriginalDst = message.useOriginalDst ?? false;
   if (useOriginalDst) addOriginalDst(context, listenerFilters);

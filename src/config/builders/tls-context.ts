@@ -279,13 +279,14 @@ export function buildUpstreamTls(context: BuildContext, message: UpstreamTlsCont
     context.refuse('', refusal);
     return null;
   }
-  return ({ tls, secrets, scope, onRelease }) => {
+  const maker: UpstreamSocketMaker = ({ tls, secrets, scope, onRelease }) => {
     const stats = new SettingsStats(scope, 'client', certificates, validation);
     const settings = new LiveSettings<TlsClientSettings>(certificates, validation, make, secrets, stats);
     onRelease(() => settings.close());
     const socket = tls.clientSocket(settings, createTlsStats(scope));
     return settings.canBeMissing ? new CountedClientSocket(socket, settings, stats.secretsNotReady) : socket;
   };
+  return Object.assign(maker, { encrypts: true });
 }
 
 function buildAlpn(context: BuildContext, message: CommonTlsContext): readonly string[] {

@@ -9,6 +9,10 @@ export const TRANSPORT_SOCKET_SUPPORT: readonly FieldSupport[] = [
   { message: 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer', fields: '*' },
 ];
 
+/** The engine of TLS works on sockets of the operating system, which connections within the process are not. */
+export const NO_TLS_INSIDE = 'TLS is not supported on connections to internal listeners';
+export const NO_TLS_HINT = 'bytes do not leave the process there: leave the transport socket out';
+
 export type DownstreamSocketMaker = (environment: TransportSocketEnvironment) => DownstreamTransportSocket;
 
 const RAW_BUFFER = 'envoy.transport_sockets.raw_buffer';

@@ -1,7 +1,7 @@
 import type { Message } from '@bufbuild/protobuf';
 import type { InternalUpstreamTransport } from '../../../api/gen/envoy/extensions/transport_sockets/internal_upstream/v3/internal_upstream_pb.d.ts';
 import type { BuildContext } from '../../../config/build-context.ts';
-import { buildUpstreamSocket } from '../../../config/builders/transport-sockets.ts';
+import { buildUpstreamSocket, NO_TLS_HINT, NO_TLS_INSIDE } from '../../../config/builders/transport-sockets.ts';
 import type { ExtensionFactory } from '../../../config/extension-registry.ts';
 import { RAW_UPSTREAM_SOCKET } from '../../../net/transport-socket.ts';
 import type { UpstreamSocketMaker } from '../../../upstream/cluster-spec.ts';
@@ -20,6 +20,7 @@ function build(message: InternalUpstreamTransport, context: BuildContext): Upstr
     else context.refuse(`passthrough_metadata[${index}].kind`, `metadata type is not supported: ${from ?? 'none'}`);
   });
   const inner = buildUpstreamSocket(context, 'transport_socket', message.transportSocket);
+  if (inner?.encrypts === true) context.refuse('transport_socket', NO_TLS_INSIDE, NO_TLS_HINT);
   if (context.errorCount > before) return null;
   return (environment) => {
     const noMetadata = environment.scope.counter('internal_upstream.no_metadata');

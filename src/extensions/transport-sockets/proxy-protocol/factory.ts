@@ -27,17 +27,18 @@ function build(message: ProxyProtocolUpstreamTransport, context: BuildContext): 
     },
   };
   const inner = buildUpstreamSocket(context, 'transport_socket', message.transportSocket);
+  // Of all sockets only TLS can begin over a connection that there is; plain bytes need nothing.
+  if (inner !== null && inner.encrypts !== true) {
+    context.refuse('transport_socket', 'only TLS or plain bytes can follow a PROXY protocol header');
+  }
   if (context.errorCount > before) return null;
   return Object.assign(
     ((environment) => {
       const socket = inner?.(environment) ?? null;
-      // Of all sockets only TLS can begin over a connection that there is; plain bytes need nothing.
-      if (socket !== null && !('wrap' in socket))
-        throw new Error('a PROXY protocol header goes before TLS or plain bytes');
       const tooLong = environment.scope.counter('upstream.proxyprotocol.v2_tlvs_exceed_max_length');
       return new UpstreamProxyProtocolSocket(settings, socket as WrappingTransportSocket | null, tooLong);
     }) satisfies UpstreamSocketMaker,
-    { sendsProxyHeader: true },
+    { sendsProxyHeader: true, encrypts: inner !== null },
   );
 }
 
