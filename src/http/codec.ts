@@ -118,6 +118,11 @@ export interface ResponseEncoder {
   /** Takes everything out of `data`. */
   encodeData(data: ByteBuffer, end: boolean): void;
   encodeTrailers(trailers: HeaderMap): void;
+  /**
+   * How long the end of the response may wait for the peer's window from now on, ms; 0: for ever. HTTP/1, which has none, leaves
+   * that to the connection.
+   */
+  setFlushTimeout(ms: number): void;
   /** True when a bad request must close the connection rather than reset one stream (HTTP/1 default). */
   readonly streamErrorOnInvalidHttpMessage: boolean;
 }

@@ -238,6 +238,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     if (action.kind !== ActionKind.Forward) return;
     this.#noteCluster(route.cluster);
     if (action.idleTimeoutMs !== null) this.#timers.setIdle(action.idleTimeoutMs);
+    if (action.flushTimeoutMs !== null) this.encoder.setFlushTimeout(action.flushTimeoutMs);
     if (action.streamDuration.configured) {
       const grpc = this.isGrpcRequest;
       const ms = streamDuration(action.streamDuration, headers!, this.config.maxStreamDurationMs, grpc);

@@ -1,7 +1,7 @@
 /** HTTP/2: options that bound what one peer may do, and how our own fields are coded. */
 import { http2Upstream, respond2, rstStream } from '../support/http2-peer.ts';
-import { bootstrap, cluster, type Fields, httpProxy, typed } from './configs.ts';
-import { accepted, refused, steps, suite, validateSuite } from './harness.ts';
+import { bootstrap, cluster, type Fields, httpProxy, to, typed } from './configs.ts';
+import { accepted, type Case, refused, steps, suite, validateSuite } from './harness.ts';
 
 const OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 const LOG = '%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS%';
@@ -79,6 +79,50 @@ suite(
       { logLines: 5 },
     ),
   ],
+);
+
+/** A response whose end waits for a window that never opens. */
+const never = (name: string, path: string): Case =>
+  steps(name, async (exchange) => {
+    const client = await exchange.http2('a', [[4, 1]]);
+    client.polite = false;
+    await exchange.expectOver(client, client.request(`GET ${path}`));
+  });
+const flushing = [
+  to('u1', '/route', { flush_timeout: '0.1s' }),
+  to('u1', '/both', { flush_timeout: '0.1s', idle_timeout: '60s' }),
+  to('u1', '/idle', { idle_timeout: '0.1s' }),
+];
+
+suite(
+  'HTTP/2: flush timeouts of routes',
+  {
+    config: httpProxy({ log: LOG, routes: flushing, hcm: { stream_idle_timeout: '60s' } }, [h2cluster()]),
+    upstreams: { u1: upstream },
+    stats,
+    log: 'access.log',
+  },
+  [never("the route's own", '/route'), never("the route's own beside its idle timeout", '/both')].map((one) => ({
+    ...one,
+    options: { logLines: 1 },
+  })),
+);
+
+suite(
+  'HTTP/2: a flush timeout of routes and of all requests',
+  {
+    config: httpProxy(
+      { log: LOG, routes: flushing, hcm: { stream_idle_timeout: '60s', stream_flush_timeout: '0.3s' } },
+      [h2cluster()],
+    ),
+    upstreams: { u1: upstream },
+    stats,
+    log: 'access.log',
+  },
+  [never("the route's own", '/route'), never('that of all, not the idle timeout', '/idle')].map((one) => ({
+    ...one,
+    options: { logLines: 1 },
+  })),
 );
 
 validateSuite('HTTP/2 options of fields', [

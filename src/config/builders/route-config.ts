@@ -47,8 +47,7 @@ const MUTATION_FIELDS =
 
 /**
  * What the builders of route tables obey. Built as data, and to be named here when the pipeline carries them out:
- * RouteAction.request_mirror_policies, hedge_policy, internal_redirect_policy and flush_timeout;
- * MaxStreamDuration.grpc_timeout_header_max and _offset.
+ * RouteAction.hedge_policy.
  */
 export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
   ...FORMAT_SUPPORT,
@@ -91,7 +90,7 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
     message: 'envoy.config.route.v3.RouteAction',
     fields: `cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match prefix_rewrite
       regex_rewrite path_rewrite_policy path_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
-      host_rewrite_path_regex host_rewrite append_x_forwarded_host timeout idle_timeout retry_policy priority rate_limits
+      host_rewrite_path_regex host_rewrite append_x_forwarded_host timeout idle_timeout flush_timeout retry_policy priority rate_limits
       include_vh_rate_limits hash_policy upgrade_configs max_stream_duration max_grpc_timeout grpc_timeout_offset cors request_mirror_policies internal_redirect_policy`,
   },
   { message: 'envoy.config.route.v3.RouteAction.MaxStreamDuration', fields: '*' },

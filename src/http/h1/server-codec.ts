@@ -50,6 +50,8 @@ export class Http1ServerStream extends MessageWriter implements ResponseEncoder 
     return this.#codec.streamErrorOnInvalidHttpMessage;
   }
 
+  setFlushTimeout(_ms: number): void {}
+
   encode1xxHeaders(headers: ResponseHeaders): void {
     if (this.ended) return;
     this.writeHead(this.#statusLine(headers), '', headers, this.measure(headers), '');

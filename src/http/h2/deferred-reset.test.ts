@@ -103,6 +103,25 @@ describe('an answer before the end of the request', () => {
   });
 });
 
+test('the end of a response waits for the window as long as its stream says', () => {
+  for (const [ms, left] of [
+    [0, 1],
+    [50, 0],
+  ] as const) {
+    const pair = new Pair({ server: { streamFlushTimeoutMs: 1000 }, client: { initialStreamWindowSize: 65_535 } });
+    pair.server.answer = (encoder) => {
+      encoder.setFlushTimeout(ms);
+      encoder.encodeHeaders(responseHeaders(200), false);
+      encoder.encodeData(body(200_000), true);
+    };
+    pair.client.request(requestHeaders('GET'), true);
+    carryUp(pair);
+    expect(pair.server.codec.activeStreams).toBe(1);
+    pair.timers.advance(ms === 0 ? 5000 : 60);
+    expect(pair.server.codec.activeStreams).toBe(left);
+  }
+});
+
 class Sum implements Http2Gauge {
   value = 0;
   highest = 0;

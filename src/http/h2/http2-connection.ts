@@ -59,7 +59,8 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   protected readonly timers: TimerWheel;
   #failureTimer: Timer | null = null;
   #failureTold = false;
-  readonly #flushTimeoutMs: number;
+  /** Of new streams. */
+  readonly flushTimeoutMs: number;
 
   protected readonly streams = new Map<number, Http2Stream>();
   readonly #closed = new ClosedStreams();
@@ -102,7 +103,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     this.stats = stats;
     this.#failureEvents = events;
     this.timers = timers;
-    this.#flushTimeoutMs = server ? options.streamFlushTimeoutMs : 0;
+    this.flushTimeoutMs = server ? options.streamFlushTimeoutMs : 0;
     this.outbound = new OutboundFrames(transport, options, stats);
     this.limits = new InboundLimits(options, stats, this.outbound);
     this.frames = new FrameWriter(transport, this.outbound);
@@ -735,9 +736,9 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
 
   /** A peer that opens no window would keep what waits for ever: the owner has done with the stream. */
   #watchFlush(stream: Http2Stream): void {
-    if (this.#flushTimeoutMs === 0) return;
+    if (stream.flushTimeoutMs === 0) return;
     stream.flushTimer ??= new Timer(this.timers, new FlushTimeout(this, stream));
-    stream.flushTimer.enable(this.#flushTimeoutMs);
+    stream.flushTimer.enable(stream.flushTimeoutMs);
   }
 
   onFlushTimeout(stream: Http2Stream): void {

@@ -40,6 +40,10 @@ export class Http2ServerStream extends Http2Stream implements ResponseEncoder {
     return this.#codec.streamErrorOnInvalidHttpMessage;
   }
 
+  setFlushTimeout(ms: number): void {
+    this.flushTimeoutMs = ms;
+  }
+
   encode1xxHeaders(headers: ResponseHeaders): void {
     if (this.localEnded || this.state === StreamState.Closed) return;
     this.#codec.writeResponse(this, headers, false);

@@ -41,6 +41,8 @@ export abstract class Http2Stream implements CodecStream, WatermarkObserver {
   queued = false;
   /** The other side's head has been passed on: a further one is the trailers. */
   headReceived = false;
+  /** How long that may last, ms; 0: for ever. */
+  flushTimeoutMs: number;
   /** Runs while the end waits for the window and nobody else watches over it. */
   flushTimer: Timer | null = null;
   /** {@link ResetReason} of the owner's reset that waits until the answer has gone out; -1: none. */
@@ -52,6 +54,7 @@ export abstract class Http2Stream implements CodecStream, WatermarkObserver {
     this.state = state;
     this.sendWindow = connection.peerInitialWindow;
     this.receiveWindow = connection.streamWindow;
+    this.flushTimeoutMs = connection.flushTimeoutMs;
   }
 
   get stream(): this {
