@@ -104,6 +104,11 @@ export class RunningProxy {
     return Number(/: (\d+)/.exec(body)?.[1] ?? 'NaN');
   }
 
+  /** Memory of the proxy that stands in RAM. Linux only. */
+  residentBytes(): number {
+    return this.#process.residentBytes();
+  }
+
   async stop(): Promise<void> {
     await this.#process.stop();
     await rm(this.#directory, { recursive: true, force: true });

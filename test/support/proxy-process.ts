@@ -89,6 +89,12 @@ export class ProxyProcess {
     }
   }
 
+  /** Memory that stands in RAM. Linux only. */
+  residentBytes(): number {
+    const status = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8');
+    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 'NaN') * 1024;
+  }
+
   /** Asks the admin server. */
   async admin(path: string, method = 'GET', body?: string): Promise<AdminAnswer> {
     const answer = await fetch(`http://127.0.0.1:${this.adminPort}${path}`, {
