@@ -23,6 +23,7 @@ import type { RouteTable } from '../routing/route-table.ts';
 import { ActiveStream } from './active-stream.ts';
 import { ClientCertHeader } from './client-cert-header.ts';
 import type { ConnectionManagerConfig } from './connection-manager-config.ts';
+import { isUpgrade } from './connection-tokens.ts';
 import type { ConnectionContext } from './environment.ts';
 import type { HttpFilter } from './http-filter.ts';
 import { PrematureResets } from './premature-resets.ts';
@@ -509,8 +510,11 @@ function resetReasonOf(stream: ActiveStream): ResetReason {
   const { info } = stream;
   if (info.hasFlag(ResponseFlag.UpstreamProtocolError)) return ResetReason.ProtocolError;
   const failed = ResponseFlag.UpstreamConnectionFailure | ResponseFlag.UpstreamConnectionTermination;
-  // RFC 9113, 8.5: the TCP connection behind a CONNECT failed.
-  if (info.hasFlag(failed) && stream.requestHeaders?.method === 'CONNECT') return ResetReason.ConnectError;
+  const request = stream.requestHeaders;
+  // RFC 9113, 8.5: the TCP connection behind a CONNECT failed. An upgrade of HTTP/2 came as a CONNECT (RFC 8441).
+  if (info.hasFlag(failed) && request !== null && (request.method === 'CONNECT' || isUpgrade(request))) {
+    return ResetReason.ConnectError;
+  }
   return ResetReason.LocalReset;
 }
 

@@ -55,6 +55,11 @@ const h1 = httpUpstream((seen, connection) => {
     );
     return undefined;
   }
+  if (seen.path === '/ws/leaves') {
+    connection.send('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nbye');
+    connection.end();
+    return undefined;
+  }
   if (seen.path === '/hold') return undefined;
   return reply(200, `${seen.method} ${seen.path} [${seen.body}]`);
 });
@@ -131,6 +136,12 @@ suite(
   },
   [
     websocket2('http2 to http1', '/ws'),
+    steps('the http1 upstream of a websocket closes', async (exchange) => {
+      const client = await exchange.http2();
+      await client.settled();
+      const id = client.request('CONNECT /ws/leaves', [':protocol: websocket'], null, false);
+      await exchange.expectOver(client, id);
+    }),
     websocket2('http2 to http1, refused', '/ws', ['x-refuse: 1']),
     websocket2('http2 to http2', '/two'),
     websocket2('http2 to http2, refused', '/refuse'),

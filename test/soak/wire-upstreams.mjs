@@ -108,21 +108,6 @@ function onConnect(_request, { stream }) {
   echo(stream);
 }
 
-/**
- * Sessions leave by GOAWAY after so many streams, as servers do that limit the age of connections: what is under way is answered.
- */
-function withAges(server, streams) {
-  server.on('session', (session) => {
-    let seen = 0;
-    session.on('error', () => {});
-    session.on('stream', () => {
-      seen++;
-      if (seen === streams) session.close();
-    });
-  });
-  return server;
-}
-
 async function listen(server) {
   server.on('clientError', (_error, socket) => socket.destroy());
   server.on('error', () => {});
@@ -134,9 +119,11 @@ async function listen(server) {
 export async function startUpstreams(pem) {
   const secure = { key: readFileSync(pem('server-ec.key')), cert: readFileSync(pem('server-ec.pem')) };
   const settings = { enableConnectProtocol: true, maxConcurrentStreams: 200 };
+  // Megabytes: many streams share a connection, and Node resets those that are too much for it.
+  const maxSessionMemory = 1000;
   const http2 = (server) => server.on('connect', onConnect).on('request', onRequest);
   const plain1 = createHttp({ keepAliveTimeout: 60_000 }, onRequest).on('upgrade', onUpgrade);
-  const plain2 = withAges(http2(createHttp2({ settings })), 2000);
-  const secure2 = withAges(http2(createSecureHttp2({ ...secure, settings, allowHTTP1: true })), 2000);
+  const plain2 = http2(createHttp2({ settings, maxSessionMemory }));
+  const secure2 = http2(createSecureHttp2({ ...secure, settings, maxSessionMemory, allowHTTP1: true }));
   return { h1: await listen(plain1), h2: await listen(plain2), tls: await listen(secure2) };
 }

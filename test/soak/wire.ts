@@ -70,7 +70,7 @@ function wireListener(name: string, hcm: Fields = {}, socket?: Fields): Fields {
       upgrade_configs: [{ upgrade_type: 'websocket' }],
       ...hcm,
     },
-    log: '%REQ(:PATH)% %PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %DOWNSTREAM_TLS_VERSION% %UPSTREAM_PROTOCOL% %DURATION%',
+    log: '%REQ(:PATH)% %PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %DOWNSTREAM_TLS_VERSION% %UPSTREAM_PROTOCOL% %DURATION%',
   }) as { filter_chains: Fields[] };
   if (socket === undefined) return made;
   return {
