@@ -1,9 +1,11 @@
 /**
  * The documentation is tried out: files in ```yaml blocks with `file=` are validated, commands in ```sh blocks with `run=FILE`
  * are run beside a Nuncio on that file (on free ports) and must print what stands behind them as a comment, links lead somewhere.
+ * ```yaml blocks with `beside=PATH` are files that are there as well; ```sh blocks with `before=FILE` run before the start.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -76,6 +78,24 @@ function walks(): Walk[] {
   return out;
 }
 
+/** The ```yaml blocks of a page with `beside=`, by path. */
+function filesBeside(page: string): [path: string, text: string][] {
+  return [...read(page).matchAll(/^```yaml beside=(\S+)\n([\s\S]*?)^```$/gm)].map(([, path, text]) => [path!, text!]);
+}
+
+/** What runs before the start of a walk. */
+function preparations({ page, file }: Walk): string[] {
+  const blocks = [...read(page).matchAll(/^```sh before=(\S+)\n([\s\S]*?)^```$/gm)];
+  return blocks.filter(([, name]) => name === file).map(([, , commands]) => commands!);
+}
+
+function putFiles(folder: string, page: string, ports: ReadonlyMap<string, string>): void {
+  for (const [path, text] of filesBeside(page)) {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), withPorts(text, ports));
+  }
+}
+
 /** Ports of the page, and free ones in their place. */
 function freePorts(config: string): Map<string, string> {
   const used = new Set([...config.matchAll(/port_value: (\d+)/g)].map((found) => found[1]!));
@@ -86,12 +106,20 @@ function freePorts(config: string): Map<string, string> {
 }
 
 const withPorts = (text: string, ports: ReadonlyMap<string, string>): string =>
-  text.replace(/(?<=port_value: |localhost:)\d+/g, (port) => ports.get(port) ?? port);
+  text.replace(/(?<=port_value: |port: |localhost:|127\.0\.0\.1:)\d+/g, (port) => ports.get(port) ?? port);
 
 async function shell(command: string, cwd: string): Promise<string> {
-  const child = Bun.spawn(['bash', '-c', command], { cwd, stdout: 'pipe', stderr: 'pipe' });
+  const env = { ...process.env, PATH: `${join(cwd, 'bin')}:${process.env.PATH}` };
+  const child = Bun.spawn(['bash', '-c', command], { cwd, env, stdout: 'pipe', stderr: 'pipe' });
   const [output, errors] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   return output + errors;
+}
+
+/** The command `nuncio` of a walk. */
+function putCommand(folder: string): void {
+  mkdirSync(join(folder, 'bin'));
+  writeFileSync(join(folder, 'bin', 'nuncio'), `#!/bin/sh\nexec ${nuncioCommand().join(' ')} "$@"\n`);
+  chmodSync(join(folder, 'bin', 'nuncio'), 0o755);
 }
 
 /** What pages about TLS take for granted: `certs/` with an authority, a server and a client. */
@@ -138,6 +166,7 @@ describe('examples in the documentation', () => {
   for (const example of found) {
     test(`${example.page}: ${example.file} is ${example.refused ? 'refused' : 'accepted'}`, async () => {
       const path = join(scratch, example.file);
+      putFiles(scratch, example.page, new Map());
       writeFileSync(path, example.text);
       const { code, output } = await validate(path);
       expect({ code, output }).toMatchObject({ code: example.refused ? 1 : 0 });
@@ -151,12 +180,16 @@ describe('examples in the documentation', () => {
     });
   }
 
-  for (const { page, file, steps } of walks()) {
+  for (const walk of walks()) {
+    const { page, file, steps } = walk;
     test(`${page}: the commands beside ${file} print what the page says`, async () => {
       const text = found.find((each) => each.page === page && each.file === file)?.text ?? read(file);
       const ports = freePorts(text);
       const folder = mkdtempSync(join(scratch, 'walk-'));
       putCertificates(folder);
+      putCommand(folder);
+      putFiles(folder, page, ports);
+      for (const commands of preparations(walk)) await shell(withPorts(commands, ports), folder);
       writeFileSync(join(folder, 'envoy.yaml'), withPorts(text, ports));
       const flags = ['-c', 'envoy.yaml', '-l', 'warning', '--concurrency', '1', '--file-flush-interval-msec', '10'];
       const server = Bun.spawn([...nuncioCommand(), ...flags], {
