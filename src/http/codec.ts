@@ -173,7 +173,7 @@ export interface ServerCodec {
 }
 
 export interface ClientCodecEvents {
-  /** The peer takes no new streams: those above its last id have been reset as refused, the others go on. */
+  /** The peer takes no new streams: those above its last id are reset as refused next, the others go on. */
   onGoAway(): void;
   /** HTTP/2: the peer's SETTINGS changed how many streams {@link ClientCodec.maxStreams} allows. */
   onMaxStreamsChanged(): void;

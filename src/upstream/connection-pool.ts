@@ -191,7 +191,7 @@ export abstract class ConnectionPool implements TurnTask {
     } else {
       this.#count(client);
     }
-    if (this.#pending.size > 0) this.tryCreateConnections();
+    this.#serveWaiters();
   }
 
   /** `client` takes no further streams; it closes behind the last. */
@@ -324,6 +324,13 @@ export abstract class ConnectionPool implements TurnTask {
     return result;
   }
 
+  /** After a change: those who wait get connections, or hear that no socket can be made and nothing else would serve them. */
+  #serveWaiters(): void {
+    if (this.#pending.size === 0 || this.tryCreateConnections() !== CreateResult.Failed) return;
+    if (this.#ready.size + this.#busy.size + this.#connecting.size > 0) return;
+    this.#failPending(PoolFailure.LocalConnectionFailure, '');
+  }
+
   /** Also for a client that takes over the connection of another. */
   protected addConnecting(client: PoolClient): void {
     this.#connecting.pushFront(client);
@@ -362,7 +369,7 @@ export abstract class ConnectionPool implements TurnTask {
           : PoolFailure.LocalConnectionFailure;
       this.#failPending(reason, client.connection.transportFailureReason);
     }
-    if (this.#pending.size > 0) this.tryCreateConnections();
+    this.#serveWaiters();
     this.#closeIdleIfDraining();
     this.#checkIdle();
   }

@@ -216,7 +216,10 @@ export class H2Client extends PoolClient implements HttpPoolClient, ClientCodecE
   readonly #streams: H2Stream[] = [];
   #dispatching = false;
   #protocolError = false;
+  /** No stream has outlived the peer's GOAWAY. */
   #idleAtGoAway = false;
+  /** GOAWAY came with what is being read. */
+  #goAwayNow = false;
 
   /** @param from whose connection is taken over; null: a new one is made */
   constructor(pool: ConnectionPool, from: PoolClient | null) {
@@ -259,6 +262,7 @@ export class H2Client extends PoolClient implements HttpPoolClient, ClientCodecE
     this.#dispatching = true;
     const error = data.length > 0 ? this.#codec!.dispatch(data) : null;
     this.#dispatching = false;
+    this.#goAwayNow = false;
     if (this.connection.isClosed) return;
     if (error !== null) {
       this.#onProtocolError();
@@ -277,6 +281,8 @@ export class H2Client extends PoolClient implements HttpPoolClient, ClientCodecE
   #onProtocolError(): void {
     this.#protocolError = true;
     this.pool.cluster.stats.upstream_cx_protocol_error.inc();
+    // Whoever is told now may ask for another stream at once: not on this connection.
+    if (this.state !== ClientState.Closed) this.pool.setState(this, ClientState.Draining);
     // The connection closes without active streams, to Envoy's counters.
     this.#failStreams();
     this.close();
@@ -294,6 +300,7 @@ export class H2Client extends PoolClient implements HttpPoolClient, ClientCodecE
     this.pool.cluster.stats.upstream_cx_close_notify.inc();
     if (this.state === ClientState.Draining) return;
     this.#idleAtGoAway = this.activeStreams === 0;
+    this.#goAwayNow = this.#dispatching;
     if (this.activeStreams > 0 || this.#dispatching) this.pool.setState(this, ClientState.Draining);
     else this.close();
   }
@@ -322,6 +329,9 @@ export class H2Client extends PoolClient implements HttpPoolClient, ClientCodecE
         break;
       case ResetReason.RemoteReset:
         stats.upstream_rq_rx_reset.inc();
+        break;
+      case ResetReason.RemoteRefusedStreamReset:
+        if (this.#goAwayNow && this.activeStreams === 1) this.#idleAtGoAway = true;
         break;
     }
   }

@@ -67,6 +67,21 @@ class User implements PoolWaiter, ResponseDecoder, StreamEvents {
   onBelowWriteLowWatermark(): void {}
 }
 
+/** Asks for another stream inside of the event that ends its own. */
+class AskingAgain extends User {
+  readonly #next: User;
+
+  constructor(next: User) {
+    super();
+    this.#next = next;
+  }
+
+  override onStreamReset(reason: ResetReason): void {
+    super.onStreamReset(reason);
+    start(this.#next);
+  }
+}
+
 /** What an upstream of one protocol writes. `n` counts a connection's requests from 0. */
 interface Wire {
   readonly name: string;
@@ -211,6 +226,23 @@ for (const wire of wires) {
         expect(cluster.stats.upstream_cx_protocol_error.value).toBe(1);
       });
 
+      for (const fate of ['a reset', 'rubbish', 'the end'] as const) {
+        test(`${when}: who hears of ${fate} asks again at once, and gets another connection`, () => {
+          const again = new User();
+          const user = begin({}, new AskingAgain(again));
+          const first = up.connector.last;
+          if (fate === 'a reset') first.closes('ECONNRESET');
+          else if (fate === 'rubbish') first.receive(wire.rubbish);
+          else first.peerEnds();
+          expect(user.log.at(-1)).toMatch(/^reset/);
+          expect(again.log).toEqual([]);
+          expect(up.connector.transports.length).toBe(2);
+          open();
+          answer(0);
+          expect(again.log).toEqual(['ready', 'headers 200', 'data okay end']);
+        });
+      }
+
       test(`${when}: drained with a stream, which ends`, () => {
         const user = begin();
         up.loop.turn(() => cluster.httpPool(host, 0)!.drain());
@@ -266,6 +298,20 @@ for (const wire of wires) {
       use(wire.fields);
       up.connector.broken = true;
       expect(start().log).toEqual([`failed ${PoolFailure.LocalConnectionFailure}`]);
+    });
+
+    test('no socket any more for those who wait', () => {
+      use({ ...wire.fields, thresholds: [{ ...DEFAULT_THRESHOLDS, maxConnections: 1 }, DEFAULT_THRESHOLDS] });
+      const busy = start(new User());
+      open();
+      expect(busy.log).toEqual(['ready']);
+      // The peer allows one stream at a time.
+      if (wire.protocol === Protocol.Http2) up.connector.last.receive(latin1(settings([3, 1])));
+      const waiting = start();
+      expect(waiting.log).toEqual([]);
+      up.connector.broken = true;
+      up.connector.last.closes('ECONNRESET');
+      expect(waiting.log).toEqual([`failed ${PoolFailure.LocalConnectionFailure}`]);
     });
 
     test('cancelled while it waits', () => {
@@ -352,6 +398,21 @@ describe('HTTP/2 pool', () => {
     expect(one.log).toEqual(['ready', 'headers 200 end']);
     expect(first.end).toBe('closed');
     expect(cluster.stats.upstream_cx_close_notify.value).toBe(1);
+  });
+
+  test('GOAWAY: who is refused asks again at once, and gets another connection', () => {
+    use({ protocol: ProtocolChoice.Http2 });
+    const again = new User();
+    const one = start();
+    const other = start(new AskingAgain(again));
+    up.connector.last.open();
+    receive(settings());
+    receive(goAway(1, 0));
+    expect(other.log).toEqual(['ready', `reset ${ResetReason.RemoteRefusedStreamReset}`]);
+    expect(again.log).toEqual([]);
+    expect(up.connector.transports.length).toBe(2);
+    up.connector.transports[0]!.receive(latin1(headersFrame(1, [':status: 200'], true)));
+    expect(one.log).toEqual(['ready', 'headers 200 end']);
   });
 
   test('GOAWAY on an idle connection', () => {

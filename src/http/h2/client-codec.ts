@@ -117,10 +117,12 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec {
 
   protected onGoAwayFrame(lastStreamId: number, _code: number): void {
     this.#mustClose = true;
+    // First: those whose streams are refused may ask for others at once.
+    if (!this.#goAwayReceived) {
+      this.#goAwayReceived = true;
+      this.#events.onGoAway();
+    }
     this.refuseAbove(lastStreamId);
-    if (this.#goAwayReceived) return;
-    this.#goAwayReceived = true;
-    this.#events.onGoAway();
   }
 
   /** A response has its stream already. */
