@@ -187,9 +187,11 @@ function talk(kind, stream, pieces) {
       waiting -= bytes.length;
       if (waiting === 0) next();
     });
-    // An HTTP/1 upstream that closes ends an upgrade of HTTP/2 by CONNECT_ERROR, as Envoy's does.
+    // An HTTP/1 upstream that closes ends an upgrade of HTTP/2 by CONNECT_ERROR, as Envoy's does; and what a client still says on a
+    // connection that was closed behind the last bytes (its close_notify) is answered by a reset.
     stream.on('error', (error) => {
-      if (index !== pieces.length || waiting !== 0 || stream.rstCode !== constants.NGHTTP2_CONNECT_ERROR) reject(error);
+      const isOver = index === pieces.length && waiting === 0;
+      if (!isOver || (stream.rstCode !== constants.NGHTTP2_CONNECT_ERROR && error.code !== 'ECONNRESET')) reject(error);
     });
     stream.on('close', () =>
       index === pieces.length && waiting === 0 ? resolve() : reject(new Error(`${kind} closed after ${index} pieces`)),
