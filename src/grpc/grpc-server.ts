@@ -141,6 +141,8 @@ class ServerConnection extends NetworkFilter implements ServerCodecEvents, Conne
     return FilterStatus.Stop;
   }
 
+  onLastStreamGone(): void {}
+
   onNewStream(encoder: ResponseEncoder): RequestDecoder {
     return new ServerCall(this, encoder);
   }

@@ -142,6 +142,8 @@ export interface ServerCodecEvents {
   onNewStream(encoder: ResponseEncoder): RequestDecoder;
   /** The peer will open no further streams (HTTP/2 GOAWAY). */
   onGoAway(): void;
+  /** {@link ServerCodec.hasStreams} is false again. HTTP/1 has nothing to say. */
+  onLastStreamGone(): void;
   /**
    * The codec gives the connection up outside of `dispatch` (keepalive timeout, too many frames waiting): to be treated as if
    * `dispatch` had returned the error. HTTP/1 never does.
@@ -152,6 +154,8 @@ export interface ServerCodecEvents {
 /** Server side of a connection. Never sees a socket. */
 export interface ServerCodec {
   readonly protocol: Protocol;
+  /** Streams are left, be it only that their responses, which the owner has done with, wait for the peer's window. HTTP/1: false. */
+  readonly hasStreams: boolean;
   /**
    * Consumes what it can from `input`.
    * @returns the peer's error, after which `dispatch` is not called again

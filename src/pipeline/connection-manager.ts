@@ -236,6 +236,10 @@ export class HttpConnectionManager
 
   onGoAway(): void {}
 
+  onLastStreamGone(): void {
+    if (this.#drain === Drain.Closing) this.#closeIfDone(false);
+  }
+
   onCodecFailure(error: ProtocolError): void {
     // Our own doing, such as a PING without an answer: no fault of the peer's.
     if (error.initiator === 'local') this.connection.close(CloseType.FlushWrite, error.details);
@@ -371,6 +375,8 @@ export class HttpConnectionManager
     if (this.#drain !== Drain.Closing || this.#streams.length > 0 || this.#closed) return;
     // The codec is at work on the connection's buffer: `onRead` asks again, with the delay (so does Envoy).
     if (this.#dispatching) return;
+    // The ends of responses may wait for the client's window: `onLastStreamGone` asks again (Envoy: wantsToWrite).
+    if (this.#codec?.hasStreams === true) return;
     const type = skipDelay ? CloseType.FlushWrite : CloseType.FlushWriteAndDelay;
     this.#closeConnection(type, 0, 'downstream_local_disconnect');
   }

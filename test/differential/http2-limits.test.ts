@@ -1,5 +1,5 @@
 /** HTTP/2: options that bound what one peer may do, and how our own fields are coded. */
-import { http2Upstream, respond2, rstStream } from '../support/http2-peer.ts';
+import { http2Upstream, respond2, rstStream, windowUpdate } from '../support/http2-peer.ts';
 import { bootstrap, cluster, type Fields, httpProxy, to, typed } from './configs.ts';
 import { accepted, type Case, refused, steps, suite, validateSuite } from './harness.ts';
 
@@ -123,6 +123,38 @@ suite(
     ...one,
     options: { logLines: 1 },
   })),
+);
+
+suite(
+  'HTTP/2: a drain waits for the ends of responses',
+  {
+    config: httpProxy(
+      {
+        log: LOG,
+        hcm: { drain_timeout: '0.05s', common_http_protocol_options: { max_requests_per_connection: 1 } },
+      },
+      [h2cluster()],
+    ),
+    upstreams: { u1: http2Upstream({ respond: ({ id }, peer) => respond2(peer, id, 200, 'x'.repeat(12_000)) }) },
+    log: 'access.log',
+  },
+  [
+    steps(
+      'which the window holds back beyond the last GOAWAY',
+      async (exchange) => {
+        const client = await exchange.http2('a', [[4, 5000]]);
+        client.polite = false;
+        const id = client.request('GET /');
+        await client.until(() => client.connectionFrames.filter((one) => one.startsWith('GOAWAY')).length === 2);
+        // Time for the mistake: nothing is to be awaited.
+        await Bun.sleep(50);
+        client.send(windowUpdate(id, 50_000));
+        await exchange.expectOver(client, id);
+        await exchange.expectClose(client.pipe as never);
+      },
+      { logLines: 1 },
+    ),
+  ],
 );
 
 validateSuite('HTTP/2 options of fields', [

@@ -32,6 +32,7 @@ function sendOn(method: string, fields: string, peer: ClientPeer): string {
   const server = new Http1ServerCodec(
     transport,
     {
+      onLastStreamGone() {},
       onNewStream(e) {
         encoder = e;
         return { onHeaders() {}, onData() {}, onTrailers() {} };

@@ -44,6 +44,7 @@ const decoder: RequestDecoder = {
 const server = new Http1ServerCodec(
   transport,
   {
+    onLastStreamGone() {},
     onNewStream(e) {
       encoder = e;
       return decoder;

@@ -191,6 +191,11 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
   goAway(): void {}
   onConnectionClosed(): void {}
 
+  /** What is encoded stands in the connection's output. */
+  get hasStreams(): boolean {
+    return false;
+  }
+
   onOutputChanged(): void {}
 
   onUnderlyingAboveWriteHighWatermark(): void {

@@ -81,6 +81,7 @@ export class ServerPeer {
     this.codec = new Http1ServerCodec(
       this.transport,
       {
+        onLastStreamGone() {},
         onNewStream: (encoder) => {
           const request = new RecordedRequest(encoder, (ended) => {
             if (this.answer) this.respond(ended);

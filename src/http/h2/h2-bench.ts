@@ -42,6 +42,7 @@ const decoder: RequestDecoder = {
 const server = new Http2ServerCodec(
   transport,
   {
+    onLastStreamGone() {},
     onNewStream(e) {
       encoder = e;
       e.stream.setEvents(events);

@@ -89,7 +89,14 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec {
 
   protected onEnablePush(_value: number): void {}
   protected onPeerSettings(): void {}
-  protected onStreamGone(): void {}
+
+  get hasStreams(): boolean {
+    return this.streams.size > 0;
+  }
+
+  protected onStreamGone(): void {
+    if (this.streams.size === 0) this.#events.onLastStreamGone();
+  }
 
   protected isLocalId(id: number): boolean {
     return (id & 1) === 0;

@@ -130,6 +130,7 @@ export class ServerSide {
     this.codec = new Http2ServerCodec(
       this.transport,
       {
+        onLastStreamGone() {},
         onNewStream: (encoder) => {
           const stream = new RecordedStream();
           this.streams.push(stream);
