@@ -103,8 +103,19 @@ function parseChain(context: BuildContext, chain: CredentialBytes): X509Certific
   return out;
 }
 
+/** Ours is read more strictly than the runtime does. */
+function readFacts(context: BuildContext, certificate: X509Certificate): TlsCertificate['leaf'] | null {
+  try {
+    return certificateFacts(certificate.raw);
+  } catch (error) {
+    context.refuse('certificate_chain', 'the certificate is malformed', (error as Error).message);
+    return null;
+  }
+}
+
 function finish(context: BuildContext, chain: readonly X509Certificate[], keyPem: string): TlsCertificate | null {
-  const leaf = certificateFacts(chain[0]!.raw);
+  const leaf = readFacts(context, chain[0]!);
+  if (leaf === null) return null;
   if (leaf.oids.includes(TLS_FEATURE)) {
     context.refuse(
       'certificate_chain',

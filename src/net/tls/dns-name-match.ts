@@ -3,8 +3,8 @@
  * Source: RFC 6125 6.4.3, as Envoy reads it: one `*` that may have text around it, never in an A-label (`xn--`).
  */
 export function dnsNameMatches(name: string, pattern: string): boolean {
-  const wanted = name.toLowerCase();
-  const given = pattern.toLowerCase();
+  const wanted = lowerCased(name);
+  const given = lowerCased(pattern);
   if (wanted === given) return true;
   const wantedDot = wanted.indexOf('.');
   const givenDot = given.indexOf('.');
@@ -17,4 +17,9 @@ export function dnsNameMatches(name: string, pattern: string): boolean {
   const first = wanted.slice(0, wantedDot);
   if (label.length > first.length + 1) return false;
   return first.startsWith(label.slice(0, star)) && first.endsWith(label.slice(star + 1));
+}
+
+/** Of ASCII alone: what else folds in Unicode are other bytes in a certificate. */
+function lowerCased(text: string): string {
+  return text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 }

@@ -7,6 +7,7 @@ import { type PeerEvidence, PeerVerifier } from './peer-verifier.ts';
 import { RevocationList, revocationListsOf, revocationProblem } from './revocation-list.ts';
 import { SessionCache, sessionIdOf } from './session-cache.ts';
 import { leafOf, pem, validation } from './testdata/settings.ts';
+import { SanType } from './tls-settings.ts';
 
 const NOW = Date.UTC(2026, 10, 22);
 
@@ -198,4 +199,21 @@ describe('a list that was issued anew', () => {
     const forged = make.makeRevocationList(authority, [], { signer: make.ecKeys() });
     expect(judge(forged)).toContain('CRL signature failure');
   });
+});
+
+test('names beyond ASCII are compared by their bytes', () => {
+  const authority = make.makeCertificate({ cn: 'root', extensions: [make.authority()] });
+  const accepts = (san: Buffer, type: SanType, wanted: (value: string) => boolean): boolean => {
+    const leaf = make.makeCertificate({ cn: 'leaf', issuer: authority, extensions: [make.altNames(san)] });
+    const sanMatchers = [{ type, oid: '', matches: wanted }];
+    const checked = validation({ trustedCaPem: authority.pem, sanMatchers });
+    const seen = { ...evidence('client', ''), leaf: leaf.der, chain: () => [leaf.der] };
+    return new PeerVerifier(checked, 'client', () => Date.now()).verify(seen).accepted;
+  };
+  const utf8 = make.uri(Buffer.from('a:é').toString('latin1'));
+  const latin1 = make.uri('a:é');
+  expect(accepts(utf8, SanType.Uri, (value) => value === 'a:é')).toBe(true);
+  expect(accepts(latin1, SanType.Uri, (value) => value === 'a:é')).toBe(false);
+  expect(accepts(make.dns('É.test'), SanType.Dns, (value) => dnsNameMatches('é.test', value))).toBe(false);
+  expect(dnsNameMatches('\u212aelvin.test', 'kelvin.test')).toBe(false);
 });

@@ -1,4 +1,5 @@
 import { Certificate, certificatesOf } from './certificate.ts';
+import type { SubjectAltName } from './certificate-facts.ts';
 import { PathBuilder } from './certificate-path.ts';
 import { dnsNameMatches } from './dns-name-match.ts';
 import { CRL_WORDS, type RevocationList, revocationListsOf, revocationProblem } from './revocation-list.ts';
@@ -185,7 +186,7 @@ export class PeerVerifier {
         sni === ''
           ? sanMatchers.some((matcher) =>
               names.some(
-                (name) => name.type === matcher.type && name.oid === matcher.oid && matcher.matches(name.value),
+                (name) => name.type === matcher.type && name.oid === matcher.oid && matcher.matches(textOf(name)),
               ),
             )
           : names.some((name) => name.type === SanType.Dns && dnsNameMatches(sni, name.value));
@@ -249,6 +250,12 @@ function matchesAny(leaf: Certificate, wanted: readonly string[]): boolean {
   return leaf.subjectAltNames.some((name) =>
     wanted.some((each) => (name.type === SanType.Dns ? dnsNameMatches(each, name.value) : each === name.value)),
   );
+}
+
+/** As configured text is: a name's bytes stand one to a character, Envoy compares them with those of UTF-8. */
+function textOf(name: SubjectAltName): string {
+  const isAscii = name.type === SanType.OtherName || !/[\x80-\xff]/.test(name.value);
+  return isAscii ? name.value : Buffer.from(name.value, 'latin1').toString('utf8');
 }
 
 function sansOf(leaf: Certificate): string {
