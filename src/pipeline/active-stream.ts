@@ -161,9 +161,15 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
       return;
     }
     if (tracing !== null) this.decoratedOperation = beginTrace(tracing, headers, this.#route, info);
-    if (this.manager.putsRequestOff()) this.#deferred = new DeferredRequest(end);
+    if (this.manager.putsRequestOff()) this.#putOff(end);
     else this.#filters.requestHeaders(end);
     this.#timers.touch();
+  }
+
+  #putOff(end: boolean): void {
+    this.#deferred = new DeferredRequest(end);
+    // Or the peer's window would not bound what is kept.
+    this.codecStream.pauseReads();
   }
 
   /** Goes on with a request that was put off to this turn. @returns false: it was not */
@@ -171,6 +177,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     const deferred = this.#deferred;
     if (deferred === null || this.#destroyed) return false;
     this.#deferred = null;
+    this.codecStream.resumeReads();
     const { data, end } = deferred;
     const trailers = this.requestTrailers !== null;
     const empty = data.length === 0;
@@ -555,7 +562,10 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     if (this.#destroyed) return;
     this.#destroyed = true;
     this.#timers.stopAll();
-    this.#deferred?.data.clear();
+    if (this.#deferred !== null) {
+      this.#deferred.data.clear();
+      this.codecStream.resumeReads();
+    }
     this.info.endMs = this.dispatcher.nowMs;
     this.#filters.end();
     if (this.#upgradeCounted) this.config.stats.downstreamCxUpgradesActive.dec();
