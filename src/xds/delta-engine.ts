@@ -24,6 +24,8 @@ export class Watch {
   readonly interest: Interest;
   readonly watcher: ResourceWatcher;
   readonly stats: SubscriptionStats;
+  /** The server has said something, be it that there is nothing. */
+  isAnswered = false;
   #timer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(interest: Interest, watcher: ResourceWatcher, stats: SubscriptionStats) {
@@ -49,6 +51,7 @@ export class Watch {
   }
 
   answered(): void {
+    this.isAnswered = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
   }
@@ -110,7 +113,8 @@ export class TypeEngine {
   async apply(delta: TypeDelta, isWhole: boolean): Promise<readonly ResourceRefusal[]> {
     const refusals: ResourceRefusal[] = [];
     for (const watch of [...this.#wildcards]) {
-      if (isWhole || delta.changed.length + delta.removed.length > 0) {
+      // A first answer without anything is one: a start waits for it.
+      if (isWhole || !watch.isAnswered || delta.changed.length + delta.removed.length > 0) {
         refusals.push(...(await this.#tell(watch, delta, isWhole)));
       }
     }
