@@ -70,10 +70,10 @@ interface Attack {
   /** Whether the order of end and data is chance: FIN or RST are then the same. */
   readonly fate?: boolean;
   /**
-   * By a listener that reads little at a time: where a limit holds for one read (nghttp2's of 10,000 answers) and another for
-   * what waits (Envoy's), it is then not chance which of them is met.
+   * `tight`: by a listener that reads little at a time: where a limit holds for one read (nghttp2's of 10,000 answers) and another for
+   * what waits (Envoy's), it is then not chance which of them is met. `slow`: by one with short timeouts.
    */
-  readonly tight?: boolean;
+  readonly by?: 'tight' | 'slow';
 }
 
 /** What the peer sent, as far as it is decided by rule: how often each kind of line came. Bytes of a body are taken together. */
@@ -100,7 +100,7 @@ function frames(client: RawClient): string[] {
 
 function attack(name: string, what: Attack): Case {
   const run = async (exchange: Exchange, meanwhile: () => Promise<void>): Promise<void> => {
-    const client = await exchange.connect(what.tight === true ? 'tight' : 'h2', { recorded: false });
+    const client = await exchange.connect(what.by ?? 'h2', { recorded: false });
     if (what.deaf === true) client.pause();
     client.send(Buffer.concat([PREFACE, settings(what.settings ?? {}), settingsAck()]));
     client.send(what.bytes);
@@ -157,14 +157,14 @@ const floods: readonly Case[] = [
     shows: /^$/,
   }),
   attack('SETTINGS, and nobody reads the answers', {
-    tight: true,
+    by: 'tight',
     bytes: repeat(600_000, () => settings()),
     deaf: true,
     fate: false,
     shows: /^$/,
   }),
   attack('PING, and nobody reads the answers', {
-    tight: true,
+    by: 'tight',
     bytes: repeat(400_000, () => ping()),
     deaf: true,
     fate: false,
@@ -491,6 +491,46 @@ const beginnings: readonly Case[] = [
   }),
 ];
 
+/** What a client leaves unfinished is ended by time; the counters say by which. */
+const slow: readonly Case[] = [
+  attack('a head that stops behind its first frame: request_headers_timeout', {
+    by: 'slow',
+    bytes: frame(FrameType.Headers, END_STREAM, 1, fields(GET())),
+    until: ended(1),
+    shows: /RST/,
+  }),
+  attack('a HEADERS frame that stops in its middle: request_headers_timeout', {
+    by: 'slow',
+    bytes: headers(1, GET(), true).subarray(0, 12),
+    until: ended(1),
+    shows: /RST/,
+  }),
+  attack('a body that stops: stream_idle_timeout', {
+    by: 'slow',
+    bytes: Buffer.concat([headers(1, request('POST', '/wait'), false), data(1, 'some', false)]),
+    until: ended(1),
+    shows: /HEADERS|RST/,
+  }),
+  attack('an answer behind a window of nothing: the flush times out', {
+    by: 'slow',
+    settings: { 4: 0 },
+    bytes: headers(1, GET(), true),
+    until: ended(1),
+    shows: /HEADERS|RST/,
+  }),
+];
+
+/** Waits until a stream was reset, ended or its connection closed. */
+function ended(stream: number): NonNullable<Attack['until']> {
+  return async (exchange, client) => {
+    const over = (): boolean =>
+      frames(client).some((line) =>
+        new RegExp(`^(RST_STREAM ${stream} |(DATA ${stream} \\d+|HEADERS ${stream}) end)`).test(line),
+      );
+    if (!(await client.until(over)) && client.fate === 'open') exchange.disappoint(`stream ${stream} goes on`);
+  };
+}
+
 const config = bootstrap(
   [
     httpListener({ name: 'h2', routes: [to('u1')], hcm: { codec_type: 'HTTP2', stat_prefix: 'h2' } }),
@@ -498,6 +538,16 @@ const config = bootstrap(
       ...httpListener({ name: 'tight', routes: [to('u1')], hcm: { codec_type: 'HTTP2', stat_prefix: 'h2' } }),
       per_connection_buffer_limit_bytes: 32_768,
     },
+    httpListener({
+      name: 'slow',
+      routes: [to('u1')],
+      hcm: {
+        codec_type: 'HTTP2',
+        stat_prefix: 'h2',
+        request_headers_timeout: '0.2s',
+        stream_idle_timeout: '0.4s',
+      },
+    }),
     bystanderListener,
   ],
   [cluster('u1'), bystanderCluster],
@@ -519,3 +569,8 @@ suite('HTTP/2 attacks: header lists', { ...stage, stats: COUNTERS }, headerLists
 suite('HTTP/2 attacks: framing', { ...stage, stats: COUNTERS }, framing);
 suite('HTTP/2 attacks: stalls', { ...stage, stats: [/^http2\.(rx|stream|outbound)/] }, stalls);
 suite('HTTP/2 attacks: beginnings', { ...stage, stats: COUNTERS }, beginnings);
+suite(
+  'HTTP/2 attacks: slow clients',
+  { ...stage, stats: [...COUNTERS, /^http\.h2\.downstream_rq_(idle_timeout|header_timeout|timeout|.xx)/] },
+  slow,
+);
