@@ -2,6 +2,7 @@ import { describe, expect, test } from 'bun:test';
 import { fileURLToPath } from 'node:url';
 import { toBinary } from '@bufbuild/protobuf';
 import { TestBuild } from '../../../test/support/build-messages.ts';
+import * as make from '../../../test/support/certificate-maker.ts';
 import type { Secret } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.d.ts';
 import type {
   DownstreamTlsContext,
@@ -351,4 +352,29 @@ describe('settings', () => {
     const bad = downstream(yaml, '', '[{ name: s, validation_context: { only_verify_leaf_cert_crl: true } }]');
     expect(bad.errors.join()).toContain('SAN-based verification of peer certificates without trusted CA');
   });
+});
+
+test('a certificate that says two things is refused with a reason', () => {
+  const names = ['a.test', 'b.test'].map((name) => make.altNames(make.dns(name)));
+  const { pem: chain, keyPem } = make.makeCertificate({ cn: 'two', extensions: names });
+  const certificate = `{ certificate_chain: { inline_string: ${JSON.stringify(chain)} }, private_key: { inline_string: ${JSON.stringify(keyPem)} } }`;
+  const { errors, maker } = downstream(`tls_certificates: [${certificate}]`);
+  expect(maker).toBeNull();
+  expect(errors.join()).toContain('certificate_chain');
+});
+
+test('max_verify_depth of 0 is a limit', () => {
+  const own = make.makeCertificate({ cn: 'own', extensions: [] });
+  const inline = (text: string): string => `{ inline_string: ${JSON.stringify(text)} }`;
+  const certificate = `{ certificate_chain: ${inline(own.pem)}, private_key: ${inline(own.keyPem)} }`;
+  const limit = (field: string): number | undefined => {
+    const { maker } = downstream(
+      `tls_certificates: [${certificate}], validation_context: { trusted_ca: { inline_string: ${JSON.stringify(own.pem)} }${field} }`,
+    );
+    const worker = new FakeWorker();
+    maker!(worker.environment);
+    return worker.servers[0]!.current?.validation?.maxVerifyDepth;
+  };
+  expect(limit(', max_verify_depth: 0')).toBe(0);
+  expect(limit('')).toBe(-1);
 });
