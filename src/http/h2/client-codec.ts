@@ -210,6 +210,7 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec {
       (upgrade === null ? 0 : upgrade.length);
     writer.open(encodedBound(list) + values + PSEUDO_BOUND);
     if (upgrade !== null) {
+      // Whether the peer has said SETTINGS_ENABLE_CONNECT_PROTOCOL or not: it may not have said anything yet, and Envoy asks neither.
       writer.field(':method', 'CONNECT');
       writer.field(':protocol', upgrade);
     } else {
