@@ -31,6 +31,10 @@ export function selectsNode(selector: NodeSelector, node: Node): boolean {
   );
 }
 
+function isText(value: unknown): boolean {
+  return typeof value === 'string';
+}
+
 const FIELDS = ['id', 'cluster', 'region', 'zone', 'sub_zone', 'metadata'];
 
 /**
@@ -42,7 +46,7 @@ export function readSelector(text: string): NodeSelector {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error('a selector is a mapping');
   for (const [field, pattern] of Object.entries(value)) {
     if (!FIELDS.includes(field)) throw new Error(`unknown field ${field}; known are ${FIELDS.join(', ')}`);
-    const isMap = typeof pattern === 'object' && pattern !== null;
+    const isMap = typeof pattern === 'object' && pattern !== null && Object.values(pattern).every(isText);
     if (field === 'metadata' ? !isMap : typeof pattern !== 'string') throw new Error(`${field} is of the wrong kind`);
   }
   return value as NodeSelector;

@@ -93,7 +93,7 @@ export class Pilot {
     const { sockets, address, resources, manifests } = this.#options;
     this.#load();
     for (const directory of [resources, manifests]) {
-      if (directory !== '') this.#watches.push(new DirectoryWatch(directory, () => this.#load()));
+      if (directory !== '') this.#watches.push(this.#watch(directory));
     }
     this.#listening = sockets.listen(
       {
@@ -108,6 +108,15 @@ export class Pilot {
       this.#server,
     );
     return this.#listening.address;
+  }
+
+  #watch(directory: string): DirectoryWatch {
+    const { logger } = this.#options;
+    return new DirectoryWatch(
+      directory,
+      () => this.#load(),
+      (error) => logger.error(`${directory} is not watched as it should be: ${error.message}`),
+    );
   }
 
   stop(): void {
@@ -131,7 +140,14 @@ export class Pilot {
     dispatcher.enter();
     try {
       const next = new Map<string, Snapshot>();
-      if (this.#loadResources(next) && this.#loadManifests(next)) this.#publish(next);
+      const selectors = this.#loadResources(next);
+      const gateways = selectors === null ? null : this.#loadManifests(next);
+      if (selectors === null || gateways === null) return;
+      // Only now: a bad file of either kind moves nobody into a group that does not exist.
+      this.#selectors = selectors;
+      this.#gateways = gateways;
+      this.#publish(next);
+      this.#services.regroup();
     } catch (error) {
       logger.error(`nothing is changed: ${(error as Error).message}`);
     } finally {
@@ -139,9 +155,10 @@ export class Pilot {
     }
   }
 
-  #loadResources(next: Map<string, Snapshot>): boolean {
+  /** @returns which nodes the groups are for; null: something is wrong */
+  #loadResources(next: Map<string, Snapshot>): [group: string, selector: NodeSelector][] | null {
     const { resources, logger } = this.#options;
-    if (resources === '') return true;
+    if (resources === '') return [];
     const common: DirectoryFile[] = [];
     const groups = new Map<string, DirectoryFile[]>();
     const selectors: [string, NodeSelector][] = [];
@@ -159,9 +176,13 @@ export class Pilot {
           selectors.push([name, readSelector(file.text)]);
         } catch (error) {
           logger.error(`nothing is changed: ${file.name}: ${(error as Error).message}`);
-          return false;
+          return null;
         }
       }
+    }
+    if (groups.has(COMMON)) {
+      logger.error(`nothing is changed: ${GROUPS}${COMMON}: the name is that of the group of all other nodes`);
+      return null;
     }
     const base = this.#files.load(common);
     const faults = [...base.errors];
@@ -172,20 +193,18 @@ export class Pilot {
       next.set(name, overlay(base.snapshot, own.snapshot));
     }
     for (const fault of faults) logger.error(`nothing is changed: ${errorLine(fault)}`);
-    if (faults.length > 0) return false;
-    this.#selectors = selectors;
-    return true;
+    return faults.length > 0 ? null : selectors;
   }
 
-  #loadManifests(next: Map<string, Snapshot>): boolean {
+  /** @returns the gateways; null: something is wrong */
+  #loadManifests(next: Map<string, Snapshot>): ReadonlySet<string> | null {
     const { manifests, logger, onStatuses } = this.#options;
-    if (manifests === '') return true;
+    if (manifests === '') return new Set();
     const { set, problems } = readManifests(readDirectory(manifests));
     for (const { file, line, reason } of problems) logger.error(`nothing is changed: ${file}:${line}: ${reason}`);
-    if (problems.length > 0) return false;
+    if (problems.length > 0) return null;
     const { gateways, statuses } = new GatewayTranslator(set, CONTROLLER).translate();
     for (const [name, bundle] of gateways) next.set(`gateway ${name}`, this.#snapshotOf(bundle));
-    this.#gateways = new Set(gateways.keys());
     onStatuses(statuses);
     for (const status of statuses) {
       for (const { type, reason, message, status: is } of status.parents?.flatMap((each) => each.conditions) ?? []) {
@@ -193,7 +212,7 @@ export class Pilot {
         if (is === 'False') logger.warning(`${name}: ${type} is False: ${reason}: ${message}`);
       }
     }
-    return true;
+    return new Set(gateways.keys());
   }
 
   #snapshotOf(bundle: ResourceBundle): Snapshot {

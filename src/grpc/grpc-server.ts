@@ -226,6 +226,11 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
   }
 
   onData(data: ByteBuffer, end: boolean): void {
+    // A client that goes on after its call was finished is not listened to, and fills no memory.
+    if (this.#over) {
+      data.clear();
+      return;
+    }
     this.#reader.feed(data);
     for (;;) {
       const message = this.#over ? null : this.#reader.next();

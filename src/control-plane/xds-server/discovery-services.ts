@@ -41,6 +41,11 @@ export class DiscoveryServices implements GrpcServices {
     }
   }
 
+  /** Nodes may be of other groups than before. */
+  regroup(): void {
+    for (const stream of [...this.streams]) stream.regroup();
+  }
+
   open(method: string, call: GrpcServerCall): GrpcServerCallHandler | null {
     const found = this.#types.get(method);
     if (found === undefined) return null;

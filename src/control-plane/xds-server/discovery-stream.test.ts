@@ -139,6 +139,8 @@ class Client implements GrpcServerCall {
 class Server {
   readonly cache = new SnapshotCache();
   readonly refusals: string[] = [];
+  /** Which group the nodes of a cluster are of. */
+  move: (cluster: string) => string = (cluster) => cluster;
   readonly services: DiscoveryServices;
   #tasks: (() => void)[] = [];
 
@@ -147,7 +149,7 @@ class Server {
       api,
       cache: this.cache,
       encodings: new ResponseEncodings('test'),
-      groupOf: (node) => (node.cluster === 'stranger' ? null : node.cluster),
+      groupOf: (node) => (node.cluster === 'stranger' ? null : this.move(node.cluster)),
       defer: (task) => this.#tasks.push(task),
       nowMs: () => 0,
       onRefusal: (_stream, { refusal }) => this.refusals.push(refusal?.reason ?? ''),
@@ -388,4 +390,68 @@ test('versions are of the content: another process gives the same', () => {
   expect(snapshot({ cluster: ['a', 'b'] }).type(url('cluster')).version).toBe(
     snapshot({ cluster: ['b', 'a'] }).type(url('cluster')).version,
   );
+});
+
+test('names that are added before anything was sent are heard', () => {
+  const server = new Server();
+  server.set({ endpoint: ['b'] });
+  const client = new Client(server, false);
+  client.request({ type_url: url('endpoint'), resource_names: ['a'] });
+  expect(client.brief()).toEqual([]);
+  client.request({ type_url: url('endpoint'), resource_names: ['a', 'b'] }, null);
+  expect(client.brief()).toEqual(['endpoint b']);
+});
+
+test('a refused listener may name a cluster that was removed: the cluster stays until another listener is taken', () => {
+  const server = new Server();
+  server.set({ cluster: ['old'], listener: ['l'] });
+  const client = new Client(server, false);
+  client.request({ type_url: url('cluster') });
+  client.request({ type_url: url('listener') });
+  client.settle();
+  server.set({ cluster: [], listener: ['m'] });
+  const refuse = (): string[] => {
+    const seen: string[] = [];
+    for (let list = client.answers(); list.length > 0; list = client.answers()) {
+      for (const answer of list) {
+        seen.push([answer.type, ...answer.names].join(' '));
+        client.ack(answer, answer.type === 'listener' ? { error_detail: { code: 13, message: 'no' } } : {});
+      }
+    }
+    return seen;
+  };
+  const seen = refuse();
+  expect(seen).toContain('listener m');
+  expect(seen).not.toContain('cluster');
+  server.set({ cluster: [], listener: ['n'] });
+  expect(client.settle().at(-1)).toBe('cluster');
+});
+
+test('a node that a change of groups moves is given the configuration of its new group', () => {
+  const server = new Server();
+  server.set({ cluster: ['a'] });
+  const client = new Client(server, true);
+  client.request({ type_url: url('cluster') });
+  expect(client.settle()).toEqual(['cluster a']);
+  server.move = () => 'nowhere';
+  server.services.regroup();
+  expect(client.brief()).toEqual([]);
+  server.cache.set('d', snapshot({ cluster: ['b'] }));
+  server.move = () => 'd';
+  server.services.regroup();
+  expect(client.settle()).toEqual(['cluster b -a']);
+  server.set({ cluster: ['c'] });
+  expect(client.brief()).toEqual([]);
+});
+
+test('very many names that do not exist are answered in no time', () => {
+  const server = new Server();
+  server.set({ endpoint: ['b'] });
+  const client = new Client(server, true);
+  const names = Array.from({ length: 50_000 }, (_, i) => `n${i}`);
+  const startMs = performance.now();
+  client.request({ type_url: url('endpoint'), resource_names_subscribe: names });
+  const [answer] = client.answers();
+  expect(answer!.removed).toHaveLength(50_000);
+  expect(performance.now() - startMs).toBeLessThan(3000);
 });

@@ -85,6 +85,18 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     return true;
   }
 
+  /** The groups have changed: the node may be of another one. A group that does not exist (any more) leaves it what it has. */
+  regroup(): void {
+    if (this.node === null || this.#closed) return;
+    const { cache, groupOf } = this.context;
+    const group = groupOf(this.node);
+    if (group === null || group === this.group || !cache.has(group)) return;
+    this.#unwatch?.();
+    this.group = group;
+    this.#unwatch = cache.watch(group, this);
+    this.onSnapshot(cache.get(group));
+  }
+
   /** @returns null when the stream has been ended */
   protected subscriptionOf(typeUrl: string, wildcard: boolean): TypeSubscription | null {
     const url = typeUrl === '' ? this.onlyType : typeUrl;
@@ -144,7 +156,9 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
   #releaseLingering(): void {
     if (!this.view.isLingering) return;
     for (const subscription of this.subscriptions.values()) {
-      if (isNaming(subscription.typeUrl) && (subscription.awaiting || subscription.due)) return;
+      if (!isNaming(subscription.typeUrl)) continue;
+      // Whoever refuses keeps what it had, and that may name what was removed.
+      if (subscription.awaiting || subscription.due || subscription.refusal !== null) return;
     }
     for (const typeUrl of this.view.letGo()) {
       const subscription = this.subscriptions.get(typeUrl);
@@ -249,7 +263,8 @@ export class SotwStream extends DiscoveryStream {
     if (subscription === null) return;
     const answersLast = this.settle(subscription, request.responseNonce, reasonOf(request.errorDetail));
     // An answer to an earlier response was overtaken: what it asks for is asked again with the next one.
-    if (!first && !answersLast) return;
+    // One without a nonce answers nothing: it says what is wanted, as of a client that adds names before it was sent anything.
+    if (!first && !answersLast && request.responseNonce !== '') return;
     if (first && request.versionInfo !== '') subscription.ackedVersion = request.versionInfo;
     if (this.#setNames(subscription, resourceNames)) {
       subscription.namesChanged = true;
@@ -363,11 +378,10 @@ export class DeltaStream extends DiscoveryStream {
       present.add(resource.name);
       if (sent.get(resource.name) !== resource.version) changed.push(resource);
     }
-    const removed = [...sent.keys()].filter((name) => !present.has(name));
-    for (const name of names) {
-      if (present.has(name) || missing.has(name) || removed.includes(name)) continue;
-      removed.push(name);
-    }
+    const gone = new Set<string>();
+    for (const name of sent.keys()) if (!present.has(name)) gone.add(name);
+    for (const name of names) if (!present.has(name) && !missing.has(name)) gone.add(name);
+    const removed = [...gone];
     // The first answer comes even when there is nothing: the client waits for it.
     if (changed.length === 0 && removed.length === 0 && subscription.sentVersion !== '') return;
     for (const resource of changed) {

@@ -14,6 +14,10 @@ export class SnapshotCache {
     return this.#snapshots.get(group) ?? EMPTY_SNAPSHOT;
   }
 
+  has(group: string): boolean {
+    return this.#snapshots.has(group);
+  }
+
   get groups(): readonly string[] {
     return [...this.#snapshots.keys()];
   }
