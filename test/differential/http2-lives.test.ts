@@ -602,6 +602,39 @@ suite(
   [through('connect'), through('post')],
 );
 
+const ids: Fields = {
+  request_id_extension: { typed_config: typed('envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig') },
+};
+const idLog = {
+  access_log: [
+    fileLog(
+      '%DYNAMIC_METADATA(envoy.filters.network.tcp_proxy:tunnel_request_id)% %DYNAMIC_METADATA(envoy.filters.network.tcp_proxy:own)%',
+    ),
+  ],
+};
+const numbered = (fields: Fields): Fields =>
+  tcpProxy({ cluster: 'u1', tunneling_config: { hostname: 'there:1', ...ids, ...fields }, ...idLog });
+
+suite(
+  'ids of tunnels',
+  {
+    config: bootstrap(
+      [
+        tcpListener([numbered({})], { name: 'usual' }),
+        tcpListener([numbered({ request_id_header: 'X-Own', request_id_metadata_key: 'own' })], { name: 'own' }),
+        tcpListener([numbered({ headers_to_add: [{ header: { key: 'x-request-id', value: '1' } }] })], {
+          name: 'given',
+        }),
+      ],
+      [cluster('u1')],
+    ),
+    upstreams: { u1: proxy1 },
+    log: 'access.log',
+    rewrite: [[/[0-9a-f]{8}-[0-9a-f-]{27}/g, '<uuid>']],
+  },
+  ['usual', 'own', 'given'].map((name) => ({ ...through(name), options: { logLines: 1 } })),
+);
+
 const flaky = http2Upstream({
   onHead: (seen, peer) => {
     if (seen.number === 1 && !seen.stream.heads[0]!.includes('x-good: 1')) respond2(peer, seen.id, 503, 'no');

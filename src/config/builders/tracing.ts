@@ -29,7 +29,10 @@ export interface RequestIdOptions {
 
 const DEFAULT_REQUEST_ID: RequestIdOptions = { packTraceReason: true, useForSampling: true };
 
-export function buildRequestIdOptions(context: BuildContext, message: HttpConnectionManager): RequestIdOptions {
+export function buildRequestIdOptions(
+  context: BuildContext,
+  message: Pick<HttpConnectionManager, 'requestIdExtension'>,
+): RequestIdOptions {
   const field = 'request_id_extension.typed_config';
   const packed = message.requestIdExtension?.typedConfig;
   if (packed === undefined) return DEFAULT_REQUEST_ID;

@@ -27,11 +27,14 @@ export interface TunnelConfig {
   readonly usePost: boolean;
   readonly postPath: string;
   readonly headersToAdd: HeaderMutations;
+  /** Each request gets an id, in this header and under this key of the connection's metadata. Null: none. */
+  readonly requestId: { readonly header: string; readonly metadataKey: string } | null;
   /** The response's headers (and trailers) are left in the connection's filter state. */
   readonly propagateResponseHeaders: boolean;
   readonly propagateResponseTrailers: boolean;
 }
 
+const METADATA_NAMESPACE = 'envoy.filters.network.tcp_proxy';
 const RESPONSE_HEADERS_KEY = 'envoy.tcp_proxy.propagate_response_headers';
 const RESPONSE_TRAILERS_KEY = 'envoy.tcp_proxy.propagate_response_trailers';
 
@@ -169,6 +172,12 @@ export class HttpTunnel implements ResponseDecoder, PoolWaiter, StreamEvents, Pe
     if (config.usePost) {
       headers.path = config.postPath;
       if (info.protocol >= Protocol.Http2) headers.scheme = info.connection.security === null ? 'http' : 'https';
+    }
+    const { requestId } = config;
+    if (requestId !== null) {
+      const id = crypto.randomUUID();
+      headers.set(requestId.header, id);
+      this.#owner.stream.setDynamicMetadata(METADATA_NAMESPACE, { [requestId.metadataKey]: id });
     }
     config.headersToAdd.apply(headers, context);
     return headers;

@@ -11,6 +11,7 @@ import { ACCESS_LOG_SUPPORT, buildAccessLogs } from '../../../config/builders/ac
 import { durationMs, durationMsOr } from '../../../config/builders/durations.ts';
 import { buildFormatters, buildTextFormat } from '../../../config/builders/format.ts';
 import { buildHeaderMutation, HEADER_MUTATION_SUPPORT } from '../../../config/builders/route-config-headers.ts';
+import { buildRequestIdOptions } from '../../../config/builders/tracing.ts';
 import type { ExtensionFactory, FieldSupport } from '../../../config/extension-registry.ts';
 import type { NetworkFilter, NetworkFilterBuilder } from '../../../net/filter.ts';
 import type { ConnectionContext, WorkerEnvironment } from '../../../pipeline/environment.ts';
@@ -37,7 +38,8 @@ const TCP_PROXY_SUPPORT: readonly FieldSupport[] = [
   {
     message: `${NAME}.TunnelingConfig`,
     fields:
-      'hostname use_post post_path headers_to_add propagate_response_headers propagate_response_trailers formatters',
+      'hostname use_post post_path headers_to_add propagate_response_headers propagate_response_trailers formatters ' +
+      'request_id_extension request_id_header request_id_metadata_key',
   },
   ...HEADER_MUTATION_SUPPORT,
   { message: `${NAME}.WeightedCluster`, fields: '*' },
@@ -69,6 +71,8 @@ function buildTunnel(context: BuildContext, message: TcpProxy_TunnelingConfig): 
   if (!message.usePost && message.postPath !== '') {
     context.refuse('post_path', "Can't set a post path when POST method isn't used", 'set use_post');
   }
+  // Only one kind of ids is known; what it says of tracing does not matter where nothing is traced.
+  if (message.requestIdExtension !== undefined) buildRequestIdOptions(context, message);
   const formatters = buildFormatters(context, 'formatters', message.formatters);
   if (formatters === null) return null;
   const hostname = buildTextFormat(context, 'hostname', message.hostname, false, formatters);
@@ -81,6 +85,13 @@ function buildTunnel(context: BuildContext, message: TcpProxy_TunnelingConfig): 
     usePost: message.usePost,
     postPath: message.postPath === '' ? '/' : message.postPath,
     headersToAdd: new HeaderMutations([], additions),
+    requestId:
+      message.requestIdExtension === undefined
+        ? null
+        : {
+            header: message.requestIdHeader === '' ? 'x-request-id' : message.requestIdHeader.toLowerCase(),
+            metadataKey: message.requestIdMetadataKey === '' ? 'tunnel_request_id' : message.requestIdMetadataKey,
+          },
     propagateResponseHeaders: message.propagateResponseHeaders,
     propagateResponseTrailers: message.propagateResponseTrailers,
   };
