@@ -15,6 +15,8 @@ export class Gauge {
   reported: number;
   /** `used` as of the last delta: a `set(0)` has to be told too. Owned by `StatsStore`. */
   reportedUsed: boolean;
+  /** The value in decimal where a double does not hold it ({@link setWide}); empty: `value` has it. */
+  exact: string;
   readonly id: number;
 
   constructor(id = -1) {
@@ -22,11 +24,19 @@ export class Gauge {
     this.used = false;
     this.reported = 0;
     this.reportedUsed = false;
+    this.exact = '';
     this.id = id;
   }
 
   set(value: number): void {
     this.value = value;
+    this.used = true;
+  }
+
+  /** A whole 64-bit number, such as a hash: shown with all of its digits. A gauge is set by this alone, or never. */
+  setWide(value: bigint): void {
+    this.value = Number(value);
+    this.exact = String(value);
     this.used = true;
   }
 

@@ -67,6 +67,8 @@ export class MergedCounter extends MergedStat {
 export class MergedGauge extends MergedStat {
   readonly mode: GaugeImportMode;
   value = 0;
+  /** See Gauge.exact. */
+  exact = '';
   private wasSet = false;
   private readonly parts = new Map<number, number>();
 
@@ -86,6 +88,7 @@ export class MergedGauge extends MergedStat {
   /** `part` names one stat of one source. */
   setPart(part: number, value: number): void {
     this.wasSet = true;
+    this.exact = '';
     if (this.mode === Mode.NeverImport) {
       this.parts.delete(part);
       this.parts.set(part, value);
@@ -237,6 +240,8 @@ export class MergedStore {
     for (const [id, value] of delta.textReadouts) {
       const entry = from.entries.get(id);
       if (entry instanceof MergedTextReadout) entry.set(value);
+      // All digits of the value that has just been set.
+      else if (entry instanceof MergedGauge) entry.exact = value;
     }
     for (let i = 0; i < delta.histograms.length; ) {
       const entry = from.entries.get(delta.histograms[i]!);

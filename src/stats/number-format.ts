@@ -48,3 +48,8 @@ export function formatCompact(value: number): string {
 export function gaugeText(value: number): string {
   return value < 0 ? BigInt.asUintN(64, BigInt(value)).toString() : String(value);
 }
+
+/** As {@link gaugeText}, with the digits that a double does not hold. @param exact see Gauge.exact */
+export function wideGaugeText(value: number, exact: string): string {
+  return exact === '' ? gaugeText(value) : exact;
+}

@@ -1,6 +1,6 @@
 import { type DetailedBucket, SUPPORTED_QUANTILES } from './histogram-statistics.ts';
-import type { MergedHistogram, MergedStore } from './merged-store.ts';
-import { formatCompact, formatGeneral, gaugeText } from './number-format.ts';
+import { MergedGauge, type MergedHistogram, type MergedStore } from './merged-store.ts';
+import { formatCompact, formatGeneral, wideGaugeText } from './number-format.ts';
 import type { StatsQuery } from './stats-query.ts';
 import { selectStats } from './stats-selection.ts';
 
@@ -71,7 +71,9 @@ export function renderJson(store: MergedStore, query: StatsQuery): string {
     out.push(`{"name":${JSON.stringify(readout.name)},"value":${JSON.stringify(readout.value)}}`);
   }
   for (const stat of selection.numbers)
-    out.push(`{"name":${JSON.stringify(stat.name)},"value":${gaugeText(stat.value)}}`);
+    out.push(
+      `{"name":${JSON.stringify(stat.name)},"value":${wideGaugeText(stat.value, stat instanceof MergedGauge ? stat.exact : '')}}`,
+    );
   if (selection.histograms.length > 0) out.push(renderHistograms(selection.histograms, query.histogramBuckets));
   return `{"stats":[${out.join(',')}]}`;
 }

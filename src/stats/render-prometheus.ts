@@ -1,6 +1,6 @@
 import { type HistogramStatistics, SUPPORTED_QUANTILES } from './histogram-statistics.ts';
 import type { MergedHistogram, MergedStat, MergedStore } from './merged-store.ts';
-import { formatGeneral, gaugeText } from './number-format.ts';
+import { formatGeneral, wideGaugeText } from './number-format.ts';
 import { compareTokenwise } from './stat-names.ts';
 import type { StatsQuery } from './stats-query.ts';
 import { selectVisible, visibleGauges } from './stats-selection.ts';
@@ -90,7 +90,7 @@ export function renderPrometheus(store: MergedStore, query: StatsQuery): string 
     out,
     visibleGauges(store, query),
     'gauge',
-    (stat, metric, text) => `${metric}{${text}} ${gaugeText(stat.value)}\n`,
+    (stat, metric, text) => `${metric}{${text}} ${wideGaugeText(stat.value, stat.exact)}\n`,
   );
   if (query.textReadouts) {
     appendGroups(out, selectVisible(store.textReadouts.values(), query), 'gauge', (stat, metric) => {

@@ -1,6 +1,6 @@
 import { type DetailedBucket, SUPPORTED_QUANTILES } from './histogram-statistics.ts';
-import type { MergedHistogram, MergedStore } from './merged-store.ts';
-import { formatGeneral, formatShortest, gaugeText } from './number-format.ts';
+import { MergedGauge, type MergedHistogram, type MergedStore } from './merged-store.ts';
+import { formatGeneral, formatShortest, wideGaugeText } from './number-format.ts';
 import type { StatsQuery } from './stats-query.ts';
 import { selectStats } from './stats-selection.ts';
 
@@ -49,7 +49,8 @@ export function renderText(store: MergedStore, query: StatsQuery): string {
   const selection = selectStats(store, query);
   const out: string[] = [];
   for (const readout of selection.textReadouts) out.push(`${readout.name}: "${readout.value}"\n`);
-  for (const stat of selection.numbers) out.push(`${stat.name}: ${gaugeText(stat.value)}\n`);
+  for (const stat of selection.numbers)
+    out.push(`${stat.name}: ${wideGaugeText(stat.value, stat instanceof MergedGauge ? stat.exact : '')}\n`);
   for (const histogram of selection.histograms) out.push(histogramLine(histogram, query.histogramBuckets));
   return out.join('');
 }

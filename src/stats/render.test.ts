@@ -158,3 +158,19 @@ describe('renderStats', () => {
     expect(ask('/stats', 'type=x').status).toBe(400);
   });
 });
+
+test('a 64-bit hash is shown with all of its digits, until another value is set', () => {
+  const local = new StatsStore();
+  const gauge = local.gauge('version');
+  gauge.setWide(17_241_709_254_077_376_921n);
+  const store = new MergedStore();
+  store.apply(0, local.takeDelta());
+  const ask = (path: '/stats' | '/stats/prometheus', text: string): string =>
+    renderStats(store, path, new URLSearchParams(text)).body;
+  expect(ask('/stats', '')).toBe('version: 17241709254077376921\n');
+  expect(ask('/stats', 'format=json')).toContain('"value":17241709254077376921');
+  expect(ask('/stats/prometheus', '')).toContain('envoy_version{} 17241709254077376921\n');
+  gauge.setWide(7n);
+  store.apply(0, local.takeDelta());
+  expect(ask('/stats', '')).toBe('version: 7\n');
+});

@@ -310,6 +310,7 @@ export class StatsStore {
       } else if (stat instanceof Gauge) {
         if (stat.value !== stat.reported || stat.used !== stat.reportedUsed) {
           gauges.push(stat.id, stat.value);
+          if (stat.exact !== '') textReadouts.push([stat.id, stat.exact]);
           stat.reported = stat.value;
           stat.reportedUsed = stat.used;
         }

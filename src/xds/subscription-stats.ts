@@ -40,7 +40,7 @@ export class SubscriptionStats {
     const stats = this.#stats;
     stats.update_success.inc();
     stats.update_time.set(nowMs);
-    stats.version.set(Number(xxHash64(Buffer.from(version, 'utf8').toString('latin1'))));
+    stats.version.setWide(xxHash64(Buffer.from(version, 'utf8').toString('latin1')));
     stats.version_text.set(version);
     if (durationMs >= 0) stats.update_duration.recordValue(durationMs);
   }
