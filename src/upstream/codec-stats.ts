@@ -70,6 +70,9 @@ export function createHttp1CodecStats(scope: Scope): Http1CodecStats {
 export function createHttp2CodecStats(scope: Scope): Http2CodecStats {
   const stats = HTTP2_STATS.create(scope, 'http2');
   return {
+    // The names are of Envoy's codec; what is counted is the connections.
+    downstreamConnections: stats.nghttp2_downstream_connections,
+    upstreamConnections: stats.nghttp2_upstream_connections,
     droppedHeadersWithUnderscores: stats.dropped_headers_with_underscores,
     goawaySent: stats.goaway_sent,
     headerListSizeTooLarge: stats.header_list_size_too_large,

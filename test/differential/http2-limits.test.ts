@@ -18,7 +18,7 @@ const h2cluster = (fields: Fields = {}, common: Fields = {}): Fields =>
 const stats = [
   'http.ingress.downstream_rq_',
   /^http\.ingress\.downstream_cx_(?!.*bytes)/,
-  /^http2\.(?!pending|outbound_(control_)?frames|.*connections|.*deferred)/,
+  /^(cluster\.u1\.)?http2\.(?!pending|outbound_(control_)?frames|.*deferred)/,
 ];
 
 suite(

@@ -101,6 +101,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     super(options, server);
     this.transport = transport;
     this.stats = stats;
+    (server ? stats.downstreamConnections : stats.upstreamConnections).inc();
     this.#failureEvents = events;
     this.timers = timers;
     this.flushTimeoutMs = server ? options.streamFlushTimeoutMs : 0;

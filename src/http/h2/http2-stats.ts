@@ -9,6 +9,9 @@ export interface Http2Gauge {
 
 /** Envoy's `http2.*` counters and gauges, of one listener's connection manager or one cluster. */
 export interface Http2CodecStats {
+  /** Connections by the side that we are on. */
+  readonly downstreamConnections: Http2Counter;
+  readonly upstreamConnections: Http2Counter;
   readonly droppedHeadersWithUnderscores: Http2Counter;
   readonly goawaySent: Http2Counter;
   /** Too many fields. */
@@ -41,6 +44,8 @@ const COUNTER: Http2Counter = { inc() {} };
 const GAUGE: Http2Gauge = { add() {} };
 /** For owners that count nothing. */
 export const NO_HTTP2_STATS: Http2CodecStats = {
+  downstreamConnections: COUNTER,
+  upstreamConnections: COUNTER,
   droppedHeadersWithUnderscores: COUNTER,
   goawaySent: COUNTER,
   headerOverflow: COUNTER,
