@@ -1,6 +1,12 @@
 import { ByteBuffer, type WatermarkObserver } from '../../base/byte-buffer.ts';
 import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
-import { Protocol, type RequestEncoder, ResetReason, type ResponseDecoder, type StreamEvents } from '../../http/codec.ts';
+import {
+  Protocol,
+  type RequestEncoder,
+  ResetReason,
+  type ResponseDecoder,
+  type StreamEvents,
+} from '../../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
