@@ -48,6 +48,8 @@ export interface FieldSupport {
   readonly fields: string;
   /** Fields that Envoy itself ignores, or that have no meaning at run time: accepted silently. */
   readonly inert?: string;
+  /** Fields that the builder refuses by itself, with a reason of their own. */
+  readonly refused?: string;
 }
 
 /** An extension's factory: one per process, stateless. */

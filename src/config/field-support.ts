@@ -9,6 +9,7 @@ interface Entry {
   readonly all: boolean;
   readonly fields: ReadonlySet<string>;
   readonly inert: ReadonlySet<string>;
+  readonly refused: ReadonlySet<string>;
 }
 
 function words(text: string): Set<string> {
@@ -29,10 +30,12 @@ export class FieldSupportTable {
         const known = this.#entries.get(item.message);
         const fields = words(item.fields);
         const inert = words(item.inert ?? '');
+        const refused = words(item.refused ?? '');
         this.#entries.set(item.message, {
           all: fields.has('*') || (known?.all ?? false),
           fields: known === undefined ? fields : new Set([...known.fields, ...fields]),
           inert: known === undefined ? inert : new Set([...known.inert, ...inert]),
+          refused: known === undefined ? refused : new Set([...known.refused, ...refused]),
         });
       }
     }
@@ -48,7 +51,8 @@ export class FieldSupportTable {
 
   supports(desc: DescMessage, field: DescField): boolean {
     const entry = this.#entries.get(desc.typeName);
-    return entry !== undefined && (entry.all || entry.fields.has(field.name) || entry.inert.has(field.name));
+    if (entry === undefined || entry.refused.has(field.name)) return false;
+    return entry.all || entry.fields.has(field.name) || entry.inert.has(field.name);
   }
 
   isInert(desc: DescMessage, field: DescField): boolean {
@@ -74,7 +78,8 @@ export class FieldSupportTable {
     for (const field of desc.fields) {
       if (!message.isSet(field)) continue;
       const at = path === '' ? field.name : `${path}.${field.name}`;
-      if (entry.inert.has(field.name)) continue;
+      // Of those the builder says more than that they are not supported.
+      if (entry.inert.has(field.name) || entry.refused.has(field.name)) continue;
       if (!entry.all && !entry.fields.has(field.name)) {
         context.refuse(at, `${field.name} is not supported yet`);
         continue;

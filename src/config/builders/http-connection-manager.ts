@@ -192,7 +192,7 @@ export function buildConnectionManager(
       'Cannot enable both `strip_matching_host_port` and `strip_any_host_port`.',
     );
   }
-  const requestId = buildRequestIdOptions(context, message);
+  const requestId = buildRequestIdOptions(context, message.requestIdExtension);
   checkTracing(context.at('tracing'), message.tracing);
   const { runtime } = context.shared;
   if (context.errorCount > before || filters === null || (table === null && discovered === null)) return null;

@@ -32,9 +32,10 @@ const TLS = 'envoy.extensions.transport_sockets.tls.v3';
 export const TLS_SUPPORT: readonly FieldSupport[] = [
   {
     message: `${TLS}.DownstreamTlsContext`,
-    fields: `common_tls_context require_client_certificate require_sni session_ticket_keys
-      session_ticket_keys_sds_secret_config disable_stateless_session_resumption disable_stateful_session_resumption
-      session_timeout ocsp_staple_policy full_scan_certs_on_sni_mismatch prefer_client_ciphers`,
+    fields: `common_tls_context require_client_certificate require_sni disable_stateless_session_resumption
+      disable_stateful_session_resumption session_timeout ocsp_staple_policy full_scan_certs_on_sni_mismatch
+      prefer_client_ciphers`,
+    refused: 'session_ticket_keys session_ticket_keys_sds_secret_config',
   },
   {
     message: `${TLS}.UpstreamTlsContext`,
@@ -54,29 +55,27 @@ export const TLS_SUPPORT: readonly FieldSupport[] = [
   { message: `${TLS}.SdsSecretConfig`, fields: '*' },
   {
     message: `${TLS}.TlsParameters`,
-    fields: `tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves signature_algorithms
-      compliance_policies`,
+    fields: `tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves signature_algorithms`,
+    refused: 'compliance_policies',
   },
   {
     message: `${TLS}.TlsCertificate`,
-    fields: 'certificate_chain private_key pkcs12 password watched_directory ocsp_staple',
+    fields: 'certificate_chain private_key pkcs12 password watched_directory',
+    refused: 'ocsp_staple',
     // Envoy does not implement it either.
     inert: 'signed_certificate_timestamp',
   },
   {
     message: `${TLS}.CertificateValidationContext`,
-    fields: `trusted_ca ca_certificate_provider_instance system_root_certs watched_directory verify_certificate_spki
-      verify_certificate_hash match_typed_subject_alt_names match_subject_alt_names crl allow_expired_certificate
-      trust_chain_verification only_verify_leaf_cert_crl max_verify_depth`,
+    fields: `trusted_ca system_root_certs watched_directory verify_certificate_spki verify_certificate_hash
+      match_typed_subject_alt_names match_subject_alt_names crl allow_expired_certificate trust_chain_verification
+      only_verify_leaf_cert_crl max_verify_depth`,
+    refused: 'ca_certificate_provider_instance',
     // Envoy does not implement it either.
     inert: 'require_signed_certificate_timestamp',
   },
   { message: `${TLS}.CertificateValidationContext.SystemRootCerts`, fields: '*' },
-  // Refused as a whole where it stands.
-  { message: `${TLS}.CertificateProviderPluginInstance`, fields: '', inert: 'instance_name certificate_name' },
   { message: `${TLS}.SubjectAltNameMatcher`, fields: '*' },
-  // Refused as a whole where they stand.
-  { message: `${TLS}.TlsSessionTicketKeys`, fields: '', inert: 'keys' },
   { message: `${TLS}.TlsKeyLog`, fields: '*' },
   { message: `${TLS}.Secret`, fields: 'name tls_certificate validation_context' },
   { message: 'envoy.config.core.v3.CidrRange', fields: '*' },

@@ -1,6 +1,6 @@
 import type {
-  HttpConnectionManager,
   HttpConnectionManager_Tracing,
+  RequestIDExtension,
 } from '../../api/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.d.ts';
 import type { UuidRequestIdConfig } from '../../api/gen/envoy/extensions/request_id/uuid/v3/uuid_pb.d.ts';
 import { createTracingStats } from '../../pipeline/connection-manager-stats.ts';
@@ -31,10 +31,10 @@ const DEFAULT_REQUEST_ID: RequestIdOptions = { packTraceReason: true, useForSamp
 
 export function buildRequestIdOptions(
   context: BuildContext,
-  message: Pick<HttpConnectionManager, 'requestIdExtension'>,
+  extension: RequestIDExtension | undefined,
 ): RequestIdOptions {
   const field = 'request_id_extension.typed_config';
-  const packed = message.requestIdExtension?.typedConfig;
+  const packed = extension?.typedConfig;
   if (packed === undefined) return DEFAULT_REQUEST_ID;
   const config = context.unpack(field, packed);
   if (config === null) return DEFAULT_REQUEST_ID;

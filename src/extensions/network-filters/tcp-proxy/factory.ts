@@ -72,7 +72,7 @@ function buildTunnel(context: BuildContext, message: TcpProxy_TunnelingConfig): 
     context.refuse('post_path', "Can't set a post path when POST method isn't used", 'set use_post');
   }
   // Only one kind of ids is known; what it says of tracing does not matter where nothing is traced.
-  if (message.requestIdExtension !== undefined) buildRequestIdOptions(context, message);
+  if (message.requestIdExtension !== undefined) buildRequestIdOptions(context, message.requestIdExtension);
   const formatters = buildFormatters(context, 'formatters', message.formatters);
   if (formatters === null) return null;
   const hostname = buildTextFormat(context, 'hostname', message.hostname, false, formatters);
