@@ -1,3 +1,4 @@
+import { isAbsolute, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 
 const USAGE = `usage: nuncio pilot [--listen HOST:PORT] [--resources DIRECTORY] [--gateway-api DIRECTORY] [--status FILE]
@@ -31,6 +32,11 @@ export async function pilotCommand(args: readonly string[]): Promise<number> {
   const place = /^(.+):(\d+)$/.exec(values.listen);
   if (place === null || (values.resources === '' && values['gateway-api'] === '')) {
     process.stderr.write(USAGE);
+    return 1;
+  }
+  const inside = relative(values['gateway-api'], values.status);
+  if (values.status !== '' && values['gateway-api'] !== '' && !inside.startsWith('..') && !isAbsolute(inside)) {
+    process.stderr.write('--status must not lie in the directory of manifests: it would be read as one of them\n');
     return 1;
   }
   const { startPilot } = await import('../../control-plane/pilot-process.ts');
