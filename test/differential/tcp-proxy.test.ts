@@ -11,7 +11,7 @@ const logged: Fields = { access_log: [fileLog(LOG)] };
 const stats = [
   // Whether a buffer fills depends on how fast the kernel drains it.
   /^tcp\.tcp\.(?!.*flow_control)/,
-  /^cluster\.(u1|u2|refused|empty)\.(upstream_cx_(total|connect_fail|destroy|rx_bytes_total|tx_bytes_total|none_healthy|overflow)|upstream_flow|membership|retry_or|upstream_rq)/,
+  /^cluster\.(u1|u2|refused|empty)\.(upstream_cx_(total|connect_fail|destroy|rx_bytes_total|tx_bytes_total|none_healthy|overflow)|membership|retry_or|upstream_rq)/,
 ];
 
 /** Says hello, echoes lines; `bye` ends it, `rst` resets it. */
