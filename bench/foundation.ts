@@ -1,8 +1,9 @@
 /** The rows of the foundation: HTTP/1, TCP, routes, idle connections, memory, workers, latency, start. */
 import { writeFileSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { httpConfig, tcpConfig } from './configs.ts';
+import { holdConnections } from './idle-connections.ts';
 import { cpuPerRequest, launch, type PeerName, type Running, record, rounds, seconds, stopAll } from './measure.ts';
 import { openLoop } from './open-loop.ts';
 import {
@@ -141,25 +142,6 @@ async function benchRelay(): Promise<void> {
   await files.stop();
 }
 
-async function holdConnections(port: number, count: number): Promise<Socket[]> {
-  const sockets: Socket[] = [];
-  for (let done = 0; done < count; done += 200) {
-    const batch = await Promise.all(
-      Array.from({ length: Math.min(200, count - done) }, () => {
-        const { promise, resolve, reject } = Promise.withResolvers<Socket>();
-        const socket = connect(port, '127.0.0.1', () => {
-          socket.write('GET / HTTP/1.1\r\nhost: bench\r\n\r\n');
-          socket.once('data', () => resolve(socket));
-        });
-        socket.on('error', reject);
-        return promise;
-      }),
-    );
-    sockets.push(...batch);
-  }
-  return sockets;
-}
-
 async function benchIdle(upstream: number): Promise<void> {
   const count = 3000;
   const values: Partial<Record<PeerName, number>> = {};
@@ -173,10 +155,10 @@ async function benchIdle(upstream: number): Promise<void> {
     );
     base[name] = rssKb(running.peer.pid) / 1024;
     // What a first burst allocates and keeps is not the price of a connection.
-    for (const socket of await holdConnections(running.port, 500)) socket.destroy();
+    for (const socket of await holdConnections(500, 200, () => connect(running.port, '127.0.0.1'))) socket.destroy();
     await Bun.sleep(1000);
     const before = rssKb(running.peer.pid);
-    const sockets = await holdConnections(running.port, count);
+    const sockets = await holdConnections(count, 200, () => connect(running.port, '127.0.0.1'));
     await Bun.sleep(1500);
     values[name] = (rssKb(running.peer.pid) - before) / count;
     for (const socket of sockets) socket.destroy();

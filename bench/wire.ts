@@ -1,9 +1,11 @@
 /** The rows of the wire: TLS, HTTP/2, gRPC, large bodies. */
 import { mkdirSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { connect as connectTls } from 'node:tls';
 import { type WireOptions, wireConfig } from './configs.ts';
 import { h2load } from './h2load.ts';
+import { holdConnections } from './idle-connections.ts';
 import {
   cpuUnder,
   type Load,
@@ -197,24 +199,7 @@ async function benchLarge(): Promise<void> {
   }
 }
 
-async function holdTls(port: number, count: number): Promise<TLSSocket[]> {
-  const sockets: TLSSocket[] = [];
-  for (let done = 0; done < count; done += 100) {
-    const batch = await Promise.all(
-      Array.from({ length: Math.min(100, count - done) }, () => {
-        const { promise, resolve, reject } = Promise.withResolvers<TLSSocket>();
-        const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false }, () => {
-          socket.write('GET / HTTP/1.1\r\nhost: bench\r\n\r\n');
-          socket.once('data', () => resolve(socket));
-        });
-        socket.on('error', reject);
-        return promise;
-      }),
-    );
-    sockets.push(...batch);
-  }
-  return sockets;
-}
+const connectTo = (port: number): Socket => connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false });
 
 async function benchIdleTls(upstream: number): Promise<void> {
   const count = 1000;
@@ -223,10 +208,10 @@ async function benchIdleTls(upstream: number): Promise<void> {
     const config = (listen: number): string =>
       wireConfig({ listen, upstream, tls: TLS, codec: 'AUTO', upstreamHttp2: false });
     const running = await launch(name, 'idle-tls', config, upstream, 1, undefined, nginxWire('ssl'));
-    for (const socket of await holdTls(running.port, 300)) socket.destroy();
+    for (const socket of await holdConnections(300, 100, () => connectTo(running.port))) socket.destroy();
     await Bun.sleep(1000);
     const before = rssKb(running.peer.pid);
-    const sockets = await holdTls(running.port, count);
+    const sockets = await holdConnections(count, 100, () => connectTo(running.port));
     await Bun.sleep(1500);
     values[name] = (rssKb(running.peer.pid) - before) / count;
     for (const socket of sockets) socket.destroy();
