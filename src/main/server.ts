@@ -137,7 +137,7 @@ export class Server implements WorkerObserver {
     this.#listenerStats = LISTENER_MANAGER_STATS.create(root, 'listener_manager');
     announceFixedStats(root, this.#serverStats, this.#listenerStats, this.#fixedFacts());
     this.runtime = new RuntimeLayers(plan.runtimeLayers, this.local.clusterName, root, parts.loggers.get('runtime'));
-    this.runtime.onChange = (values) => this.#tell({ kind: 'runtime', values });
+    this.runtime.onChange = (values) => this.dynamic.orders.runtime(values);
     this.#logFiles = new BufferedLogFiles(
       this.dispatcher,
       {

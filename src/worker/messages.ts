@@ -75,15 +75,18 @@ export type ToWorker =
       readonly changed: readonly { readonly key: string; readonly bytes: Uint8Array }[];
       readonly removed: readonly string[];
     }
-  | { readonly kind: 'hosts'; readonly update: HostUpdate }
-  /** Secrets by the keys of their `SecretDependency`: bytes of a Secret, files inline. Sent before what needs them. */
+  /** State of which the last word counts. At most one is under way: what comes meanwhile is gathered. */
   | {
-      readonly kind: 'secrets';
-      readonly changed: readonly (readonly [key: string, secret: Uint8Array])[];
-      readonly removed: readonly string[];
+      readonly kind: 'feed';
+      readonly id: number;
+      /** Each cluster and priority once. */
+      readonly hosts: readonly HostUpdate[];
+      /** By the keys of their `SecretDependency`: bytes of a Secret, files inline; null: not needed any more. Sent before what needs them. */
+      readonly secrets: readonly (readonly [key: string, secret: Uint8Array | null])[];
+      /** Null: as before. */
+      readonly runtime: Readonly<Record<string, unknown>> | null;
     }
   | { readonly kind: 'stats'; readonly id: number }
-  | { readonly kind: 'runtime'; readonly values: Readonly<Record<string, unknown>> }
   | { readonly kind: 'logging'; readonly levels: readonly (readonly [string, LogLevel])[] }
   | { readonly kind: 'health'; readonly failed: boolean }
   | { readonly kind: 'drain'; readonly action: DrainAction }

@@ -144,19 +144,18 @@ export class Worker {
         this.#applyRoutes(message.changed, message.removed);
         post({ kind: 'done', id: message.id });
         break;
-      case 'secrets':
-        for (const [key, secret] of message.changed) this.#secrets.set(key, secret);
-        for (const key of message.removed) this.#secrets.remove(key);
-        break;
-      case 'hosts':
-        this.#clusters.applyHosts(message.update);
+      case 'feed':
+        for (const [key, secret] of message.secrets) {
+          if (secret === null) this.#secrets.remove(key);
+          else this.#secrets.set(key, secret);
+        }
+        for (const update of message.hosts) this.#clusters.applyHosts(update);
+        if (message.runtime !== null) this.#runtime.replace(message.runtime);
+        post({ kind: 'done', id: message.id });
         break;
       case 'stats':
         this.#clusters.refreshGauges();
         post({ kind: 'stats', id: message.id, delta: this.store.takeDelta() });
-        break;
-      case 'runtime':
-        this.#runtime.replace(message.values);
         break;
       case 'logging':
         for (const [name, level] of message.levels) this.environment.loggers.get(name).setLevel(level);

@@ -89,7 +89,9 @@ export class ClusterUpdates {
   readonly #dns: DnsDiscoveries;
   readonly #discoveries = new Map<string, ClusterDiscovery>();
   #started = false;
-  #ready: Warming[] = [];
+  /** Warm, by name: another version that is warm takes the place of one that waits. */
+  readonly #ready = new Map<string, Warming>();
+  #activating = false;
 
   constructor(parts: ClusterUpdatesParts) {
     this.#parts = parts;
@@ -276,15 +278,25 @@ export class ClusterUpdates {
     this.#countGauges();
   }
 
-  /** Thousands of clusters that get their hosts at once are one order. */
+  /** Thousands of clusters that get their hosts at once are one order; while workers carry it out, the next one is gathered. */
   #activateSoon(entry: Warming): void {
-    this.#ready.push(entry);
-    if (this.#ready.length > 1) return;
-    setImmediate(() => {
-      const ready = this.#ready;
-      this.#ready = [];
-      void this.#activate(ready).catch((error: unknown) => this.#parts.loggers.get('upstream').error(String(error)));
-    });
+    this.#ready.set(entry.version.spec.name, entry);
+    if (this.#activating) return;
+    this.#activating = true;
+    setImmediate(() => void this.#activateGathered());
+  }
+
+  async #activateGathered(): Promise<void> {
+    while (this.#ready.size > 0) {
+      const ready = [...this.#ready.values()];
+      this.#ready.clear();
+      try {
+        await this.#activate(ready);
+      } catch (error) {
+        this.#parts.loggers.get('upstream').error(String(error));
+      }
+    }
+    this.#activating = false;
   }
 
   /** The new versions take over in every worker, with their hosts. */

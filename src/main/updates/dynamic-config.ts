@@ -92,6 +92,7 @@ export class DynamicConfig {
   readonly decoder: ResourceDecoder;
   readonly builds: ResourceBuilds;
   readonly subscriptions: Subscriptions;
+  readonly orders: WorkerOrders;
   /** What the clusters' part of the start waits for, and what its second part does. */
   readonly clusterInit = new InitTargets('cluster manager');
   readonly serverInit = new InitTargets('init manager Server');
@@ -109,7 +110,7 @@ export class DynamicConfig {
     this.builds = new ResourceBuilds(api, extensions, parts.runtime, { staticSecrets, refusal });
     this.#remote = this.#createRemote();
     this.subscriptions = new Subscriptions(this.decoder, loggers.get('config'), this.#remote);
-    const orders = new WorkerOrders(
+    this.orders = new WorkerOrders(
       parts.workers,
       parts.drainMs,
       parts.flags.drainStrategy === 'immediate',
@@ -118,8 +119,10 @@ export class DynamicConfig {
         applyHosts: (update) => void parts.mainClusters.applyHosts(update),
         setSecret: (key, secret) => parts.mainSecrets.set(key, secret),
         removeSecret: (key) => parts.mainSecrets.remove(key),
+        onFault: (error) => loggers.get('envoy_bug').error(String(error)),
       },
     );
+    const { orders } = this;
     this.secrets = new SecretUpdates({
       api,
       logger: loggers.get('misc'),
@@ -291,5 +294,6 @@ export class DynamicConfig {
     this.secrets.stop();
     this.routes.stop();
     this.listeners.stop();
+    this.orders.stop();
   }
 }

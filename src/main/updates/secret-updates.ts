@@ -12,7 +12,7 @@ import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } f
 import { SECRET_TYPE } from '../../xds/resource-type.ts';
 import { sameBytes } from './cluster-updates.ts';
 import type { InitTarget } from './init-targets.ts';
-import { SecretFiles } from './secret-files.ts';
+import { SecretFiles } from '../../config/secrets/secret-files.ts';
 import type { Subscriptions } from './subscriptions.ts';
 
 const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';

@@ -42,6 +42,8 @@ class FakeWorker implements WorkerHandle {
   readonly secrets = new Set<string>();
   /** Set: listeners wait for it. */
   gate: Deferred<void> | null = null;
+  /** Set: clusters wait for it. */
+  clusterGate: Deferred<void> | null = null;
   /** Why no address can be bound; `throw`: the order fails as a whole. */
   fault = '';
 
@@ -49,14 +51,16 @@ class FakeWorker implements WorkerHandle {
     this.index = index;
   }
 
-  send(message: ToWorker): void {
-    if (message.kind !== 'secrets') return;
-    for (const [key] of message.changed) this.secrets.add(key);
-    for (const key of message.removed) this.secrets.delete(key);
-  }
+  send(_message: ToWorker): void {}
 
   async request(order: Parameters<WorkerHandle['request']>[0]): Promise<Reply> {
-    if (order.kind === 'clusters') {
+    if (order.kind === 'clusters' && this.clusterGate !== null) await this.clusterGate.promise;
+    if (order.kind === 'feed') {
+      for (const [key, secret] of order.secrets) {
+        if (secret === null) this.secrets.delete(key);
+        else this.secrets.add(key);
+      }
+    } else if (order.kind === 'clusters') {
       const names = order.changed.map((bytes) => builds.decode<Cluster>(CLUSTER, bytes));
       this.told.push(
         `clusters ${[...names.map(({ name }) => name), ...order.removed.map((name) => `-${name}`)].join()}`,
@@ -140,6 +144,9 @@ function setUp(workerCount = 2) {
     applyHosts: () => {},
     setSecret: () => {},
     removeSecret: () => {},
+    onFault: (error) => {
+      throw error;
+    },
   });
   const shared = { stats, loggers, builds, subscriptions: subscriptions as unknown as Subscriptions, orders };
   const secrets = new SecretUpdates({
@@ -385,4 +392,30 @@ test('refusals of ever new names do not fill the memory', async () => {
   expect(all.clusters.active.size).toBe(0);
   expect(all.clusters.errors.size).toBe(1000);
   expect(all.clusters.errors.has('bad-11-99')).toBe(true);
+});
+
+test('a blocked worker is not sent order upon order: clusters that are warm are gathered', async () => {
+  const all = setUp(1);
+  all.clusters.onStarted();
+  const [worker] = all.workers;
+  const gate = deferred<void>();
+  worker!.clusterGate = gate;
+  let orders = 0;
+  const request = worker!.request.bind(worker);
+  worker!.request = (order) => {
+    if (order.kind === 'clusters') orders++;
+    return request(order);
+  };
+  for (let round = 1; round <= 50; round++) {
+    const json = { name: 'c', type: 'EDS', eds_cluster_config: { eds_config: ADS }, connect_timeout: `${round}s` };
+    await all.cds([json]);
+    await all.subscriptions.answer('EDS c', 'envoy.config.endpoint.v3.ClusterLoadAssignment', { cluster_name: 'c' });
+    await Bun.sleep(0);
+  }
+  expect(orders).toBe(1);
+  gate.resolve();
+  worker!.clusterGate = null;
+  await Bun.sleep(5);
+  expect(orders).toBe(2);
+  expect(all.clusters.active.get('c')!.spec.connectTimeoutMs).toBe(50_000);
 });

@@ -3,12 +3,15 @@ import { CELLS_PER_CLUSTER } from '../../upstream/circuit-breaker.ts';
 import type { HostUpdate } from '../../upstream/host-update.ts';
 import type { ListenerOrder, ListenOutcome } from '../../worker/messages.ts';
 import type { WorkerHandle } from '../worker-handle.ts';
+import { WorkerFeed } from './worker-feed.ts';
 
 /** What main keeps for connections of its own: of what workers are told, as much as it needs. */
 export interface MainSide {
   applyHosts(update: HostUpdate): void;
   setSecret(key: string, secret: Uint8Array): void;
   removeSecret(key: string): void;
+  /** A worker could not take what it was told: a bug. */
+  onFault(error: unknown): void;
 }
 
 /** A {@link ListenerOrder} with the name of its listener. */
@@ -20,6 +23,7 @@ export interface NamedListenerOrder extends ListenerOrder {
 export class WorkerOrders {
   readonly #mainSide: MainSide;
   readonly #workers: readonly WorkerHandle[];
+  readonly #feeds = new Map<WorkerHandle, WorkerFeed>();
   readonly #breakerCells = new Map<string, SharedArrayBuffer>();
   readonly #nameOf: (bytes: Uint8Array) => string;
   readonly drainMs: number;
@@ -59,7 +63,7 @@ export class WorkerOrders {
       }
     }
     await Promise.all(
-      this.#workers.map((worker) => worker.request({ kind: 'clusters', changed, removed, hosts, breakerCells })),
+      this.#workers.map((worker) => this.#request(worker, { kind: 'clusters', changed, removed, hosts, breakerCells })),
     );
   }
 
@@ -70,32 +74,56 @@ export class WorkerOrders {
 
   hosts(updates: readonly HostUpdate[]): void {
     for (const update of updates) this.#mainSide.applyHosts(update);
-    for (const worker of this.#workers) for (const update of updates) worker.send({ kind: 'hosts', update });
+    for (const worker of this.#workers) this.#feedOf(worker).hosts(updates);
   }
 
   secret(key: string, secret: Uint8Array): void {
     this.#mainSide.setSecret(key, secret);
-    for (const worker of this.#workers) worker.send({ kind: 'secrets', changed: [[key, secret]], removed: [] });
+    for (const worker of this.#workers) this.#feedOf(worker).secret(key, secret);
   }
 
   /** Nothing needs it any more; whoever has it keeps it. */
   removeSecret(key: string): void {
     this.#mainSide.removeSecret(key);
-    for (const worker of this.#workers) worker.send({ kind: 'secrets', changed: [], removed: [key] });
+    for (const worker of this.#workers) this.#feedOf(worker).secret(key, null);
+  }
+
+  /** The runtime's values, as a whole. */
+  runtime(values: Readonly<Record<string, unknown>>): void {
+    for (const worker of this.#workers) this.#feedOf(worker).runtime(values);
+  }
+
+  #feedOf(worker: WorkerHandle): WorkerFeed {
+    let feed = this.#feeds.get(worker);
+    if (feed === undefined) {
+      feed = new WorkerFeed(worker, this.#mainSide.onFault);
+      this.#feeds.set(worker, feed);
+    }
+    return feed;
+  }
+
+  /** An order goes behind what the worker was fed before. */
+  #request(worker: WorkerHandle, order: Parameters<WorkerHandle['request']>[0]): ReturnType<WorkerHandle['request']> {
+    this.#feeds.get(worker)?.flush();
+    return worker.request(order);
+  }
+
+  stop(): void {
+    for (const feed of this.#feeds.values()) feed.stop();
   }
 
   async routes(
     changed: readonly { readonly key: string; readonly bytes: Uint8Array }[],
     removed: readonly string[],
   ): Promise<void> {
-    await Promise.all(this.#workers.map((worker) => worker.request({ kind: 'routes', changed, removed })));
+    await Promise.all(this.#workers.map((worker) => this.#request(worker, { kind: 'routes', changed, removed })));
   }
 
   async removeListeners(removed: readonly string[]): Promise<void> {
     const { drainMs, immediate } = this;
     await Promise.all(
       this.#workers.map((worker) =>
-        worker.request({ kind: 'listeners', changed: [], removed, drainMs, immediate, ports: {} }),
+        this.#request(worker, { kind: 'listeners', changed: [], removed, drainMs, immediate, ports: {} }),
       ),
     );
   }
@@ -119,7 +147,14 @@ export class WorkerOrders {
     for (const worker of this.#workers.slice(0, count)) {
       let outcomes: readonly ListenOutcome[] = [];
       try {
-        const reply = await worker.request({ kind: 'listeners', changed, removed: [], drainMs, immediate, ports });
+        const reply = await this.#request(worker, {
+          kind: 'listeners',
+          changed,
+          removed: [],
+          drainMs,
+          immediate,
+          ports,
+        });
         if (reply.kind === 'listening') outcomes = reply.outcomes;
       } catch (error) {
         const text = error instanceof Error ? error.message : String(error);
