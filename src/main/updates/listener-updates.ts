@@ -15,9 +15,12 @@ import type { WorkerOrders } from './worker-orders.ts';
 
 /** One version of a listener. */
 export interface ListenerVersion {
+  /** Of one without a name: an id of our own making. */
   readonly name: string;
   readonly spec: ListenerSpec;
+  /** As it came. */
   readonly message: Listener;
+  /** What workers are given; with a name in any case. */
   readonly bytes: Uint8Array;
   /** Of the answer that brought it; empty in the bootstrap. */
   readonly version: string;
@@ -71,6 +74,8 @@ export class ListenerUpdates {
   /** `/drain_listeners`, or the end: nothing is added any more. */
   stopped = false;
   readonly #parts: ListenerUpdatesParts;
+  /** Listeners without names, by the ids that they were given, and the resource that brought each: empty for a state of the world. */
+  readonly #nameless = new Map<string, string>();
   readonly #timers = new Set<ReturnType<typeof setTimeout>>();
   #drainingChainCount = 0;
   #started = false;
@@ -175,7 +180,10 @@ export class ListenerUpdates {
     const errors: ListenerError[] = [];
     const seen = new Set<string>();
     let applied = false;
-    for (const removed of update.removed) {
+    // A listener without a name is another one every time that its resource comes, as in Envoy: the old one goes first.
+    const changed = new Set(update.changed.map((resource) => resource.name));
+    const gone = [...this.#nameless].filter(([, of]) => changed.has(of) || update.removed.includes(of));
+    for (const removed of [...gone.map(([id]) => id), ...update.removed]) {
       if (!(await this.#remove(removed, viaApi))) continue;
       log.info(`${name}: remove listener '${removed}'`);
       applied = true;
@@ -213,7 +221,8 @@ export class ListenerUpdates {
     if (this.stopped) return false;
     const { stats, builds } = this.#parts;
     const message = resource.message as Listener;
-    const name = resource.name === '' ? crypto.randomUUID() : resource.name;
+    const isNameless = message.name === '';
+    const name = isNameless ? crypto.randomUUID() : message.name;
     const present = this.active.get(name);
     const warming = this.warming.get(name);
     if (present !== undefined && warming !== undefined && sameBytes(present.bytes, resource.bytes)) {
@@ -225,7 +234,8 @@ export class ListenerUpdates {
       if (version === undefined) continue;
       if (version.addedViaApi !== viaApi || sameBytes(version.bytes, resource.bytes)) return false;
     }
-    const built = builds.listener(resource, this.#parts.clusterNames());
+    const named = isNameless ? this.#named(resource, name) : resource;
+    const built = builds.listener(named, this.#parts.clusterNames());
     if (!built.ok) return built.error;
     const { spec, routes, secrets } = built.value;
     const inPlace = this.#started && present !== undefined && this.#onlyChainsDiffer(present.message, message);
@@ -235,7 +245,7 @@ export class ListenerUpdates {
       name,
       spec,
       message,
-      bytes: resource.bytes,
+      bytes: named.bytes,
       // An update in place goes on under the version that it changes, as in Envoy.
       version: inPlace ? present.version : resource.version,
       updatedMs: Date.now(),
@@ -245,6 +255,7 @@ export class ListenerUpdates {
       addresses: spec.addresses.map((address) => address.text),
       targets: new InitTargets(`Listener ${name}`),
     };
+    if (isNameless) this.#nameless.set(name, resource.name);
     if (inPlace) stats.listener_in_place_updated.inc();
     if (present === undefined && warming === undefined) stats.listener_added.inc();
     else stats.listener_modified.inc();
@@ -262,6 +273,12 @@ export class ListenerUpdates {
     if (next.targets.isReady) return (await this.#takeOver(next, inPlace)) || true;
     next.targets.whenReady(() => void this.#inTurn(() => this.#takeOverLater(next, inPlace)));
     return true;
+  }
+
+  /** The same resource, whose listener bears a name. */
+  #named(resource: DiscoveredResource, name: string): DiscoveredResource {
+    const message = { ...(resource.message as Listener), name };
+    return { ...resource, message, bytes: toBinary(this.#parts.listenerType, message) };
   }
 
   /** What Envoy's listener manager refuses before anything is opened. */
@@ -392,6 +409,7 @@ export class ListenerUpdates {
     const present = this.active.get(name);
     const warming = this.warming.get(name);
     this.errors.delete(name);
+    this.#nameless.delete(name);
     if (present === undefined && warming === undefined) return false;
     if ((present ?? warming)!.addedViaApi !== viaApi) return false;
     this.#parts.stats.listener_removed.inc();

@@ -122,7 +122,7 @@ function resource(typeName: string, json: JsonObject): DiscoveredResource {
   const desc = api.message(typeName)!;
   const message = fromJson(desc, json, { registry: api.registry });
   return {
-    name: String(json.name ?? json.cluster_name),
+    name: String(json.name ?? json.cluster_name ?? ''),
     version: '1',
     message,
     bytes: toBinary(desc, message),
@@ -273,6 +273,26 @@ test('an update while another is being opened waits for its turn, and is in forc
   // The routes of the one that serves are still followed.
   expect([...subscriptions.watchers.keys()]).toEqual(['RDS r']);
   expect(workers[0]!.told).not.toContain('routes 0 1');
+});
+
+test('a listener without a name is another one with every state of the world, and goes with it', async () => {
+  const all = setUp();
+  await all.listeners.start();
+  const [worker] = all.workers;
+  worker!.told.length = 0;
+  const { name: _name, ...bare } = { ...listener('one'), filter_chains: [{}] } as JsonObject;
+  expect(await all.lds([bare])).toEqual([]);
+  const [first] = [...all.listeners.active.keys()];
+  expect(first).toMatch(/^[0-9a-f-]{36}$/);
+  expect(worker!.told).toEqual([`listeners ${first}/one`]);
+  // The same address: the old one must be gone by then.
+  expect(await all.lds([bare])).toEqual([]);
+  const [second] = [...all.listeners.active.keys()];
+  expect(second).not.toBe(first);
+  expect(worker!.told.slice(1)).toEqual([`listeners -${first}`, `listeners ${second}/one`]);
+  expect(await all.lds([], [''])).toEqual([]);
+  expect(all.listeners.active.size).toBe(0);
+  expect(worker!.told.at(-1)).toBe(`listeners -${second}`);
 });
 
 test('one worker that cannot open a new listener leaves it open in none', async () => {
