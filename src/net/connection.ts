@@ -500,7 +500,7 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
       return;
     }
     const sentBefore = this.bytesSent;
-    if (!this.#sendOutput()) return; // the transport is closed: onClosed follows
+    if (!this.#sendOutput(this.#stats)) return; // the transport is closed: onClosed follows
     this.#reportWriteBuffered();
     // The delayed-close timeout is one of inactivity: any progress restarts it.
     if (this.#closeTimer !== null && this.bytesSent > sentBefore) this.#closeTimer.enable(this.#closeDelayMs);
@@ -509,7 +509,7 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
   }
 
   /** Offers `output` to the kernel until it takes no more. @returns false when the transport is closed */
-  #sendOutput(): boolean {
+  #sendOutput(stats: ConnectionStats | null): boolean {
     const output = this.output;
     while (output.length > 0) {
       const slice = output.firstSlice()!;
@@ -526,7 +526,7 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
       if (taken < 0) return false;
       if (taken > 0) {
         this.bytesSent += taken;
-        this.#stats?.onBytesSent(taken);
+        stats?.onBytesSent(taken);
       }
       if (taken < size) this.#kernelFull = true;
       if (taken > 0) output.drain(taken);
@@ -566,8 +566,8 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
       return;
     }
     if (type === CloseType.NoFlush || this.#state === State.Connecting || this.#transportGone) {
-      // Envoy: not waiting for a flush, but what the kernel takes now is sent.
-      if (this.#state !== State.Connecting && !this.#kernelFull) this.#sendOutput();
+      // Envoy: not waiting for a flush, but what the kernel takes now is sent; its statistics do not count that.
+      if (this.#state !== State.Connecting && !this.#kernelFull) this.#sendOutput(null);
       this.#closeNow();
       return;
     }

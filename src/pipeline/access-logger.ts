@@ -14,6 +14,10 @@ export const AccessLogType = {
   UpstreamPeriodic: 8,
   UpstreamEnd: 9,
   DownstreamTunnelSuccessfullyEstablished: 10,
+  UdpTunnelUpstreamConnected: 11,
+  UdpPeriodic: 12,
+  UdpSessionEnd: 13,
+  TcpConnectionStart: 14,
 } as const;
 export type AccessLogType = (typeof AccessLogType)[keyof typeof AccessLogType];
 export const ACCESS_LOG_TYPE_NAMES = [
@@ -28,6 +32,10 @@ export const ACCESS_LOG_TYPE_NAMES = [
   'UpstreamPeriodic',
   'UpstreamEnd',
   'DownstreamTunnelSuccessfullyEstablished',
+  'UdpTunnelUpstreamConnected',
+  'UdpPeriodic',
+  'UdpSessionEnd',
+  'TcpConnectionStart',
 ] as const;
 
 /** What a log entry is made from. Header maps are null where there are none (TCP, no response). */

@@ -1,4 +1,5 @@
 import type { MetadataCriteria } from '../../base/metadata-criteria.ts';
+import type { ValueFormatter } from '../../routing/stream-view.ts';
 import { defineStats } from '../../stats/stat-group.ts';
 import type { AccessLogger } from '../access-logger.ts';
 import type { TunnelConfig } from './http-tunnel.ts';
@@ -32,6 +33,20 @@ export interface TcpWeightedCluster {
   readonly metadataMatch: MetadataCriteria | null;
 }
 
+/** When the upstream connection begins. Values: envoy.extensions.filters.network.tcp_proxy.v3.UpstreamConnectMode. */
+export const TcpConnectMode = { Immediate: 0, OnDownstreamData: 1, OnDownstreamTlsHandshake: 2 } as const;
+export type TcpConnectMode = (typeof TcpConnectMode)[keyof typeof TcpConnectMode];
+
+/** What becomes of TLVs when the client's PROXY header brought some. Values: ProxyProtocolTlvMergePolicy of the API. */
+export const TlvMergePolicy = { AddIfAbsent: 0, OverwriteByType: 1, Append: 2 } as const;
+export type TlvMergePolicy = (typeof TlvMergePolicy)[keyof typeof TlvMergePolicy];
+
+/** A TLV for upstream PROXY headers: bytes, or a format filled in per connection. */
+export interface TcpProxyTlv {
+  readonly type: number;
+  readonly value: Uint8Array | ValueFormatter;
+}
+
 /** envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy at run time, in one worker. Times in ms, 0: off. */
 export interface TcpProxyConfig {
   readonly stats: TcpProxyStats;
@@ -52,6 +67,14 @@ export interface TcpProxyConfig {
   readonly accessLoggers: readonly AccessLogger[];
   readonly accessLogFlushIntervalMs: number;
   readonly accessLogOnConnected: boolean;
+  readonly accessLogOnStart: boolean;
+  readonly connectMode: TcpConnectMode;
+  /** Bytes of the client kept until there is an upstream connection; null: none are read until then. */
+  readonly maxEarlyDataBytes: number | null;
+  /** Closes connections, as bytes pass, whose listener drains. */
+  readonly checkDrainClose: boolean;
+  readonly proxyProtocolTlvs: readonly TcpProxyTlv[];
+  readonly tlvMergePolicy: TlvMergePolicy;
   /** Null: bytes go as they are. */
   readonly tunnel: TunnelConfig | null;
 }

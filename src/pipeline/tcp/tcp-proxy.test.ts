@@ -25,6 +25,12 @@ function proxied(maxConnectAttempts: number): { up: FakeUpstream; client: FakeTr
     accessLoggers: [],
     accessLogFlushIntervalMs: 0,
     accessLogOnConnected: false,
+    accessLogOnStart: false,
+    connectMode: 0,
+    maxEarlyDataBytes: null,
+    checkDrainClose: false,
+    proxyProtocolTlvs: [],
+    tlvMergePolicy: 0,
     tunnel: null,
   };
   const context = {

@@ -1,4 +1,4 @@
-import type { ByteBuffer } from '../../base/byte-buffer.ts';
+import { ByteBuffer } from '../../base/byte-buffer.ts';
 import { MetadataCriteria } from '../../base/metadata-criteria.ts';
 import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
 import { xxHash64 } from '../../base/xxhash64.ts';
@@ -31,7 +31,8 @@ import { ResponseFlag } from '../response-flag.ts';
 import { StreamInfo, UpstreamInfo } from '../stream-info.ts';
 import { upstreamSocketOptions } from '../upstream-socket-options.ts';
 import { HttpTunnel, type TunnelOwner } from './http-tunnel.ts';
-import type { TcpProxyConfig } from './tcp-proxy-config.ts';
+import { prepareProxyHeader } from './proxy-header-tlvs.ts';
+import { TcpConnectMode, type TcpProxyConfig } from './tcp-proxy-config.ts';
 import { UpstreamDrainer } from './upstream-drainer.ts';
 
 /** Key of the filter state that names the cluster instead of the configuration. Source: Envoy, PerConnectionCluster. */
@@ -120,6 +121,12 @@ export class TcpProxy
   #attempts = 0;
   #backoffMs: number;
   #upstreamSentBefore = 0;
+  /** What the client sent before there was an upstream connection; null: none is read before. Bound: `maxEarlyDataBytes` and a read. */
+  readonly #early: ByteBuffer | null;
+  #earlyEnd = false;
+  #earlyPaused = false;
+  /** The upstream connection waits for this connection's first bytes or handshake. */
+  #awaits: TcpConnectMode;
   #idleTimer: Timer | null = null;
   #durationTimer: Timer | null = null;
   #retryTimer: Timer | null = null;
@@ -133,6 +140,8 @@ export class TcpProxy
     this.config = config;
     this.context = context;
     this.#backoffMs = config.backoff === null ? 0 : config.backoff.baseMs;
+    this.#early = config.maxEarlyDataBytes === null ? null : new ByteBuffer();
+    this.#awaits = config.connectMode;
     // Counted even where an earlier filter turns the connection away, as in Envoy.
     config.stats.downstream_cx_total.inc();
   }
@@ -162,19 +171,25 @@ export class TcpProxy
     connection.addEvents(this);
     connection.setStats(this);
     connection.enableHalfClose(true);
-    // What arrived already must not be read before there is somewhere to send it.
-    connection.pauseReads();
+    // What arrived already must not be read before there is somewhere to send or keep it.
+    if (this.#early === null) connection.pauseReads();
     if (config.maxConnectionDurationMs > 0) {
       const jitter = config.maxConnectionDurationJitter * dispatcher.random.float();
       this.#durationTimer = dispatcher.timerPool.take(this);
       this.#durationTimer.enable(config.maxConnectionDurationMs * (1 + jitter));
     }
+    // From the first moment on: an upstream that never answers must not keep the client.
+    this.#startIdleTimer();
     if (config.accessLogFlushIntervalMs > 0) {
       this.#logTimer = dispatcher.timerPool.take(this);
       this.#logTimer.enable(config.accessLogFlushIntervalMs);
     }
-    this.#connect();
-    return FilterStatus.Stop;
+    if (config.accessLogOnStart) this.#log(AccessLogType.TcpConnectionStart);
+    if (this.#awaits === TcpConnectMode.OnDownstreamTlsHandshake && !connection.isConnecting) {
+      this.#awaits = TcpConnectMode.Immediate;
+    }
+    if (this.#awaits === TcpConnectMode.Immediate) this.#connect();
+    return this.#early === null ? FilterStatus.Stop : FilterStatus.Continue;
   }
 
   // --- to the upstream ---
@@ -231,6 +246,7 @@ export class TcpProxy
       return;
     }
     stream.upstream = upstream;
+    prepareProxyHeader(config, this.#downstream, stream);
     const host = cluster.chooseHost(this);
     const pool = host === null ? null : this.#poolOf(cluster, host);
     if (host === null || pool === null) {
@@ -290,11 +306,20 @@ export class TcpProxy
     info.connectStartMs = connection.startMs;
     info.connectEndMs = dispatcher.nowMs;
     if (config.accessLogOnConnected) this.#log(AccessLogType.TcpUpstreamConnected);
-    if (config.idleTimeoutMs > 0) {
-      this.#idleTimer = dispatcher.timerPool.take(this);
-      this.#idleTimer.enable(config.idleTimeoutMs);
+    this.#startIdleTimer();
+    const early = this.#early;
+    if (early === null) {
+      this.#downstream.resumeReads();
+    } else {
+      if (early.length > 0 || this.#earlyEnd) {
+        info.meter.wireBytesSent += early.length;
+        upstream.write(early, this.#earlyEnd);
+      }
+      if (this.#earlyPaused) {
+        this.#earlyPaused = false;
+        this.#downstream.resumeReads();
+      }
     }
-    this.#downstream.resumeReads();
     this.callbacks.continueReading();
   }
 
@@ -302,6 +327,7 @@ export class TcpProxy
     this.#pending = null;
     if (this.#state !== State.Connecting) return;
     const { stream, config } = this;
+    this.#dropIdleTimer();
     const info = stream.upstream!;
     info.host = host;
     info.transportFailureReason = transportFailureReason;
@@ -326,14 +352,46 @@ export class TcpProxy
 
   override onRead(data: ByteBuffer, end: boolean): FilterStatus {
     const upstream = this.#upstream;
-    if (upstream === null) return FilterStatus.Stop;
+    if (upstream === null) {
+      this.#keep(data, end);
+      return FilterStatus.Stop;
+    }
     const { length } = data;
     this.stream.bytesReceived += length;
     this.stream.downstreamMeter!.wireBytesReceived += length;
     this.stream.upstream!.meter!.wireBytesSent += length;
     upstream.write(data, end);
     this.#touch();
+    if (this.config.checkDrainClose) this.#closeWhereDraining();
     return FilterStatus.Stop;
+  }
+
+  /** Early data: there is no upstream connection yet. */
+  #keep(data: ByteBuffer, end: boolean): void {
+    const early = this.#early;
+    if (early === null || this.#state === State.Closed) return;
+    const { length } = data;
+    this.stream.bytesReceived += length;
+    this.stream.downstreamMeter!.wireBytesReceived += length;
+    early.moveFrom(data);
+    this.#earlyEnd ||= end;
+    if (this.#awaits === TcpConnectMode.OnDownstreamData && early.length > 0) {
+      this.#awaits = TcpConnectMode.Immediate;
+      this.#connect();
+      if (!this.#downstream.isOpen) return;
+    }
+    if (!this.#earlyPaused && this.#upstream === null && early.length >= this.config.maxEarlyDataBytes!) {
+      this.#earlyPaused = true;
+      this.#downstream.pauseReads();
+    }
+    this.config.stats.early_data_received_count_total.inc();
+  }
+
+  #closeWhereDraining(): void {
+    const downstream = this.#downstream;
+    if (!downstream.isOpen || !this.context.drain.drainClose()) return;
+    this.config.stats.downstream_cx_drain_close.inc();
+    downstream.close(CloseType.FlushWrite, 'tcp_proxy_drain_close');
   }
 
   onUpstreamData(data: ByteBuffer, end: boolean): void {
@@ -353,6 +411,14 @@ export class TcpProxy
     this.stream.upstream!.meter!.wireBytesReceived += length;
     this.#downstream.write(data, end);
     this.#touch();
+    if (this.config.checkDrainClose) this.#closeWhereDraining();
+  }
+
+  #startIdleTimer(): void {
+    const { idleTimeoutMs } = this.config;
+    if (idleTimeoutMs === 0) return;
+    this.#idleTimer ??= this.#downstream.dispatcher.timerPool.take(this);
+    this.#idleTimer.enable(idleTimeoutMs);
   }
 
   #touch(): void {
@@ -410,8 +476,15 @@ export class TcpProxy
   }
 
   onConnectionEvent(event: ConnectionEvent): void {
-    if (event === ConnectionEvent.Connected || this.#state === State.Closed) return;
+    if (this.#state === State.Closed) return;
+    if (event === ConnectionEvent.Connected) {
+      if (this.#awaits !== TcpConnectMode.OnDownstreamTlsHandshake) return;
+      this.#awaits = TcpConnectMode.Immediate;
+      this.#connect();
+      return;
+    }
     this.#state = State.Closed;
+    this.#early?.clear();
     this.#pending?.cancel();
     this.#pending = null;
     const upstream = this.#upstream;

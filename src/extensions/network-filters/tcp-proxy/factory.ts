@@ -1,5 +1,6 @@
 import type { Message } from '@bufbuild/protobuf';
 import type { Metadata } from '../../../api/gen/envoy/config/core/v3/base_pb.d.ts';
+import type { TlvEntry } from '../../../api/gen/envoy/config/core/v3/proxy_protocol_pb.d.ts';
 import type {
   TcpProxy_TunnelingConfig,
   TcpProxy as TcpProxyMessage,
@@ -9,7 +10,12 @@ import { MetadataCriteria } from '../../../base/metadata-criteria.ts';
 import type { BuildContext } from '../../../config/build-context.ts';
 import { ACCESS_LOG_SUPPORT, buildAccessLogs } from '../../../config/builders/access-log.ts';
 import { durationMs, durationMsOr } from '../../../config/builders/durations.ts';
-import { buildFormatters, buildTextFormat } from '../../../config/builders/format.ts';
+import {
+  buildFormatters,
+  buildSubstitutionFormat,
+  buildTextFormat,
+  FORMAT_SUPPORT,
+} from '../../../config/builders/format.ts';
 import { buildHeaderMutation, HEADER_MUTATION_SUPPORT } from '../../../config/builders/route-config-headers.ts';
 import { buildRequestIdOptions } from '../../../config/builders/tracing.ts';
 import type { ExtensionFactory, FieldSupport } from '../../../config/extension-registry.ts';
@@ -19,8 +25,11 @@ import type { TunnelConfig } from '../../../pipeline/tcp/http-tunnel.ts';
 import { TcpProxy } from '../../../pipeline/tcp/tcp-proxy.ts';
 import {
   TCP_PROXY_STATS,
+  type TcpConnectMode,
   type TcpProxyConfig,
+  type TcpProxyTlv,
   type TcpWeightedCluster,
+  type TlvMergePolicy,
 } from '../../../pipeline/tcp/tcp-proxy-config.ts';
 import { HeaderMutations } from '../../../routing/header-mutation.ts';
 
@@ -33,7 +42,10 @@ const TCP_PROXY_SUPPORT: readonly FieldSupport[] = [
     fields:
       'stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts backoff_options hash_policy ' +
       'max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage ' +
-      'access_log_flush_interval flush_access_log_on_connected access_log_options tunneling_config metadata_match',
+      'access_log_flush_interval flush_access_log_on_connected access_log_options tunneling_config metadata_match ' +
+      'proxy_protocol_tlvs proxy_protocol_tlv_merge_policy upstream_connect_mode max_early_data_bytes check_drain_close',
+    // Of no effect in Envoy either: its API calls them not implemented.
+    inert: 'downstream_idle_timeout upstream_idle_timeout',
   },
   {
     message: `${NAME}.TunnelingConfig`,
@@ -44,7 +56,9 @@ const TCP_PROXY_SUPPORT: readonly FieldSupport[] = [
   ...HEADER_MUTATION_SUPPORT,
   { message: `${NAME}.WeightedCluster`, fields: '*' },
   { message: `${NAME}.WeightedCluster.ClusterWeight`, fields: 'name weight metadata_match' },
-  { message: `${NAME}.TcpAccessLogOptions`, fields: 'access_log_flush_interval flush_access_log_on_connected' },
+  { message: `${NAME}.TcpAccessLogOptions`, fields: '*' },
+  { message: 'envoy.config.core.v3.TlvEntry', fields: '*' },
+  ...FORMAT_SUPPORT,
   { message: 'envoy.config.core.v3.BackoffStrategy', fields: '*' },
   { message: 'envoy.type.v3.HashPolicy', fields: 'source_ip' },
   { message: 'envoy.type.v3.HashPolicy.SourceIp', fields: '*' },
@@ -97,6 +111,22 @@ function buildTunnel(context: BuildContext, message: TcpProxy_TunnelingConfig): 
   };
 }
 
+/** @returns null where one was refused */
+function buildTlv(context: BuildContext, { type, value, formatString }: TlvEntry): TcpProxyTlv | null {
+  const oneOf = "only one of 'value' or 'format_string' may be set";
+  if (formatString !== undefined && value.length > 0) {
+    context.refuse('format_string', `Invalid TLV configuration: ${oneOf}.`);
+    return null;
+  }
+  if (formatString !== undefined) {
+    const format = buildSubstitutionFormat(context.at('format_string'), formatString);
+    return format === null ? null : { type: type & 0xff, value: format };
+  }
+  if (value.length > 0) return { type: type & 0xff, value };
+  context.refuse('', "Invalid TLV configuration: one of 'value' or 'format_string' must be set.");
+  return null;
+}
+
 function lbFields(metadata: Metadata | undefined): MetadataStruct | null {
   const fields = metadata?.filterMetadata['envoy.lb'];
   return fields === undefined ? null : (fields as MetadataStruct);
@@ -126,6 +156,16 @@ function build(message: TcpProxyMessage, context: BuildContext): TcpProxyBuilder
   }
   const tunneling = message.tunnelingConfig;
   const tunnel = tunneling === undefined ? null : buildTunnel(context.at('tunneling_config'), tunneling);
+  const tlvs = message.proxyProtocolTlvs
+    .map((tlv, index) => buildTlv(context.at(`proxy_protocol_tlvs[${index}]`), tlv))
+    .filter((tlv) => tlv !== null);
+  if (message.upstreamConnectMode !== 0 && message.maxEarlyDataBytes === undefined) {
+    context.refuse(
+      'upstream_connect_mode',
+      'max_early_data_bytes must be set when upstream_connect_mode is not IMMEDIATE',
+      'set max_early_data_bytes; 0 reads nothing beyond the first bytes',
+    );
+  }
   const loggers = buildAccessLogs(context, 'access_log', message.accessLog);
   if (context.errorCount > before) return null;
   if (names !== null) {
@@ -151,6 +191,12 @@ function build(message: TcpProxyMessage, context: BuildContext): TcpProxyBuilder
     accessLogFlushIntervalMs: durationMsOr(options?.accessLogFlushInterval ?? message.accessLogFlushInterval, 0),
     tunnel,
     accessLogOnConnected: options?.flushAccessLogOnConnected ?? message.flushAccessLogOnConnected,
+    accessLogOnStart: options?.flushAccessLogOnStart ?? false,
+    connectMode: message.upstreamConnectMode as TcpConnectMode,
+    maxEarlyDataBytes: message.maxEarlyDataBytes ?? null,
+    checkDrainClose: message.checkDrainClose ?? false,
+    proxyProtocolTlvs: tlvs,
+    tlvMergePolicy: message.proxyProtocolTlvMergePolicy as TlvMergePolicy,
   }));
 }
 

@@ -16,6 +16,10 @@ function build(message: ProxyProtocolUpstreamTransport, context: BuildContext): 
   const before = context.errorCount;
   const { config } = message;
   const passed = config?.passThroughTlvs;
+  (config?.addedTlvs ?? []).forEach((tlv, index) => {
+    if (tlv.formatString !== undefined)
+      context.refuse(`config.added_tlvs[${index}].format_string`, 'is not supported yet', 'set value');
+  });
   const settings: ProxyProtocolSettings = {
     version: config?.version === V2 ? 2 : 1,
     tlvs: {
