@@ -8,9 +8,13 @@ import { SystemRandom } from '../base/random.ts';
 import { ipAddress } from '../net/address.ts';
 import { Dispatcher } from '../net/dispatcher.ts';
 import type { SocketRuntime } from '../net/transport.ts';
+import type { TlsEngine } from '../net/transport-socket.ts';
+import { Metrics } from './metrics.ts';
 import { Pilot } from './pilot.ts';
+import { ListenerSecurity, type SecurityFiles } from './security/listener-security.ts';
+import { secureTransport } from './security/secure-transport.ts';
 
-export interface PilotFlags {
+export interface PilotSettings {
   /** Where discovery is served; port 0: any. */
   readonly host: string;
   readonly port: number;
@@ -20,6 +24,8 @@ export interface PilotFlags {
   readonly manifests: string;
   /** Where the statuses of the manifests are written, as YAML, whenever they are translated; empty: nowhere. */
   readonly statusFile: string;
+  /** Null: discovery is served without TLS. */
+  readonly security: SecurityFiles | null;
   readonly logLevel: LogLevel;
 }
 
@@ -33,9 +39,13 @@ export interface RunningPilot {
 }
 
 /**
- * @throws Error when a directory does not exist or the address cannot be had
+ * @throws Error when a directory does not exist, the credentials are not fit for use or the address cannot be had
  */
-export function startPilot(flags: PilotFlags, createSockets: (dispatcher: Dispatcher) => SocketRuntime): RunningPilot {
+export function startPilot(
+  flags: PilotSettings,
+  createSockets: (dispatcher: Dispatcher) => SocketRuntime,
+  createTls: (dispatcher: Dispatcher) => TlsEngine,
+): RunningPilot {
   const dispatcher = new Dispatcher(new SystemClock(), new SystemRandom());
   const logger = new Logger('pilot', flags.logLevel, {
     write: (level, name, message) => {
@@ -44,9 +54,23 @@ export function startPilot(flags: PilotFlags, createSockets: (dispatcher: Dispat
   });
   dispatcher.onBug = (error) =>
     logger.critical(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  const api = openApiRegistry();
+  const metrics = new Metrics();
+  const security =
+    flags.security === null
+      ? null
+      : new ListenerSecurity(api, flags.security, (fault) => {
+          const outcome = fault === '' ? 'taken' : 'refused';
+          metrics.counter('credential_reloads', 'Renewals of the certificates of the listener.', { outcome }).inc();
+          if (fault === '') logger.info('the certificates of the listener are renewed');
+          else logger.error(`the certificates of the listener stay as they were: ${fault}`);
+        });
+  const socket = security === null ? null : createTls(dispatcher).serverSocket(security, metrics.tlsStats());
   const pilot = new Pilot({
-    api: openApiRegistry(),
+    api,
     dispatcher,
+    metrics,
+    secure: socket === null ? null : secureTransport(socket),
     sockets: createSockets(dispatcher),
     logger,
     address: ipAddress(flags.host, flags.port),
@@ -57,10 +81,11 @@ export function startPilot(flags: PilotFlags, createSockets: (dispatcher: Dispat
     },
   });
   const address = pilot.start();
-  logger.info(`discovery is served on ${address.text}`);
+  logger.info(`discovery is served on ${address.text}${security === null ? '' : ' over TLS'}`);
   const end = deferred();
   const stop = (): void => {
     pilot.stop();
+    security?.close();
     end.resolve();
   };
   return { address: address.text, stop, stopped: end.promise };

@@ -5,11 +5,12 @@ import { errorLine } from '../config/diagnostics/render.ts';
 import { GrpcServer } from '../grpc/grpc-server.ts';
 import type { Address } from '../net/address.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
-import type { ListeningSocket, SocketRuntime } from '../net/transport.ts';
+import type { ListeningSocket, SocketRuntime, Transport } from '../net/transport.ts';
 import { GatewayTranslator } from './gateway-api/gateways.ts';
 import { readManifests } from './gateway-api/manifest-set.ts';
 import type { ResourceBundle } from './gateway-api/resources.ts';
 import type { ObjectStatus } from './gateway-api/status.ts';
+import type { Metrics } from './metrics.ts';
 import { type NodeSelector, readSelector, selectsNode } from './node-groups.ts';
 import { type DirectoryFile, DirectoryWatch, readDirectory } from './sources/directory.ts';
 import { overlay, ResourceFiles } from './sources/resource-directory.ts';
@@ -41,7 +42,10 @@ export interface PilotOptions {
   readonly dispatcher: Dispatcher;
   readonly sockets: SocketRuntime;
   readonly logger: Logger;
+  readonly metrics: Metrics;
   readonly address: Address;
+  /** Takes TLS off accepted connections; null: there is none. */
+  readonly secure: ((raw: Transport) => Transport) | null;
   /** A directory of Envoy's resources; empty: none. */
   readonly resources: string;
   /** A directory of Gateway API manifests; empty: none. */
@@ -84,7 +88,9 @@ export class Pilot {
       services: this.#services,
       maxMessageBytes: MAX_REQUEST_BYTES,
       maxConnections: MAX_CONNECTIONS,
-      secure: null,
+      secure: options.secure,
+      onRejected: (why) =>
+        options.metrics.counter('connections_rejected', 'Connections that were not served, and why.', { why }).inc(),
     });
   }
 

@@ -1,4 +1,6 @@
 import { ByteBuffer } from '../base/byte-buffer.ts';
+import { deferred } from '../base/deferred.ts';
+import type { Timer, TimerTarget } from '../base/timer-wheel.ts';
 import {
   type CodecTransport,
   type ProtocolError,
@@ -35,6 +37,9 @@ export interface GrpcServerCall {
   finish(status: GrpcStatus, message: string): void;
   readonly isFull: boolean;
   readonly isOver: boolean;
+  /** The client is kept from sending more once its window is used up; counted, so every pause needs its resume. */
+  pauseReads(): void;
+  resumeReads(): void;
 }
 
 /** Hears of one call. */
@@ -63,12 +68,19 @@ export interface GrpcServerOptions {
   readonly maxConnections: number;
   /** Takes TLS off an accepted socket; null: none. The transport that it gives opens when the handshake is done. */
   readonly secure: ((transport: Transport) => Transport) | null;
+  /** Told why a connection was not served; absent: nobody. */
+  readonly onRejected?: (why: ConnectionRejection) => void;
 }
+
+/** `limit`: there are too many; `handshake`: TLS failed or took too long; `protocol`: it is no HTTP/2. */
+export type ConnectionRejection = 'limit' | 'handshake' | 'protocol';
 
 /** Bytes that wait for a client before its calls are told to wait: of each connection. */
 const BUFFER_LIMIT = 1 << 20;
 /** A client that is gone without a word is noticed after this and as much again, ms. */
 const KEEPALIVE_MS = 30_000;
+/** A TLS handshake takes no longer, ms. */
+const HANDSHAKE_MS = 10_000;
 const OPTIONS = http2Options({
   maxConcurrentStreams: 1024,
   keepaliveIntervalMs: KEEPALIVE_MS,
@@ -79,6 +91,8 @@ const OPTIONS = http2Options({
 export class GrpcServer implements Acceptor {
   readonly options: GrpcServerOptions;
   readonly #connections = new Set<ServerConnection>();
+  readonly #drained = deferred();
+  #draining = false;
 
   constructor(options: GrpcServerOptions) {
     this.options = options;
@@ -89,14 +103,15 @@ export class GrpcServer implements Acceptor {
   }
 
   onAccept(raw: Transport): void {
-    const { dispatcher, secure, maxConnections } = this.options;
-    if (this.#connections.size >= maxConnections) {
+    const { dispatcher, secure, maxConnections, onRejected } = this.options;
+    if (this.#connections.size >= maxConnections || this.#draining) {
+      if (!this.#draining) onRejected?.('limit');
       raw.close();
       return;
     }
     const transport = secure === null ? raw : secure(raw);
     const connection = new Connection(dispatcher, transport, secure === null);
-    const filter = new ServerConnection(this, connection);
+    const filter = new ServerConnection(this, connection, secure === null);
     this.#connections.add(filter);
     connection.setBufferLimit(BUFFER_LIMIT);
     connection.addEvents(filter);
@@ -109,11 +124,23 @@ export class GrpcServer implements Acceptor {
   /** Not for users. */
   forget(connection: ServerConnection): void {
     this.#connections.delete(connection);
+    if (this.#draining && this.#connections.size === 0) this.#drained.resolve();
   }
 
-  /** Tells every client to go elsewhere; calls under way go on. */
-  drain(): void {
-    for (const connection of this.#connections) connection.goAway();
+  /**
+   * Tells every client to go elsewhere (GOAWAY); calls under way go on, and a connection is closed with its last one. New
+   * connections are closed as they come.
+   * @returns resolves once no connection is left
+   */
+  drain(): Promise<void> {
+    this.#draining = true;
+    for (const connection of [...this.#connections]) connection.goAway();
+    if (this.#connections.size === 0) this.#drained.resolve();
+    return this.#drained.promise;
+  }
+
+  get isDraining(): boolean {
+    return this.#draining;
   }
 
   close(): void {
@@ -121,16 +148,22 @@ export class GrpcServer implements Acceptor {
   }
 }
 
-class ServerConnection extends NetworkFilter implements ServerCodecEvents, ConnectionEvents {
+class ServerConnection extends NetworkFilter implements ServerCodecEvents, ConnectionEvents, TimerTarget {
   readonly server: GrpcServer;
   readonly connection: Connection;
   readonly #codec: Http2ServerCodec;
+  /** Of the handshake; null: it is done, or there is none. */
+  #handshake: Timer | null = null;
 
-  constructor(server: GrpcServer, connection: Connection) {
+  constructor(server: GrpcServer, connection: Connection, open: boolean) {
     super();
     this.server = server;
     this.connection = connection;
     const { dispatcher } = server.options;
+    if (!open) {
+      this.#handshake = dispatcher.createTimer(this);
+      this.#handshake.enable(HANDSHAKE_MS);
+    }
     const transport: CodecTransport = connection;
     this.#codec = new Http2ServerCodec(transport, this, OPTIONS, NO_HTTP2_STATS, dispatcher.timers, dispatcher.random);
   }
@@ -141,7 +174,13 @@ class ServerConnection extends NetworkFilter implements ServerCodecEvents, Conne
     return FilterStatus.Stop;
   }
 
-  onLastStreamGone(): void {}
+  onTimer(): void {
+    this.close();
+  }
+
+  onLastStreamGone(): void {
+    if (this.server.isDraining) this.connection.close(CloseType.FlushWrite, 'drained');
+  }
 
   onNewStream(encoder: ResponseEncoder): RequestDecoder {
     return new ServerCall(this, encoder);
@@ -150,11 +189,16 @@ class ServerConnection extends NetworkFilter implements ServerCodecEvents, Conne
   onGoAway(): void {}
 
   onCodecFailure(_error: ProtocolError): void {
+    this.server.options.onRejected?.('protocol');
     this.connection.close(CloseType.FlushWrite, 'codec_error');
   }
 
   onConnectionEvent(event: ConnectionEvent): void {
+    const pending = this.#handshake;
+    this.#handshake = null;
+    pending?.destroy();
     if (event === ConnectionEvent.Connected) return;
+    if (pending !== null) this.server.options.onRejected?.('handshake');
     this.server.forget(this);
     this.#codec.onConnectionClosed(ResetReason.ConnectionTermination);
   }
@@ -169,6 +213,7 @@ class ServerConnection extends NetworkFilter implements ServerCodecEvents, Conne
 
   goAway(): void {
     this.#codec.goAway();
+    if (!this.#codec.hasStreams) this.connection.close(CloseType.FlushWrite, 'drained');
   }
 
   close(): void {
@@ -289,6 +334,14 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
     headers.add('grpc-status', String(status));
     if (text !== '') headers.add('grpc-message', text);
     this.#encoder.encodeHeaders(headers, true);
+  }
+
+  pauseReads(): void {
+    if (!this.#over) this.#encoder.stream.pauseReads();
+  }
+
+  resumeReads(): void {
+    if (!this.#over) this.#encoder.stream.resumeReads();
   }
 
   #cancel(): void {

@@ -1,181 +1,22 @@
 /** `nuncio pilot` and the real Envoy that follows it: files and manifests in, traffic out, and no request lost between. */
 import { afterEach, describe, expect, test } from 'bun:test';
-import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import type { Server, Subprocess } from 'bun';
+import { join } from 'node:path';
 import { installEnvoy } from '../../tools/envoy.ts';
-import { nuncioCommand } from '../support/nuncio-command.ts';
-import { ProxyProcess } from '../support/proxy-process.ts';
+import {
+  ask,
+  cluster,
+  endpoints,
+  endStages,
+  followers,
+  freePort,
+  listener,
+  resources,
+  route,
+  stage,
+  until,
+} from '../support/pilot-stage.ts';
 
-const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
-const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
-const ROUTER = 'envoy.extensions.filters.http.router.v3.Router';
-
-function freePort(): number {
-  const server = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
-  const { port } = server;
-  server.stop(true);
-  return port;
-}
-
-async function until(what: string, condition: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
-  for (const deadline = performance.now() + timeoutMs; !(await condition()); await Bun.sleep(5)) {
-    if (performance.now() > deadline) throw new Error(`waited in vain for ${what}`);
-  }
-}
-
-/** Everything that a test starts, ended behind it. */
-class Stage {
-  readonly directory = mkdtempSync(join(tmpdir(), 'pilot-'));
-  readonly #ends: (() => Promise<unknown> | unknown)[] = [];
-
-  /** Moved into place, as everybody should. */
-  write(name: string, content: unknown): void {
-    const path = join(this.directory, name);
-    mkdirSync(dirname(path), { recursive: true });
-    const text = typeof content === 'string' ? content : JSON.stringify(content);
-    writeFileSync(`${path}.new`, text);
-    renameSync(`${path}.new`, path);
-  }
-
-  upstream(answer: string): number {
-    const server: Server<undefined> = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: () => new Response(answer) });
-    this.#ends.push(() => server.stop(true));
-    return server.port ?? 0;
-  }
-
-  /** @returns its port, and its log so far */
-  async pilot(...flags: string[]): Promise<{ port: number; log: () => string }> {
-    const command = [...nuncioCommand(), 'pilot', '--listen', '127.0.0.1:0', ...flags];
-    const child: Subprocess<'ignore', 'inherit', 'pipe'> = Bun.spawn(command, { stdio: ['ignore', 'inherit', 'pipe'] });
-    let log = '';
-    void (async () => {
-      for await (const bytes of child.stderr) log += Buffer.from(bytes).toString();
-    })();
-    this.#ends.push(async () => {
-      child.kill();
-      await child.exited;
-    });
-    const served = (): string | undefined => /served on 127\.0\.0\.1:(\d+)/.exec(log)?.[1];
-    await until('the pilot', () => {
-      if (child.exitCode !== null) throw new Error(`the pilot ended: ${log}`);
-      return served() !== undefined;
-    });
-    return { port: Number(served()), log: () => log };
-  }
-
-  /** A proxy that follows the control plane at `port`. */
-  async follow(command: readonly string[], port: number, api: string, cluster: string): Promise<ProxyProcess> {
-    const source = { ads: {}, resource_api_version: 'V3' };
-    const bootstrap = {
-      node: { id: 'test', cluster },
-      admin: { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } },
-      dynamic_resources: {
-        ads_config: {
-          api_type: api,
-          transport_api_version: 'V3',
-          grpc_services: [{ envoy_grpc: { cluster_name: 'pilot' } }],
-        },
-        lds_config: source,
-        cds_config: source,
-      },
-      static_resources: {
-        clusters: [
-          {
-            name: 'pilot',
-            type: 'STATIC',
-            connect_timeout: '1s',
-            typed_extension_protocol_options: {
-              [HTTP_OPTIONS]: {
-                '@type': `type.googleapis.com/${HTTP_OPTIONS}`,
-                explicit_http_config: { http2_protocol_options: {} },
-              },
-            },
-            load_assignment: { cluster_name: 'pilot', endpoints: [{ lb_endpoints: [endpoint(port)] }] },
-          },
-        ],
-      },
-    };
-    const proxy = await ProxyProcess.start({ name: 'proxy', command }, this.directory, JSON.stringify(bootstrap));
-    this.#ends.push(() => proxy.stop());
-    return proxy;
-  }
-
-  async end(): Promise<void> {
-    for (const end of this.#ends.reverse()) await end();
-    rmSync(this.directory, { recursive: true, force: true });
-  }
-}
-
-const endpoint = (port: number): object => ({
-  endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } },
-});
-
-const ADS = { ads: {}, resource_api_version: 'V3' };
-const resources = (...list: object[]): object => ({ resources: list });
-const ofType = (type: string, fields: object): object => ({
-  '@type': `type.googleapis.com/envoy.config.${type}`,
-  ...fields,
-});
-
-const cluster = (name: string): object =>
-  ofType('cluster.v3.Cluster', {
-    name,
-    type: 'EDS',
-    connect_timeout: '1s',
-    eds_cluster_config: { eds_config: ADS },
-  });
-const endpoints = (name: string, port: number): object =>
-  ofType('endpoint.v3.ClusterLoadAssignment', { cluster_name: name, endpoints: [{ lb_endpoints: [endpoint(port)] }] });
-const listener = (port: number): object =>
-  ofType('listener.v3.Listener', {
-    name: 'web',
-    address: { socket_address: { address: '127.0.0.1', port_value: port } },
-    filter_chains: [
-      {
-        filters: [
-          {
-            name: 'http',
-            typed_config: {
-              '@type': `type.googleapis.com/${HCM}`,
-              stat_prefix: 'web',
-              rds: { route_config_name: 'all', config_source: ADS },
-              http_filters: [{ name: 'router', typed_config: { '@type': `type.googleapis.com/${ROUTER}` } }],
-            },
-          },
-        ],
-      },
-    ],
-  });
-const route = (to: string): object =>
-  ofType('route.v3.RouteConfiguration', {
-    name: 'all',
-    virtual_hosts: [{ name: 'all', domains: ['*'], routes: [{ match: { prefix: '/' }, route: { cluster: to } }] }],
-  });
-
-async function ask(port: number, headers: Record<string, string> = {}, path = '/'): Promise<string> {
-  return fetch(`http://127.0.0.1:${port}${path}`, { headers }).then(
-    (response) => response.text(),
-    () => 'refused',
-  );
-}
-
-const stages: Stage[] = [];
-function stage(): Stage {
-  const made = new Stage();
-  stages.push(made);
-  return made;
-}
-afterEach(async () => {
-  for (const each of stages.splice(0)) await each.end();
-});
-
-/** Who follows: the real Envoy, or Nuncio itself. */
-const followers: Readonly<Record<string, () => Promise<readonly string[]>>> = {
-  Envoy: async () => [await installEnvoy()],
-  Nuncio: async () => nuncioCommand(),
-};
+afterEach(endStages);
 
 describe.each([
   ['Envoy', 'GRPC'],

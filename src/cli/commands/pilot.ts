@@ -1,59 +1,70 @@
 import { isAbsolute, relative } from 'node:path';
-import { parseArgs } from 'node:util';
+import type { PilotSettings } from '../../control-plane/pilot-process.ts';
+import { parseLogLevel } from '../../main/log-levels.ts';
+import { FlagError } from '../flags.ts';
+import { flagsHelp, PILOT_FLAGS, type PilotFlagValues, placeFlag, readPilotFlags } from '../pilot-flags.ts';
 
-const USAGE = `usage: nuncio pilot [--listen HOST:PORT] [--resources DIRECTORY] [--gateway-api DIRECTORY] [--status FILE]
+const ABOUT = `usage: nuncio pilot [flags]
 
-A control plane: serves what is in the directories to Envoy, Nuncio and gRPC clients, and follows their changes.
+A control plane: serves what is in directories to Envoy, Nuncio and gRPC clients, and follows their changes.
 
-  --listen       where discovery (gRPC) is served; default 127.0.0.1:18000
-  --resources    Envoy's resources: files with a list \`resources:\`, each with its "@type". Below groups/NAME/ stand the resources
-                 of the nodes that groups/NAME/group.yaml describes (id, cluster, region, zone, sub_zone, metadata)
-  --gateway-api  manifests of the Gateway API; the proxies of a gateway call themselves NAMESPACE/NAME in node.cluster
-  --status       the statuses of the manifests are written to this file
 `;
 
 /** `nuncio pilot`. Runs until it is told to stop. @returns the exit code */
 export async function pilotCommand(args: readonly string[]): Promise<number> {
-  let values: { listen: string; resources: string; 'gateway-api': string; status: string };
+  if (args.includes('--help') || args.includes('-h')) {
+    process.stdout.write(`${ABOUT}${flagsHelp(PILOT_FLAGS)}`);
+    return 0;
+  }
+  let settings: PilotSettings;
   try {
-    ({ values } = parseArgs({
-      args: [...args],
-      options: {
-        listen: { type: 'string', default: '127.0.0.1:18000' },
-        resources: { type: 'string', default: '' },
-        'gateway-api': { type: 'string', default: '' },
-        status: { type: 'string', default: '' },
-      },
-    }));
+    settings = settingsOf(readPilotFlags(PILOT_FLAGS, args));
   } catch (error) {
-    process.stderr.write(`${(error as Error).message}\n${USAGE}`);
-    return 1;
-  }
-  const place = /^(.+):(\d+)$/.exec(values.listen);
-  if (place === null || (values.resources === '' && values['gateway-api'] === '')) {
-    process.stderr.write(USAGE);
-    return 1;
-  }
-  const inside = relative(values['gateway-api'], values.status);
-  if (values.status !== '' && values['gateway-api'] !== '' && !inside.startsWith('..') && !isAbsolute(inside)) {
-    process.stderr.write('--status must not lie in the directory of manifests: it would be read as one of them\n');
+    if (!(error instanceof FlagError)) throw error;
+    process.stderr.write(`${error.message}\n\nnuncio pilot --help tells all flags\n`);
     return 1;
   }
   const { startPilot } = await import('../../control-plane/pilot-process.ts');
   const { loadSockets } = await import('../../main/socket-runtime.ts');
-  const pilot = startPilot(
-    {
-      host: place[1]!.replace(/^\[(.*)\]$/, '$1'),
-      port: Number(place[2]),
-      resources: values.resources,
-      manifests: values['gateway-api'],
-      statusFile: values.status,
-      logLevel: 'info',
-    },
-    await loadSockets(),
-  );
+  const { loadTls } = await import('../../main/tls-runtime.ts');
+  const pilot = startPilot(settings, await loadSockets(), await loadTls());
   process.once('SIGTERM', () => pilot.stop());
   process.once('SIGINT', () => pilot.stop());
   await pilot.stopped;
   return 0;
+}
+
+/** @throws FlagError for flags that contradict one another */
+function settingsOf(values: PilotFlagValues): PilotSettings {
+  const { resources = '', status = '' } = values;
+  const manifests = values['gateway-api'] ?? '';
+  if (resources === '' && manifests === '') throw new FlagError('one of --resources and --gateway-api is needed', '');
+  const inside = relative(manifests, status);
+  if (status !== '' && manifests !== '' && !inside.startsWith('..') && !isAbsolute(inside)) {
+    throw new FlagError('--status must not lie in the directory of manifests: it would be read as one of them', '');
+  }
+  const logLevel = parseLogLevel(values['log-level'] ?? '');
+  if (logLevel === null) throw new FlagError(`--log-level is no '${values['log-level']}'`, '');
+  return {
+    ...placeFlag(values, 'listen'),
+    resources,
+    manifests,
+    statusFile: status,
+    security: securityOf(values),
+    logLevel,
+  };
+}
+
+function securityOf(values: PilotFlagValues): PilotSettings['security'] {
+  const { 'tls-cert': certificate = '', 'tls-key': key = '', 'client-ca': clientCa = '' } = values;
+  const clients = values['client-certificates'];
+  if (clients !== 'require' && clients !== 'optional') {
+    throw new FlagError(`--client-certificates is require or optional, not '${clients}'`, '');
+  }
+  if ((certificate === '') !== (key === '')) throw new FlagError('--tls-cert and --tls-key belong together', '');
+  if (certificate === '') {
+    if (clientCa !== '') throw new FlagError('--client-ca needs --tls-cert and --tls-key', '');
+    return null;
+  }
+  return { certificate, key, clientCa, clientsMayBeUnknown: clients === 'optional' };
 }

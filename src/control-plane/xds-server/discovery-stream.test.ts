@@ -74,6 +74,9 @@ class Client implements GrpcServerCall {
     return !this.isFull;
   }
 
+  pauseReads(): void {}
+  resumeReads(): void {}
+
   finish(status: number, message: string): void {
     this.isOver = true;
     this.status = status;

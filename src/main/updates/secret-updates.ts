@@ -5,6 +5,7 @@ import type { Secret } from '../../api/gen/envoy/extensions/transport_sockets/tl
 import type { Logger } from '../../base/log.ts';
 import { filesOf, watchedDirectoryOf, withFilesInline } from '../../config/secrets/credential-files.ts';
 import type { SecretDependency, SecretKind } from '../../config/secrets/secret-dependency.ts';
+import { SecretFiles } from '../../config/secrets/secret-files.ts';
 import { mergeSecrets } from '../../config/secrets/slots.ts';
 import type { Counter } from '../../stats/counter.ts';
 import type { Scope } from '../../stats/store.ts';
@@ -12,7 +13,6 @@ import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } f
 import { SECRET_TYPE } from '../../xds/resource-type.ts';
 import { sameBytes } from './cluster-updates.ts';
 import type { InitTarget } from './init-targets.ts';
-import { SecretFiles } from '../../config/secrets/secret-files.ts';
 import type { Subscriptions } from './subscriptions.ts';
 
 const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';

@@ -1,0 +1,121 @@
+import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { FlagError } from './flags.ts';
+
+/** One flag of `nuncio pilot`. */
+export interface PilotFlagSpec {
+  readonly name: string;
+  /** Of the value, for people; empty: the flag has none. */
+  readonly value: string;
+  /** Empty: none. */
+  readonly fallback: string;
+  readonly help: string;
+}
+
+/** In the order of the help. */
+export const PILOT_FLAGS: readonly PilotFlagSpec[] = [
+  { name: 'listen', value: 'HOST:PORT', fallback: '127.0.0.1:18000', help: 'Where discovery (gRPC) is served.' },
+  {
+    name: 'resources',
+    value: 'DIRECTORY',
+    fallback: '',
+    help: 'Envoy\'s resources: files with a list `resources:`, each with its "@type". Below groups/NAME/ stand the resources of the nodes that groups/NAME/group.yaml describes (id, cluster, region, zone, sub_zone, metadata).',
+  },
+  {
+    name: 'gateway-api',
+    value: 'DIRECTORY',
+    fallback: '',
+    help: 'Manifests of the Gateway API; the proxies of a gateway call themselves NAMESPACE/NAME in node.cluster.',
+  },
+  {
+    name: 'status',
+    value: 'FILE',
+    fallback: '',
+    help: 'The statuses of the manifests are written to this file; it must not lie among them.',
+  },
+  {
+    name: 'tls-cert',
+    value: 'FILE',
+    fallback: '',
+    help: 'Certificate chain of the server (PEM, leaf first): discovery is served over TLS. Read again when it changes; streams that there are go on.',
+  },
+  { name: 'tls-key', value: 'FILE', fallback: '', help: 'Its private key (PEM).' },
+  {
+    name: 'client-ca',
+    value: 'FILE',
+    fallback: '',
+    help: 'Authorities of the clients (PEM): who presents no certificate of theirs is turned away.',
+  },
+  {
+    name: 'client-certificates',
+    value: 'require|optional',
+    fallback: 'require',
+    help: 'With --client-ca: whether a client may come without a certificate. One that is presented must be good either way.',
+  },
+  {
+    name: 'log-level',
+    value: 'LEVEL',
+    fallback: 'info',
+    help: 'Of the log on standard error: trace, debug, info, warning, error, critical or off.',
+  },
+];
+
+export type PilotFlagValues = Readonly<Record<string, string>>;
+
+/** @throws FlagError for an unknown flag, one without its value, or an argument that is no flag */
+export function readPilotFlags(flags: readonly PilotFlagSpec[], args: readonly string[]): PilotFlagValues {
+  const options: NonNullable<ParseArgsConfig['options']> = {};
+  for (const { name, value } of flags) options[name] = { type: value === '' ? 'boolean' : 'string' };
+  let given: Record<string, unknown>;
+  try {
+    given = parseArgs({ args: [...args], options }).values;
+  } catch (error) {
+    throw new FlagError((error as Error).message, '');
+  }
+  return Object.fromEntries(
+    flags.map(({ name, fallback }) => [name, given[name] === undefined ? fallback : String(given[name])]),
+  );
+}
+
+/** A whole number within bounds. @throws FlagError */
+export function numberFlag(values: PilotFlagValues, name: string, least: number, most: number): number {
+  const text = values[name] ?? '';
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < least || value > most) {
+    throw new FlagError(`--${name} is a whole number from ${least} to ${most}, not '${text}'`, '');
+  }
+  return value;
+}
+
+/** `HOST:PORT`, an IPv6 address in brackets. @throws FlagError */
+export function placeFlag(values: PilotFlagValues, name: string): { readonly host: string; readonly port: number } {
+  const text = values[name] ?? '';
+  const found = /^(\[[0-9a-fA-F:.]+\]|[0-9.]+):(\d{1,5})$/.exec(text);
+  if (found === null || Number(found[2]) > 0xffff) {
+    throw new FlagError(`--${name} is ADDRESS:PORT, with an address of digits, not '${text}'`, '');
+  }
+  return { host: found[1]!.replace(/^\[(.*)\]$/, '$1'), port: Number(found[2]) };
+}
+
+function wrapped(text: string, indent: string): string {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + word.length > 84) {
+      lines.push(line);
+      line = '';
+    }
+    line += line === '' ? word : ` ${word}`;
+  }
+  return [...lines, line].join(`\n${indent}`);
+}
+
+/** The flags, for people. */
+export function flagsHelp(flags: readonly PilotFlagSpec[]): string {
+  const shown = flags.map(({ name, value }) => `  --${name}${value === '' ? '' : ` ${value}`}`);
+  return flags
+    .map(({ help, fallback }, index) => {
+      const text = fallback === '' ? help : `${help} Default: ${fallback}.`;
+      return `${shown[index]}\n      ${wrapped(text, '      ')}\n`;
+    })
+    .join('');
+}
