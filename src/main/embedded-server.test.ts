@@ -125,4 +125,40 @@ describe('createServer', () => {
       expect(fetch(`http://${server.adminAddress}/`, { keepalive: false })).rejects.toThrow();
     });
   }
+
+  for (const concurrency of [1, 2]) {
+    test(`a stop while it waits for what never comes ends the start, ${concurrency} worker(s)`, async () => {
+      const silent = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
+      const ads = { ads: {}, resource_api_version: 'V3', initial_fetch_timeout: '0s' };
+      const config = {
+        node: { id: 'n', cluster: 'c' },
+        dynamic_resources: {
+          ads_config: {
+            api_type: 'GRPC',
+            transport_api_version: 'V3',
+            grpc_services: [
+              {
+                google_grpc: {
+                  target_uri: `127.0.0.1:${silent.port}`,
+                  stat_prefix: 'x',
+                  channel_credentials: { local_credentials: {} },
+                },
+              },
+            ],
+          },
+          cds_config: ads,
+        },
+      };
+      const server = await createServer({ config, logLevel: 'off', concurrency });
+      const started = server.start().then(
+        () => 'started',
+        (error: Error) => error.message,
+      );
+      // It is past everything but the wait.
+      await Bun.sleep(150);
+      await server.stop();
+      expect(await started).toBe('stopped while starting');
+      silent.stop(true);
+    });
+  }
 });

@@ -8,7 +8,7 @@ import { ConnectionCount, type ConnectionLimits, CountedLimits } from '../net/co
 import type { AcceptedSocket } from '../net/filter.ts';
 import { type ConnectionReceiver, type DropReason, ListenerRuntime, replay } from '../net/listener-chain.ts';
 import type { ListenerDirectory } from '../net/listener-directory.ts';
-import { keepAliveOptions, type SocketOption, type SocketRuntime, type Transport } from '../net/transport.ts';
+import type { SocketRuntime, Transport } from '../net/transport.ts';
 import { type AccessLogger, AccessLogType } from '../pipeline/access-logger.ts';
 import type { DrainDecision, ListenerView, WorkerEnvironment } from '../pipeline/environment.ts';
 import { ResponseFlag } from '../pipeline/response-flag.ts';
@@ -20,6 +20,7 @@ import type { Scope } from '../stats/store.ts';
 import { ActiveChain } from './active-chain.ts';
 import { DrainState } from './drain-state.ts';
 import { HandshakeTimeout } from './handshake-timeout.ts';
+import { listenSpecOf } from './listen-spec.ts';
 import { ListeningAddress } from './listening-address.ts';
 import type { ListenOutcome } from './messages.ts';
 
@@ -164,39 +165,11 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     const configured = spec.addresses[addressIndex]!;
     const address = configured.kind === 'ip' && port >= 0 ? ipAddress(configured.ip, port) : configured;
     const open = new ListeningAddress(addressIndex, this.#runtime);
-    const socket = this.#sockets.listen(
-      {
-        address,
-        reusePort: spec.reusePort,
-        backlog: spec.backlog,
-        ipv6Only: !spec.ipv4Compat,
-        transparent: spec.transparent,
-        freebind: spec.freebind,
-        socketOptions: this.#socketOptions(),
-      },
-      open,
-    );
+    const socket = this.#sockets.listen(listenSpecOf(spec, address, this.#sockets.features), open);
     open.socket = socket;
     this.#listening.push(open);
     this.#directory.add(socket.address, this.#runtime, spec.ipv4Compat);
     return socket.address;
-  }
-
-  #socketOptions(): readonly SocketOption[] {
-    const { spec } = this;
-    const { keepalive } = spec;
-    const options =
-      keepalive === null
-        ? spec.socketOptions
-        : [
-            ...spec.socketOptions,
-            ...keepAliveOptions(keepalive.probes, keepalive.idleSeconds, keepalive.intervalSeconds),
-          ];
-    if (this.#sockets.features.socketOptions) return options;
-    if (options.length > 0)
-      throw new Error('this runtime cannot set socket options: remove socket_options and tcp_keepalive');
-    if (spec.transparent || spec.freebind) throw new Error('this runtime knows neither transparent nor freebind');
-    return options;
   }
 
   /** Whether `next`, another version of this listener, can go on with the sockets that are open. */
@@ -219,6 +192,11 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
       });
     }
   }
+  /** Whether one of its sockets is open on the address. */
+  holds(address: Address): boolean {
+    return this.#listening.some((open) => open.socket?.address.text === address.text);
+  }
+
 
   stopListening(): void {
     this.#closeSockets();

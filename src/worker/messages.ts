@@ -45,6 +45,12 @@ export interface ListenerOrder {
   readonly inPlace: boolean;
 }
 
+/** Why a resource could not be taken, were it said in earnest. */
+export interface RehearsalFault {
+  readonly name: string;
+  readonly details: string;
+}
+
 /** What main asks of a worker. `id` names the answer. */
 export type ToWorker =
   | {
@@ -75,6 +81,13 @@ export type ToWorker =
       readonly changed: readonly { readonly key: string; readonly bytes: Uint8Array }[];
       readonly removed: readonly string[];
     }
+  /** Discovered configurations of extensions: bytes of a TypedExtensionConfig. Sent before the listeners that need them. */
+  | {
+      readonly kind: 'extensions';
+      readonly id: number;
+      readonly changed: readonly { readonly key: string; readonly bytes: Uint8Array }[];
+      readonly removed: readonly string[];
+    }
   /** State of which the last word counts. At most one is under way: what comes meanwhile is gathered. */
   | {
       readonly kind: 'feed';
@@ -93,6 +106,13 @@ export type ToWorker =
   | { readonly kind: 'reopen' }
   | { readonly kind: 'hostStats'; readonly id: number }
   | { readonly kind: 'certs'; readonly id: number }
+  /** Builds and opens what an edit needs, and changes nothing. */
+  | {
+      readonly kind: 'rehearse';
+      readonly id: number;
+      readonly clusters: readonly Uint8Array[];
+      readonly listeners: readonly Uint8Array[];
+    }
   | { readonly kind: 'stop'; readonly id: number };
 
 export interface DrainAction {
@@ -143,5 +163,6 @@ export type FromWorker =
   | { readonly kind: 'stats'; readonly id: number; readonly delta: StatsDelta }
   | { readonly kind: 'hostStats'; readonly id: number; readonly hosts: readonly HostStatus[] }
   | { readonly kind: 'certs'; readonly id: number; readonly contexts: readonly TlsContextInUse[] }
+  | { readonly kind: 'rehearsed'; readonly id: number; readonly faults: readonly RehearsalFault[] }
   | { readonly kind: 'bug'; readonly message: string }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly logger: string; readonly message: string };

@@ -9,14 +9,14 @@ import type { Random } from '../base/random.ts';
 import { SharedTable } from '../base/shared-table.ts';
 import { BuildContext, type BuildIssue, type BuildScope } from '../config/build-context.ts';
 import { buildCluster } from '../config/builders/cluster.ts';
-import { buildListener } from '../config/builders/listener.ts';
+import { buildListener, type ListenerSpec } from '../config/builders/listener.ts';
 import { buildRouteTable } from '../config/builders/route-config.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
 import { AnyMessages } from '../config/load/any-messages.ts';
 import { Dispatcher } from '../net/dispatcher.ts';
 import { InternalSockets } from '../net/internal-sockets.ts';
 import { ListenerDirectory } from '../net/listener-directory.ts';
-import type { SocketRuntime } from '../net/transport.ts';
+import type { Acceptor, SocketRuntime } from '../net/transport.ts';
 import type { TlsEngine } from '../net/transport-socket.ts';
 import type { WorkerEnvironment } from '../pipeline/environment.ts';
 import { RuntimeSnapshot } from '../pipeline/runtime-snapshot.ts';
@@ -24,7 +24,16 @@ import { StatsStore } from '../stats/store.ts';
 import { ClusterManager } from '../upstream/cluster-manager.ts';
 import { ActiveListener } from './active-listener.ts';
 import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from './log-files.ts';
-import type { FromWorker, HostStatus, ListenerOrder, ListenOutcome, ToWorker, WorkerOptions } from './messages.ts';
+import { listenSpecOf } from './listen-spec.ts';
+import type {
+  FromWorker,
+  HostStatus,
+  ListenerOrder,
+  ListenOutcome,
+  RehearsalFault,
+  ToWorker,
+  WorkerOptions,
+} from './messages.ts';
 import { RouteTables } from './route-tables.ts';
 import { WorkerSecrets } from './worker-secrets.ts';
 
@@ -191,6 +200,9 @@ export class Worker {
       anys: this.#anys,
       extensions: this.#parts.extensions,
       runtime: this.#runtime,
+      case 'rehearse':
+        post({ kind: 'rehearsed', id: message.id, faults: this.#rehearse(message.clusters, message.listeners) });
+        break;
       errors: [],
       warnings: [],
       stats: this.store.root,
@@ -237,6 +249,49 @@ export class Worker {
       this.#routes.set(key, table, stats);
     }
     for (const key of removed) this.#routes.remove(key);
+  /** Builds and opens what an edit needs, and leaves everything as it was. @returns what stands in its way */
+  #rehearse(clusters: readonly Uint8Array[], listeners: readonly Uint8Array[]): RehearsalFault[] {
+    const faults: RehearsalFault[] = [];
+    const stats = new StatsStore().root;
+    const attempt = (name: string, step: () => string): void => {
+      let details: string;
+      try {
+        details = step();
+      } catch (error) {
+        details = error instanceof Error ? error.message : String(error);
+      }
+      if (details !== '') faults.push({ name, details });
+    };
+    for (const bytes of clusters) {
+      const message = this.#decode<ClusterMessage>('envoy.config.cluster.v3.Cluster', bytes);
+      const context = this.#context({ stats });
+      attempt(message.name, () => (buildCluster(context, message) === null ? issues(context) : ''));
+    }
+    for (const bytes of listeners) {
+      const message = this.#decode<ListenerMessage>('envoy.config.listener.v3.Listener', bytes);
+      const context = this.#context({ stats });
+      attempt(message.name, () => {
+        const spec = buildListener(context, message);
+        if (spec === null) return issues(context);
+        if (spec.bindToPort) this.#tryToOpen(spec);
+        return '';
+      });
+    }
+    return faults;
+  }
+
+  /** Opens the addresses that no listener of ours has, for a moment. @throws Error when one cannot be opened */
+  #tryToOpen(spec: ListenerSpec): void {
+    if (this.#options.index > 0) return;
+    const inUse = [...this.#listeners.values(), ...this.#draining];
+    for (const address of spec.addresses) {
+      if (address.kind === 'ip' && address.port === 0) continue;
+      if (inUse.some((listener) => listener.holds(address))) continue;
+      const acceptor: Acceptor = { onAccept: (transport) => transport.close() };
+      this.#sockets.listen(listenSpecOf(spec, address, this.#sockets.features), acceptor).close();
+    }
+  }
+
   }
 
   #applyListeners(message: Extract<ToWorker, { kind: 'listeners' }>): ListenOutcome[] {

@@ -105,3 +105,36 @@ test('nuncio reload: a plan first, then the change; admin waits for a restart', 
   expect(refused.text).toContain('envoy.yaml:1:');
   expect(await body()).toBe('two');
 });
+
+test('an edit that fails at an address changes nothing, not even what was good of it', async () => {
+  const taken = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
+  cleanups.push(() => taken.stop(true));
+  const { proxy, path, body, command } = await start([]);
+  const bad = {
+    ...listener('b', 'b'),
+    address: { socket_address: { address: '127.0.0.1', port_value: taken.port } },
+  };
+  const clusters = [{ name: 'new' }];
+  writeFileSync(
+    path,
+    JSON.stringify({
+      admin: { address: LOOPBACK },
+      static_resources: { clusters, listeners: [listener('a', 'two'), bad] },
+    }),
+  );
+  const refused = await command('reload');
+  expect(refused.code).toBe(1);
+  expect(refused.text).toContain(`b: cannot bind '127.0.0.1:${taken.port}': Address already in use`);
+  expect(refused.text).toContain('nothing of it is in force');
+  expect(await body()).toBe('one');
+  expect([...(await proxy.listenerPorts()).keys()]).toEqual(['a']);
+  expect((await proxy.admin('/clusters')).body).not.toContain('new::');
+  expect((await proxy.admin('/stats?filter=^listener_manager.listener_(modified|create_failure)$')).body).toBe(
+    'listener_manager.listener_create_failure: 0\nlistener_manager.listener_modified: 0\n',
+  );
+  expect((await proxy.admin('/ready?verbose')).body).toContain('Address already in use');
+  taken.stop(true);
+  expect((await command('reload')).code).toBe(0);
+  expect(await body()).toBe('two');
+  expect([...(await proxy.listenerPorts()).keys()].sort()).toEqual(['a', 'b']);
+});

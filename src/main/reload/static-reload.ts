@@ -1,5 +1,6 @@
 import { type FSWatcher, readFileSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
+import type { DescMessage } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Result } from '../../base/result.ts';
@@ -8,7 +9,7 @@ import { renderErrors } from '../../config/diagnostics/render.ts';
 import type { DiscoveredResource, ResourceRefusal } from '../../xds/resource-source.ts';
 import type { LoadedBootstrap } from '../load-bootstrap.ts';
 import type { DynamicConfig } from '../updates/dynamic-config.ts';
-import { planReload, planText, type ReloadPlan } from './reload-plan.ts';
+import { planReload, planText, type ReloadPlan, type ResourceChanges } from './reload-plan.ts';
 
 /** A burst of writes is one edit: the file is read when it has been left alone for this long, ms. */
 const SETTLE_MS = 20;
@@ -27,7 +28,7 @@ export interface ReloadOutcome {
 
 /**
  * The configuration file as a source: another version is checked as a whole, compared, and applied as an answer of discovery
- * services would be. A bad one changes nothing.
+ * services would be. A bad one changes nothing: it is rehearsed first, by workers too, and taken back should that not have been enough.
  */
 export class StaticReload {
   /** The last one; null: there was none. */
@@ -118,7 +119,8 @@ export class StaticReload {
     if (dryRun) return this.#note(true, true, text);
     let refusals: readonly ResourceRefusal[];
     try {
-      refusals = await this.#apply(plan, next);
+      refusals = await this.#refusalsOf(plan, next);
+      if (refusals.length === 0) refusals = await this.#applyOrGoBack(type, plan, next);
     } catch (error) {
       refusals = [{ name: 'configuration', details: (error as Error).message }];
     }
@@ -128,7 +130,39 @@ export class StaticReload {
       return this.#note(false, true, text);
     }
     const refused = refusals.map(({ name, details }) => `${name}: ${details}\n`).join('');
-    return this.#note(false, false, `${text}refused, and not in force:\n${refused}`);
+    return this.#note(false, false, `${text}refused, nothing of it is in force:\n${refused}`);
+  }
+
+  /** What can be known before anything is changed, down to whether addresses can be opened. */
+  async #refusalsOf(plan: ReloadPlan, next: LoadedBootstrap): Promise<readonly ResourceRefusal[]> {
+    const { clusters, listeners, orders } = this.#dynamic;
+    const changedClusters = changedOf(next, 'clusters', plan.clusters);
+    const changedListeners = changedOf(next, 'listeners', plan.listeners);
+    const names = new Set([...clusters.names(), ...plan.clusters.added]);
+    const refusals = [
+      ...clusters.refusalsOf(changedClusters),
+      ...listeners.refusalsOf(changedListeners, plan.listeners.removed, names),
+    ];
+    if (refusals.length > 0) return refusals;
+    return orders.rehearse(
+      changedClusters.map(({ bytes }) => bytes),
+      changedListeners.map(({ bytes }) => bytes),
+    );
+  }
+
+  /** Should something be refused in spite of the rehearsal, what was applied by then is taken back. */
+  async #applyOrGoBack(
+    type: DescMessage,
+    plan: ReloadPlan,
+    next: LoadedBootstrap,
+  ): Promise<readonly ResourceRefusal[]> {
+    const refusals = await this.#apply(plan, next).catch((error: unknown) => [
+      { name: 'configuration', details: String(error) },
+    ]);
+    if (refusals.length === 0) return refusals;
+    const back = planReload(type, this.#started, next, this.#current);
+    const more = await this.#apply(back, this.#current);
+    return [...refusals, ...more.map(({ name, details }) => ({ name, details: `taking it back: ${details}` }))];
   }
 
   #note(dryRun: boolean, ok: boolean, text: string): ReloadOutcome {
@@ -143,8 +177,8 @@ export class StaticReload {
   /** What is new first, what others may still need last. */
   async #apply(plan: ReloadPlan, next: LoadedBootstrap): Promise<readonly ResourceRefusal[]> {
     const { clusters, listeners } = this.#dynamic;
-    const changedClusters = resources(next, 'clusters', [...plan.clusters.added, ...plan.clusters.changed]);
-    const changedListeners = resources(next, 'listeners', [...plan.listeners.added, ...plan.listeners.changed]);
+    const changedClusters = changedOf(next, 'clusters', plan.clusters);
+    const changedListeners = changedOf(next, 'listeners', plan.listeners);
     const update = (changed: readonly DiscoveredResource[], removed: readonly string[]) => ({
       changed,
       removed,
@@ -164,14 +198,15 @@ export class StaticReload {
   }
 }
 
-function resources(
+/** What a plan adds or changes, as it is in `bootstrap`. */
+function changedOf(
   bootstrap: LoadedBootstrap,
   kind: 'clusters' | 'listeners',
-  names: readonly string[],
+  { added, changed }: ResourceChanges,
 ): DiscoveredResource[] {
   const { plan, loaded } = bootstrap;
   const messages = plan.message.staticResources?.[kind] ?? [];
-  const wanted = new Set(names);
+  const wanted = new Set([...added, ...changed]);
   return plan[kind].flatMap(({ name, bytes }, index) =>
     wanted.has(name)
       ? [

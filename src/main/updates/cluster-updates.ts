@@ -207,6 +207,17 @@ export class ClusterUpdates {
     return refusals;
   }
 
+  /** What of an edit of the configuration file would be refused; nothing is changed. */
+  refusalsOf(changed: readonly DiscoveredResource[]): ResourceRefusal[] {
+    return changed.flatMap((resource) => {
+      const { name } = resource;
+      const last = this.warming.get(name)?.version ?? this.active.get(name);
+      if (last?.spec.addedViaApi === true) return { name, details: 'CDS has a cluster of this name' };
+      const built = this.#parts.builds.cluster(resource, false);
+      return built.ok ? [] : { name, details: built.error };
+    });
+  }
+
   /** @returns the refusal, or whether anything changed */
   #addOrUpdate(resource: DiscoveredResource, viaApi: boolean, ready: Warming[]): string | boolean {
     const { name } = resource;

@@ -1,5 +1,6 @@
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
+import { deferred } from '../../base/deferred.ts';
 import type { LoggerRegistry } from '../../base/log.ts';
 import type { SourceSpec } from '../../config/builders/config-source.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
@@ -103,11 +104,14 @@ export class DynamicConfig {
   #reloads: ReturnType<typeof CDS_STATS.create> | null = null;
 
   constructor(parts: DynamicConfigParts) {
+  /** Rejects with the end. */
+  readonly #ended = deferred<never>();
     this.#parts = parts;
     const { api, extensions, loggers } = parts.server;
     this.decoder = new ResourceDecoder(api, unknownFields(parts.flags), parts.onUnknownField);
     const { staticSecrets, tlsRefusal: refusal } = parts.bootstrap;
     this.builds = new ResourceBuilds(api, extensions, parts.runtime, { staticSecrets, refusal });
+    this.#ended.promise.catch(() => {});
     this.#remote = this.#createRemote();
     this.subscriptions = new Subscriptions(this.decoder, loggers.get('config'), this.#remote);
     this.orders = new WorkerOrders(
@@ -284,7 +288,7 @@ export class DynamicConfig {
   }
 
   #ready(targets: InitTargets): Promise<void> {
-    return new Promise((resolve) => targets.whenReady(resolve));
+    return Promise.race([new Promise<void>((resolve) => targets.whenReady(resolve)), this.#ended.promise]);
   }
 
   stop(): void {
@@ -297,3 +301,4 @@ export class DynamicConfig {
     this.orders.stop();
   }
 }
+    this.#ended.reject(new Error('stopped while starting'));

@@ -200,6 +200,30 @@ export class ListenerUpdates {
       if (typeof outcome === 'string') {
         refusals.push({ name: resource.name, details: outcome });
         const message = resource.message as Listener;
+  /**
+   * What of an edit of the configuration file would be refused; nothing is changed.
+   * @param clusterNames as they will be
+   */
+  refusalsOf(
+    changed: readonly DiscoveredResource[],
+    removed: readonly string[],
+    clusterNames: ReadonlySet<string>,
+  ): ResourceRefusal[] {
+    if (this.stopped && changed.length + removed.length > 0) {
+      return [{ name: 'listeners', details: 'they are being drained: none is added or changed any more' }];
+    }
+    const goes = new Set([...removed, ...changed.map(({ name }) => name)]);
+    const stays = [...this.active.values(), ...this.warming.values()].filter(({ name }) => !goes.has(name));
+    return changed.flatMap((resource) => {
+      const { name } = resource;
+      const previous = this.active.get(name) ?? this.warming.get(name) ?? null;
+      if (previous?.addedViaApi === true) return { name, details: 'LDS has a listener of this name' };
+      const built = this.#parts.builds.listener(resource, clusterNames);
+      const details = built.ok ? this.#conflict(built.value.spec, previous, stays) : built.error;
+      return details === '' ? [] : { name, details };
+    });
+  }
+
         const error = { name: resource.name, details: outcome, message, attemptedMs: Date.now() };
         noteError(this.errors, error);
         errors.push(error);
@@ -239,7 +263,8 @@ export class ListenerUpdates {
     if (!built.ok) return built.error;
     const { spec, routes, secrets } = built.value;
     const inPlace = this.#started && present !== undefined && this.#onlyChainsDiffer(present.message, message);
-    const refusal = this.#conflict(spec, present ?? warming ?? null);
+    const others = [...this.active.values(), ...this.warming.values()];
+    const refusal = this.#conflict(spec, present ?? warming ?? null, others);
     if (refusal !== '') return refusal;
     const next: ListenerVersion = {
       name,
@@ -282,11 +307,11 @@ export class ListenerUpdates {
   }
 
   /** What Envoy's listener manager refuses before anything is opened. */
-  #conflict(spec: ListenerSpec, previous: ListenerVersion | null): string {
+  #conflict(spec: ListenerSpec, previous: ListenerVersion | null, others: readonly ListenerVersion[]): string {
     if (previous !== null && previous.spec.reusePort !== spec.reusePort) {
       return `Listener ${spec.name}: reuse port cannot be changed during an update`;
     }
-    for (const other of [...this.active.values(), ...this.warming.values()]) {
+    for (const other of others) {
       if (other.name === spec.name) continue;
       for (const address of spec.addresses) {
         // The system gives each its own port; what is never bound is found by its address.

@@ -1,7 +1,7 @@
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import { CELLS_PER_CLUSTER } from '../../upstream/circuit-breaker.ts';
 import type { HostUpdate } from '../../upstream/host-update.ts';
-import type { ListenerOrder, ListenOutcome } from '../../worker/messages.ts';
+import type { ListenerOrder, ListenOutcome, RehearsalFault } from '../../worker/messages.ts';
 import type { WorkerHandle } from '../worker-handle.ts';
 import { WorkerFeed } from './worker-feed.ts';
 
@@ -117,6 +117,26 @@ export class WorkerOrders {
     removed: readonly string[],
   ): Promise<void> {
     await Promise.all(this.#workers.map((worker) => this.#request(worker, { kind: 'routes', changed, removed })));
+  }
+
+  async extensions(
+    changed: readonly { readonly key: string; readonly bytes: Uint8Array }[],
+    removed: readonly string[],
+  ): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => this.#request(worker, { kind: 'extensions', changed, removed })));
+  }
+
+  /** Builds and opens what an edit needs in every worker, and leaves everything as it was. @returns what stands in its way */
+  async rehearse(
+    clusters: readonly Uint8Array[],
+    listeners: readonly Uint8Array[],
+  ): Promise<readonly RehearsalFault[]> {
+    const replies = await Promise.all(
+      this.#workers.map((worker) => this.#request(worker, { kind: 'rehearse', clusters, listeners })),
+    );
+    // All build the same: what is told by one need not be told again.
+    const faults = replies.map((reply) => (reply.kind === 'rehearsed' ? reply.faults : []));
+    return faults.find((each) => each.length > 0) ?? [];
   }
 
   async removeListeners(removed: readonly string[]): Promise<void> {
