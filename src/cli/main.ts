@@ -9,6 +9,7 @@ const PROGRAM = 'nuncio';
 const COMMANDS: Readonly<Record<string, (args: readonly string[]) => Promise<number>>> = {
   config: async (args) => (await import('./commands/config.ts')).configCommand(args),
   pilot: async (args) => (await import('./commands/pilot.ts')).pilotCommand(args),
+  quickstart: async (args) => (await import('./commands/quickstart.ts')).quickstartCommand(args),
   reload: async (args) => (await import('./commands/admin.ts')).reloadCommand(args),
   status: async (args) => (await import('./commands/admin.ts')).statusCommand(args),
 };

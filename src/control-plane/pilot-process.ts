@@ -3,6 +3,7 @@ import { stringify } from 'yaml';
 import { openApiRegistry } from '../api/api-registry.ts';
 import { SystemClock } from '../base/clock.ts';
 import { deferred } from '../base/deferred.ts';
+import { endStartUp } from '../base/jit-policy.ts';
 import { Logger, type LogLevel } from '../base/log.ts';
 import { SystemRandom } from '../base/random.ts';
 import { ipAddress } from '../net/address.ts';
@@ -82,6 +83,7 @@ export function startPilot(
   });
   const address = pilot.start();
   logger.info(`discovery is served on ${address.text}${security === null ? '' : ' over TLS'}`);
+  endStartUp();
   const end = deferred();
   const stop = (): void => {
     pilot.stop();

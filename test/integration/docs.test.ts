@@ -173,7 +173,9 @@ describe('examples in the documentation', () => {
     });
   }
 
+  // An example for another command has no such file: its own test runs it.
   for (const name of readdirSync(join(root, 'examples'))) {
+    if (!existsSync(join(root, 'examples', name, 'envoy.yaml'))) continue;
     test(`examples/${name}/envoy.yaml is accepted`, async () => {
       const { code, output } = await validate(join(root, 'examples', name, 'envoy.yaml'));
       expect({ code, output }).toMatchObject({ code: 0 });
