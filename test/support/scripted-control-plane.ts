@@ -24,6 +24,9 @@ const SHORT: Readonly<Record<string, string>> = {
   RouteConfiguration: 'RDS',
   Secret: 'SDS',
   Runtime: 'RTDS',
+  TypedExtensionConfig: 'ECDS',
+  ScopedRouteConfiguration: 'SRDS',
+  VirtualHost: 'VHDS',
 };
 
 /** A resource as JSON with its `@type`. */
@@ -163,6 +166,15 @@ class Stream implements GrpcServerCallHandler {
 
 let api: ApiRegistry | null = null;
 
+/** A resource in JSON as the message that goes over the wire. */
+export function packResource(resource: JsonResource): Any {
+  api ??= openApiRegistry();
+  const { '@type': typeUrl, ...fields } = resource;
+  const desc = api.byTypeUrl(String(typeUrl))!;
+  const message = fromJson(desc, fields as JsonObject, { registry: api.registry });
+  return { $typeName: 'google.protobuf.Any', typeUrl: String(typeUrl), value: toBinary(desc, message) };
+}
+
 /** A control plane that says what a test tells it to, over ADS or a stream for each type, and notes what it is asked. */
 export class ScriptedControlPlane {
   readonly held = new Map<string, Held>();
@@ -261,9 +273,6 @@ export class ScriptedControlPlane {
   }
 
   pack(resource: JsonResource): Any {
-    const { '@type': typeUrl, ...fields } = resource;
-    const desc = this.#api.byTypeUrl(String(typeUrl))!;
-    const message = fromJson(desc, fields as JsonObject, { registry: this.#api.registry });
-    return { $typeName: 'google.protobuf.Any', typeUrl: String(typeUrl), value: toBinary(desc, message) };
+    return packResource(resource);
   }
 }
