@@ -33,7 +33,7 @@ describe('buildBootstrap', () => {
     const { plan, errors } = build({});
     expect(errors).toEqual([]);
     expect(plan).toMatchObject({ admin: null, statsFlushIntervalMs: 5000, statsFlushOnAdmin: false });
-    expect(plan!.runtimeLayers).toEqual([{ kind: 'admin', name: '' }]);
+    expect(plan!.runtimeLayers).toEqual([]);
     expect(create(desc)).toBeDefined();
   });
 

@@ -38,7 +38,7 @@ export type RuntimeLayerSpec =
     }
   | { readonly kind: 'admin'; readonly name: string };
 
-/** The layers, as Envoy has them: without any, one for `/runtime_modify`. */
+/** The layers in their order; without any, `/runtime_modify` has nothing to change. */
 export function buildRuntimeLayers(context: BuildContext, message: LayeredRuntime | undefined): RuntimeLayerSpec[] {
   const layers: RuntimeLayerSpec[] = [];
   const names = new Set<string>();
@@ -76,7 +76,7 @@ export function buildRuntimeLayers(context: BuildContext, message: LayeredRuntim
         at.refuse('', 'a layer needs static_layer, disk_layer or admin_layer');
     }
   });
-  return layers.length === 0 ? [{ kind: 'admin', name: '' }] : layers;
+  return layers;
 }
 
 /** Nested mappings become dotted keys; a mapping with numerator or denominator is a fraction (Envoy: walkProtoValue). */
