@@ -4,6 +4,7 @@ import type { ApiRegistry } from '../api/api-registry.ts';
 import type { RuntimeReader } from '../routing/runtime-fraction.ts';
 import type { Scope } from '../stats/store.ts';
 import type { RouteDependency } from './builders/config-source.ts';
+import type { ExtensionDependency, ExtensionFeed } from './builders/discovered-extension.ts';
 import type { FilterChainSpec } from './builders/filter-chains.ts';
 import type { ExtensionRegistry } from './extension-registry.ts';
 import type { AnyMessages } from './load/any-messages.ts';
@@ -35,6 +36,10 @@ export interface BuildScope {
   readonly checksFiles?: boolean;
   /** Takes the route tables that the listener under construction gets by RDS; absent: nobody asks. */
   readonly routeDependencies?: RouteDependency[];
+  /** Takes the extensions that the listener under construction gets by ECDS; absent: nobody asks. */
+  readonly extensionDependencies?: ExtensionDependency[];
+  /** In a worker: the discovered configurations of extensions. Absent: none are known. */
+  readonly extensionFeed?: ExtensionFeed;
   /** What main's dry build knows of TLS; absent: a worker builds, and gets from main what files hold. */
   readonly tls?: TlsBuild;
   /** Filter chains of the listener's present version, by {@link FilterChainSpec.key}: equal ones are used again. */

@@ -73,6 +73,7 @@ function accept(
       filters: filters.map((filter) => ({ createFilter: () => filter })),
       timeoutMs: 15_000,
       continueOnTimeout: false,
+      discovered: [],
       handOver: null,
       ...change,
     },
@@ -298,7 +299,7 @@ describe('ListenerRuntime', () => {
         throw new Error('oops');
       },
     };
-    const config = { filters: [], timeoutMs: 0, continueOnTimeout: false, handOver: null };
+    const config = { filters: [], discovered: [], timeoutMs: 0, continueOnTimeout: false, handOver: null };
     const runtime = new ListenerRuntime(loop.dispatcher, nowhere, config, UNLIMITED, scope, receiver);
     transport = new FakeTransport(loop);
     loop.turn(() => runtime.onAccept(transport));
@@ -324,7 +325,7 @@ describe('handing over', () => {
     const runtime = new ListenerRuntime(
       loop.dispatcher,
       nowhere,
-      { filters: [], timeoutMs: 0, continueOnTimeout: false, handOver: directory },
+      { filters: [], discovered: [], timeoutMs: 0, continueOnTimeout: false, handOver: directory },
       UNLIMITED,
       scope,
       {

@@ -26,6 +26,8 @@ export interface ListenerFilterBuilder {
 
 export interface ListenerChainConfig {
   readonly filters: readonly ListenerFilterBuilder[];
+  /** Configurations that filters among them need: while one is missing (null), connections are closed. */
+  readonly discovered: readonly { readonly current: unknown }[];
   /** 0: no limit */
   readonly timeoutMs: number;
   readonly continueOnTimeout: boolean;
@@ -78,6 +80,7 @@ export class ListenerRuntime implements Acceptor {
   readonly preTimeout: Counter;
   readonly filterError: Counter;
   readonly filterRemoteClose: Counter;
+  readonly extensionConfigMissing: Counter;
   readonly #overflow: Counter;
   readonly #globalOverflow: Counter;
   readonly #overloadReject: Counter;
@@ -100,6 +103,7 @@ export class ListenerRuntime implements Acceptor {
     this.preTimeout = scope.counter('downstream_pre_cx_timeout');
     this.filterError = scope.counter('downstream_listener_filter_error');
     this.filterRemoteClose = scope.counter('downstream_listener_filter_remote_close');
+    this.extensionConfigMissing = scope.counter('extension_config_missing');
     this.#overflow = scope.counter('downstream_cx_overflow');
     this.#globalOverflow = scope.counter('downstream_global_cx_overflow');
     this.#overloadReject = scope.counter('downstream_cx_overload_reject');
@@ -238,8 +242,13 @@ class PendingSocket implements AcceptedSocket, TransportHandler, TimerTarget {
     const { config, dispatcher } = this.#runtime;
     this.#transport.setHandler(this);
     try {
-      this.#filters = config.filters.map((builder) => builder.createFilter());
-      this.#advance();
+      if (config.discovered.every((extension) => extension.current !== null)) {
+        this.#filters = config.filters.map((builder) => builder.createFilter());
+        this.#advance();
+      } else {
+        this.#runtime.extensionConfigMissing.inc();
+        this.drop('filter');
+      }
     } catch (error) {
       this.#bug(error);
     }

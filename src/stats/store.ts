@@ -151,6 +151,10 @@ export class Scope {
     return group;
   }
 
+  get isClosed(): boolean {
+    return this.closed;
+  }
+
   /** Drops the stats of this scope and of all scopes made from it. Objects still held keep working, unreported. */
   close(): void {
     if (this.closed) return;

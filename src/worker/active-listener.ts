@@ -24,9 +24,6 @@ import { listenSpecOf } from './listen-spec.ts';
 import { ListeningAddress } from './listening-address.ts';
 import type { ListenOutcome } from './messages.ts';
 
-/** Counters that Envoy has of every listener and that nothing of ours counts yet: shown as 0. */
-const UNUSED_COUNTERS = ['extension_config_missing', 'network_extension_config_missing'] as const;
-
 function limitsOf(spec: ListenerSpec, environment: WorkerEnvironment): ConnectionLimits {
   const { runtime, shared } = environment;
   const listenerKey = `envoy.resource_limits.listener.${spec.name}.connection_limit`;
@@ -72,6 +69,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
   readonly #cxLength: Histogram;
   readonly #noChain: Counter;
   readonly #handshakeTimeout: Counter;
+  readonly #configMissing: Counter;
   readonly #workerTotal: Counter;
   readonly #workerActive: Gauge;
 
@@ -103,7 +101,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     this.#noChain = scope.counter('no_filter_chain_match');
     this.#handshakeTimeout = scope.counter('downstream_cx_transport_socket_connect_timeout');
     scope.histogram('connections_accepted_per_socket_event');
-    for (const name of UNUSED_COUNTERS) scope.counter(name);
+    this.#configMissing = scope.counter('network_extension_config_missing');
     this.#workerTotal = scope.counter(`worker_${workerIndex}.downstream_cx_total`);
     this.#workerActive = scope.gauge(`worker_${workerIndex}.downstream_cx_active`);
     this.#runtime = new ListenerRuntime(
@@ -111,6 +109,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
       sockets,
       {
         filters: spec.listenerFilters.map((make) => make(environment)),
+        discovered: spec.discoveredFilters,
         timeoutMs: spec.listenerFiltersTimeoutMs,
         continueOnTimeout: spec.continueOnListenerFiltersTimeout,
         handOver: spec.useOriginalDst ? directory : null,
@@ -192,11 +191,11 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
       });
     }
   }
+
   /** Whether one of its sockets is open on the address. */
   holds(address: Address): boolean {
     return this.#listening.some((open) => open.socket?.address.text === address.text);
   }
-
 
   stopListening(): void {
     this.#closeSockets();
@@ -328,6 +327,12 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     }
     // Envoy closes what no filter would serve.
     if (chain.filters.length === 0) {
+      connection.close(CloseType.NoFlush, 'no_filters');
+      return;
+    }
+    for (const extension of chain.discovered) {
+      if (extension.current !== null) continue;
+      this.#configMissing.inc();
       connection.close(CloseType.NoFlush, 'no_filters');
       return;
     }

@@ -1,6 +1,7 @@
 import { fromBinary, type Message } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../api/api-registry.ts';
 import type { Cluster as ClusterMessage } from '../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
+import type { TypedExtensionConfig } from '../api/gen/envoy/config/core/v3/extension_pb.d.ts';
 import type { Listener as ListenerMessage } from '../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import type { RouteConfiguration as RouteConfigurationMessage } from '../api/gen/envoy/config/route/v3/route_pb.d.ts';
 import type { Clock } from '../base/clock.ts';
@@ -23,8 +24,8 @@ import { RuntimeSnapshot } from '../pipeline/runtime-snapshot.ts';
 import { StatsStore } from '../stats/store.ts';
 import { ClusterManager } from '../upstream/cluster-manager.ts';
 import { ActiveListener } from './active-listener.ts';
-import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from './log-files.ts';
 import { listenSpecOf } from './listen-spec.ts';
+import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from './log-files.ts';
 import type {
   FromWorker,
   HostStatus,
@@ -35,7 +36,10 @@ import type {
   WorkerOptions,
 } from './messages.ts';
 import { RouteTables } from './route-tables.ts';
+import { WorkerExtensions } from './worker-extensions.ts';
 import { WorkerSecrets } from './worker-secrets.ts';
+
+const EXTENSION_CONFIG = 'envoy.config.core.v3.TypedExtensionConfig';
 
 /** What a worker is made of that differs between a thread and the main thread, or in tests. */
 export interface WorkerParts {
@@ -63,6 +67,7 @@ export class Worker {
   readonly #draining = new Set<ActiveListener>();
   readonly #routes = new RouteTables();
   readonly #secrets = new WorkerSecrets();
+  readonly #extensions = new WorkerExtensions();
   readonly #runtime: RuntimeSnapshot;
   readonly #logFiles: BufferedLogFiles;
   readonly #health = { failed: false };
@@ -153,6 +158,13 @@ export class Worker {
         this.#applyRoutes(message.changed, message.removed);
         post({ kind: 'done', id: message.id });
         break;
+      case 'extensions':
+        for (const { key, bytes } of message.changed) {
+          this.#extensions.set(key, this.#decode<TypedExtensionConfig>(EXTENSION_CONFIG, bytes));
+        }
+        for (const key of message.removed) this.#extensions.set(key, null);
+        post({ kind: 'done', id: message.id });
+        break;
       case 'feed':
         for (const [key, secret] of message.secrets) {
           if (secret === null) this.#secrets.remove(key);
@@ -188,6 +200,9 @@ export class Worker {
       case 'hostStats':
         post({ kind: 'hostStats', id: message.id, hosts: this.#hostStatuses() });
         break;
+      case 'rehearse':
+        post({ kind: 'rehearsed', id: message.id, faults: this.#rehearse(message.clusters, message.listeners) });
+        break;
       case 'stop':
         this.#stop(message.id);
         break;
@@ -200,13 +215,11 @@ export class Worker {
       anys: this.#anys,
       extensions: this.#parts.extensions,
       runtime: this.#runtime,
-      case 'rehearse':
-        post({ kind: 'rehearsed', id: message.id, faults: this.#rehearse(message.clusters, message.listeners) });
-        break;
       errors: [],
       warnings: [],
       stats: this.store.root,
       clusterNames: null,
+      extensionFeed: this.#extensions,
       ...more,
     });
   }
@@ -236,19 +249,6 @@ export class Worker {
     if (faults.length > 0) throw new Error(faults.join('\n'));
   }
 
-  #applyRoutes(
-    changed: readonly { readonly key: string; readonly bytes: Uint8Array }[],
-    removed: readonly string[],
-  ): void {
-    for (const { key, bytes } of changed) {
-      const message = this.#decode<RouteConfigurationMessage>('envoy.config.route.v3.RouteConfiguration', bytes);
-      const stats = this.store.root.createScope('');
-      const context = this.#context({ stats });
-      const table = buildRouteTable(context, message);
-      if (table === null) throw new Error(`worker cannot build route table ${message.name}: ${issues(context)}`);
-      this.#routes.set(key, table, stats);
-    }
-    for (const key of removed) this.#routes.remove(key);
   /** Builds and opens what an edit needs, and leaves everything as it was. @returns what stands in its way */
   #rehearse(clusters: readonly Uint8Array[], listeners: readonly Uint8Array[]): RehearsalFault[] {
     const faults: RehearsalFault[] = [];
@@ -292,6 +292,19 @@ export class Worker {
     }
   }
 
+  #applyRoutes(
+    changed: readonly { readonly key: string; readonly bytes: Uint8Array }[],
+    removed: readonly string[],
+  ): void {
+    for (const { key, bytes } of changed) {
+      const message = this.#decode<RouteConfigurationMessage>('envoy.config.route.v3.RouteConfiguration', bytes);
+      const stats = this.store.root.createScope('');
+      const context = this.#context({ stats });
+      const table = buildRouteTable(context, message);
+      if (table === null) throw new Error(`worker cannot build route table ${message.name}: ${issues(context)}`);
+      this.#routes.set(key, table, stats);
+    }
+    for (const key of removed) this.#routes.remove(key);
   }
 
   #applyListeners(message: Extract<ToWorker, { kind: 'listeners' }>): ListenOutcome[] {

@@ -118,13 +118,19 @@ export class TypeEngine {
         refusals.push(...(await this.#tell(watch, delta, isWhole)));
       }
     }
-    // By name: an answer without the resource says nothing, a removal leaves what is in force (as Envoy).
+    // By name: an answer without the resource says nothing, a removal mostly leaves what is in force (as Envoy).
     const { version } = delta;
     for (const resource of delta.changed) {
       for (const watch of [...(this.#byName.get(resource.name) ?? [])]) {
         // Another watcher's update may have ended it.
         if (!this.watches.has(watch)) continue;
         refusals.push(...(await this.#tell(watch, { changed: [resource], removed: [], version }, isWhole)));
+      }
+    }
+    for (const name of delta.removed) {
+      for (const watch of [...(this.#byName.get(name) ?? [])]) {
+        if (watch.interest.hearsRemovals !== true || !this.watches.has(watch)) continue;
+        refusals.push(...(await this.#tell(watch, { changed: [], removed: [name], version }, isWhole)));
       }
     }
     const refused = new Set(refusals.map((refusal) => refusal.name));

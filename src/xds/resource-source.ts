@@ -55,6 +55,8 @@ export interface Interest {
   readonly names: readonly string[] | null;
   /** The first answer must have come this long after the start, ms; see `initial_fetch_timeout`. 0 or absent: whenever. */
   readonly fetchTimeoutMs?: number;
+  /** By name: that a resource was removed matters. Others keep what is in force then, as in Envoy. */
+  readonly hearsRemovals?: boolean;
 }
 
 export interface Subscription {

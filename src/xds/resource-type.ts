@@ -14,6 +14,9 @@ export interface ResourceType {
   readonly restPath: string;
 }
 
+/** Where the path is not the service's noun. */
+const REST_NAMES: Readonly<Record<string, string>> = { ExtensionConfigs: 'extension_configs' };
+
 function type(typeName: string, nameField: string, short: string, service: string, what: string): ResourceType {
   const rest = service.replace(/^envoy\.service\.\w+\.v3\./, '');
   const kind = rest.replace(/DiscoveryService$/, '').toLowerCase();
@@ -24,7 +27,7 @@ function type(typeName: string, nameField: string, short: string, service: strin
     short,
     sotwMethod: `/${service}/Stream${what}`,
     deltaMethod: `/${service}/Delta${what}`,
-    restPath: `/v3/discovery:${kind === 'runtime' ? 'runtime' : what.toLowerCase()}`,
+    restPath: `/v3/discovery:${kind === 'runtime' ? 'runtime' : (REST_NAMES[what] ?? what.toLowerCase())}`,
   };
 }
 
@@ -62,6 +65,13 @@ export const SECRET_TYPE = type(
   'SDS',
   'envoy.service.secret.v3.SecretDiscoveryService',
   'Secrets',
+);
+export const EXTENSION_TYPE = type(
+  'envoy.config.core.v3.TypedExtensionConfig',
+  'name',
+  'ECDS',
+  'envoy.service.extension.v3.ExtensionConfigDiscoveryService',
+  'ExtensionConfigs',
 );
 export const RUNTIME_TYPE = type(
   'envoy.service.runtime.v3.Runtime',

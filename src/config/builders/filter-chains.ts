@@ -2,7 +2,7 @@ import type { CidrRange } from '../../api/gen/envoy/config/core/v3/address_pb.d.
 import type { FilterChain, FilterChainMatch } from '../../api/gen/envoy/config/listener/v3/listener_components_pb.d.ts';
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import { ipBytes } from '../../net/cidr.ts';
-import type { NetworkFilterBuilder } from '../../net/filter.ts';
+import type { NetworkFilter, NetworkFilterBuilder } from '../../net/filter.ts';
 import { ANY_CONNECTION, type ChainCriteria, FilterChainIndex, type SourceType } from '../../net/filter-chain-index.ts';
 import { type FilterChainMatcher, SingleFilterChain } from '../../net/filter-chain-matcher.ts';
 import type { AddressRange } from '../../net/prefix-table.ts';
@@ -11,6 +11,7 @@ import type { Scope } from '../../stats/store.ts';
 import { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { digestOf } from './config-source.ts';
+import { buildDiscovered, type DiscoveredExtension, EXTENSION_SOURCE_SUPPORT } from './discovered-extension.ts';
 import { durationMsOr } from './durations.ts';
 import { buildChainsByName } from './filter-chain-matcher.ts';
 import { NETWORK_INPUT_SUPPORT } from './network-match-inputs.ts';
@@ -29,7 +30,8 @@ export const FILTER_CHAIN_SUPPORT: readonly FieldSupport[] = [
     fields: `destination_port prefix_ranges server_names transport_protocol application_protocols
       direct_source_prefix_ranges source_type source_prefix_ranges source_ports`,
   },
-  { message: 'envoy.config.listener.v3.Filter', fields: 'name typed_config' },
+  { message: 'envoy.config.listener.v3.Filter', fields: 'name typed_config config_discovery' },
+  ...EXTENSION_SOURCE_SUPPORT,
   ...TRANSPORT_SOCKET_SUPPORT,
   ...NETWORK_INPUT_SUPPORT,
   ...UNIFIED_MATCHER_SUPPORT,
@@ -40,6 +42,8 @@ export interface FilterChainSpec {
   /** Need not be unique. */
   readonly name: string;
   readonly filters: readonly NetworkFilterBuilder<ConnectionContext>[];
+  /** Those of them that are discovered: while one has no configuration, connections are closed. */
+  readonly discovered: readonly DiscoveredExtension<'network-filter'>[];
   /** Null: plain bytes. */
   readonly transportSocket: DownstreamSocketMaker | null;
   /** How long the transport socket's handshake may take, ms; 0: for ever. */
@@ -48,6 +52,22 @@ export interface FilterChainSpec {
   readonly key: string;
   /** Stats of the chain's filters; closed with it. */
   readonly stats: Scope;
+}
+
+/** A network filter whose configuration is discovered: connections keep the one that they began with. */
+class DiscoveredNetworkFilter implements NetworkFilterBuilder<ConnectionContext> {
+  readonly isTerminal: boolean;
+  readonly #extension: DiscoveredExtension<'network-filter'>;
+
+  constructor(extension: DiscoveredExtension<'network-filter'>, isTerminal: boolean) {
+    this.#extension = extension;
+    this.isTerminal = isTerminal;
+  }
+
+  /** Not while {@link FilterChainSpec.discovered} says that there is no configuration. */
+  createFilter(context: ConnectionContext): NetworkFilter {
+    return this.#extension.current!.createFilter(context);
+  }
 }
 
 /**
@@ -131,10 +151,15 @@ function buildChain(listener: BuildContext, message: FilterChain): FilterChainSp
   );
   const transportSocket = buildDownstreamSocket(context, 'transport_socket', message.transportSocket);
   const filters: NetworkFilterBuilder<ConnectionContext>[] = [];
+  const discovered: DiscoveredExtension<'network-filter'>[] = [];
   message.filters.forEach((filter, index) => {
     const at = context.at(`filters[${index}]`);
     if (filter.configType.case === 'configDiscovery') {
-      at.refuse('config_discovery', 'filter discovery is not supported yet');
+      const place = index === message.filters.length - 1;
+      const found = buildDiscovered(at, 'network-filter', filter.name, filter.configType.value, place);
+      if (found === null) return;
+      discovered.push(found);
+      filters.push(new DiscoveredNetworkFilter(found, place));
       return;
     }
     const built = context.shared.extensions.build(
@@ -156,6 +181,7 @@ function buildChain(listener: BuildContext, message: FilterChain): FilterChainSp
   return {
     name: message.name,
     filters,
+    discovered,
     transportSocket,
     transportSocketConnectTimeoutMs: durationMsOr(message.transportSocketConnectTimeout, 0),
     key,

@@ -22,6 +22,8 @@ import { createConnectionManagerStats, createListenerHttpStats } from '../../pip
 import type { ConnectionContext } from '../../pipeline/environment.ts';
 import { isPrivateIp } from '../../pipeline/forwarded-for.ts';
 import { HttpDateCache } from '../../pipeline/http-date.ts';
+import type { HttpFilterBuilder, HttpFilter as StreamFilter } from '../../pipeline/http-filter.ts';
+import { MissingConfigFilter } from '../../pipeline/missing-config-filter.ts';
 import { EscapedSlashesAction } from '../../routing/path-normalization.ts';
 import { FractionalPercent, RuntimeFraction } from '../../routing/runtime-fraction.ts';
 import { createHttp2CodecStats } from '../../upstream/codec-stats.ts';
@@ -30,6 +32,7 @@ import type { FieldSupport } from '../extension-registry.ts';
 import { buildAccessLogs } from './access-log.ts';
 import { buildCidrMatcher } from './cidr-ranges.ts';
 import type { RouteDependency } from './config-source.ts';
+import { buildDiscovered, type DiscoveredExtension, EXTENSION_SOURCE_SUPPORT } from './discovered-extension.ts';
 import { durationMsOr } from './durations.ts';
 import { buildHttp1Options } from './http1-options.ts';
 import { buildHttp2Options, HTTP2_SUPPORT } from './http2-options.ts';
@@ -63,7 +66,8 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
   { message: `${HCM}.HttpConnectionManager.HcmAccessLogOptions`, fields: '*' },
   { message: `${HCM}.HttpConnectionManager.InternalAddressConfig`, fields: '*' },
   { message: `${HCM}.HttpConnectionManager.UpgradeConfig`, fields: '*' },
-  { message: `${HCM}.HttpFilter`, fields: 'name typed_config is_optional disabled' },
+  { message: `${HCM}.HttpFilter`, fields: 'name typed_config config_discovery is_optional disabled' },
+  ...EXTENSION_SOURCE_SUPPORT,
   {
     message: 'envoy.config.core.v3.HttpProtocolOptions',
     fields: `idle_timeout max_connection_duration max_connection_duration_jitter max_headers_count max_stream_duration
@@ -356,6 +360,22 @@ function checkUpgradeNames(context: BuildContext, upgrades: readonly HttpConnect
   });
 }
 
+/** An HTTP filter whose configuration is discovered: streams keep the one that they began with. */
+class DiscoveredHttpFilter implements HttpFilterBuilder {
+  readonly isTerminal: boolean;
+  readonly #extension: DiscoveredExtension<'http-filter'>;
+
+  constructor(extension: DiscoveredExtension<'http-filter'>, isTerminal: boolean) {
+    this.#extension = extension;
+    this.isTerminal = isTerminal;
+  }
+
+  createFilter(context: ConnectionContext): StreamFilter | null {
+    const { current } = this.#extension;
+    return current === null ? new MissingConfigFilter() : current.createFilter(context);
+  }
+}
+
 function buildFilters(context: BuildContext, field: string, messages: readonly HttpFilter[]): FilterEntry[] | null {
   const entries: FilterEntry[] = [];
   let complete = true;
@@ -370,8 +390,21 @@ function buildFilters(context: BuildContext, field: string, messages: readonly H
   messages.forEach((message, index) => {
     const at = context.at(`${field}[${index}]`);
     if (message.configType.case === 'configDiscovery') {
-      at.refuse('config_discovery', 'filter discovery is not supported yet');
-      complete = false;
+      const place = index === messages.length - 1;
+      const found = buildDiscovered(at, 'http-filter', message.name, message.configType.value, place);
+      if (place && message.disabled) {
+        at.refuse(
+          'disabled',
+          `Error: the last (terminal) filter (${message.name}) in the chain cannot be disabled by default.`,
+        );
+      }
+      if (found === null) complete = false;
+      else
+        entries.push({
+          name: message.name,
+          builder: new DiscoveredHttpFilter(found, place),
+          disabled: message.disabled,
+        });
       return;
     }
     if (message.isOptional && isUnknownFilter(at, message)) {

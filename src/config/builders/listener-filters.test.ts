@@ -69,6 +69,7 @@ test('what is wrong is said where it is', () => {
   expect(buildListenerFilters(on.context, 'listener_filters', listener.listenerFilters)).toEqual([]);
   expect(on.errors).toEqual([
     "listener_filters[0].typed_config: Didn't find a registered implementation for 'closing' with type URL: ''",
-    'listener_filters[1].config_discovery: filter discovery is not supported yet',
+    'listener_filters[1].config_discovery.type_urls[0]: Error: no factory found for a required type URL x.',
+    'listener_filters[1].config_discovery.config_source: a configuration source is missing',
   ]);
 });

@@ -8,11 +8,13 @@ import type { ListenerFilterBuilder } from '../../net/listener-chain.ts';
 import type { WorkerEnvironment } from '../../pipeline/environment.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
+import { buildDiscovered, type DiscoveredExtension, EXTENSION_SOURCE_SUPPORT } from './discovered-extension.ts';
 
 const PREDICATE = 'envoy.config.listener.v3.ListenerFilterChainMatchPredicate';
 
 export const LISTENER_FILTER_SUPPORT: readonly FieldSupport[] = [
-  { message: 'envoy.config.listener.v3.ListenerFilter', fields: 'name typed_config filter_disabled' },
+  { message: 'envoy.config.listener.v3.ListenerFilter', fields: 'name typed_config config_discovery filter_disabled' },
+  ...EXTENSION_SOURCE_SUPPORT,
   { message: PREDICATE, fields: '*' },
   { message: `${PREDICATE}.MatchSet`, fields: '*' },
   { message: 'envoy.type.v3.Int32Range', fields: '*' },
@@ -23,26 +25,37 @@ export type ListenerFilterMaker = (environment: WorkerEnvironment) => ListenerFi
 
 type Predicate = (socket: AcceptedSocket) => boolean;
 
-/** The listener filters of `listener_filters`, in order. Errors are reported at the filter that they are of. */
+/**
+ * The listener filters of `listener_filters`, in order. Errors are reported at the filter that they are of.
+ * @param discovered takes those that are discovered
+ */
 export function buildListenerFilters(
   context: BuildContext,
   field: string,
   messages: readonly ListenerFilterMessage[],
+  discovered: DiscoveredExtension<'listener-filter'>[] = [],
 ): ListenerFilterMaker[] {
   const makers: ListenerFilterMaker[] = [];
   messages.forEach((message, index) => {
     const at = context.at(`${field}[${index}]`);
     if (message.configType.case === 'configDiscovery') {
-      at.refuse('config_discovery', 'filter discovery is not supported yet');
+      const found = buildDiscovered(at, 'listener-filter', message.name, message.configType.value, false);
+      if (found === null) return;
+      discovered.push(found);
+      add(at, message, (environment) => new DiscoveredListenerFilter(found, environment));
       return;
     }
     const any = message.configType.value;
     const maker = context.shared.extensions.build('listener-filter', at, 'typed_config', message.name, any);
+    add(at, message, maker);
+  });
+  return makers;
+
+  function add(at: BuildContext, message: ListenerFilterMessage, maker: ListenerFilterMaker | null): void {
     const disabled =
       message.filterDisabled === undefined ? null : buildPredicate(at.at('filter_disabled'), message.filterDisabled);
     if (maker !== null) makers.push(disabled === null ? maker : switchable(maker, disabled));
-  });
-  return makers;
+  }
 }
 
 function switchable(maker: ListenerFilterMaker, disabled: Predicate): ListenerFilterMaker {
@@ -50,6 +63,29 @@ function switchable(maker: ListenerFilterMaker, disabled: Predicate): ListenerFi
     const builder = maker(environment);
     return { createFilter: () => new SwitchableFilter(builder.createFilter(), disabled) };
   };
+}
+
+/** A listener filter whose configuration is discovered: connections keep the one that they began with. */
+class DiscoveredListenerFilter implements ListenerFilterBuilder {
+  readonly #extension: DiscoveredExtension<'listener-filter'>;
+  readonly #environment: WorkerEnvironment;
+  #made: ListenerFilterMaker | null = null;
+  #builder: ListenerFilterBuilder | null = null;
+
+  constructor(extension: DiscoveredExtension<'listener-filter'>, environment: WorkerEnvironment) {
+    this.#extension = extension;
+    this.#environment = environment;
+  }
+
+  /** Not while there is no configuration (`ListenerChainConfig.discovered`). */
+  createFilter(): ListenerFilter {
+    const current = this.#extension.current!;
+    if (this.#made !== current) {
+      this.#made = current;
+      this.#builder = current(this.#environment);
+    }
+    return this.#builder!.createFilter();
+  }
 }
 
 function buildPredicate(context: BuildContext, message: ListenerFilterChainMatchPredicate): Predicate {

@@ -10,6 +10,7 @@ import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { buildAccessLogs } from './access-log.ts';
 import { buildAddress } from './addresses.ts';
+import type { DiscoveredExtension } from './discovered-extension.ts';
 import { durationMsOr } from './durations.ts';
 import { buildFilterChains, FILTER_CHAIN_SUPPORT, type FilterChainSpec } from './filter-chains.ts';
 import { buildListenerFilters, LISTENER_FILTER_SUPPORT, type ListenerFilterMaker } from './listener-filters.ts';
@@ -71,6 +72,8 @@ export interface ListenerSpec {
   readonly listenerFiltersTimeoutMs: number;
   readonly continueOnListenerFiltersTimeout: boolean;
   readonly listenerFilters: readonly ListenerFilterMaker[];
+  /** Those of them that are discovered: while one has no configuration, connections are closed. */
+  readonly discoveredFilters: readonly DiscoveredExtension<'listener-filter'>[];
   readonly chains: FilterChainMatcher<FilterChainSpec>;
   /** All that `chains` may find. */
   readonly chainSpecs: readonly FilterChainSpec[];
@@ -141,7 +144,9 @@ export function buildListener(context: BuildContext, message: Listener): Listene
     const field = at < 0 ? 'default_filter_chain' : `filter_chains[${at}]`;
     context.refuse(`${field}.transport_socket`, NO_TLS_INSIDE, NO_TLS_HINT);
   }
-  const listenerFilters = buildListenerFilters(context, 'listener_filters', message.listenerFilters);
+  const discoveredFilters: DiscoveredExtension<'listener-filter'>[] = [];
+  const filterMessages = message.listenerFilters;
+  const listenerFilters = buildListenerFilters(context, 'listener_filters', filterMessages, discoveredFilters);
   const useOriginalDst = message.useOriginalDst ?? false;
   if (useOriginalDst) addOriginalDst(context, listenerFilters);
   const accessLoggers = buildAccessLogs(context, 'access_log', message.accessLog);
@@ -177,6 +182,7 @@ export function buildListener(context: BuildContext, message: Listener): Listene
     listenerFiltersTimeoutMs: durationMsOr(message.listenerFiltersTimeout, 15_000),
     continueOnListenerFiltersTimeout: message.continueOnListenerFiltersTimeout,
     listenerFilters,
+    discoveredFilters,
     chains,
     chainSpecs,
     accessLoggers,

@@ -19,8 +19,10 @@ import type { ServerFlags } from '../server-flags.ts';
 import type { LISTENER_MANAGER_STATS } from '../server-stats.ts';
 import type { WorkerHandle } from '../worker-handle.ts';
 import { ClusterUpdates } from './cluster-updates.ts';
+import { ExtensionUpdates } from './extension-updates.ts';
 import { type InitTarget, InitTargets } from './init-targets.ts';
 import { ListenerUpdates } from './listener-updates.ts';
+import { NeedsKeeper } from './needs.ts';
 import { RemoteSources } from './remote-sources.ts';
 import { ResourceBuilds } from './resource-builds.ts';
 import { RouteUpdates } from './route-updates.ts';
@@ -89,6 +91,8 @@ export class DynamicConfig {
   readonly clusters: ClusterUpdates;
   readonly routes: RouteUpdates;
   readonly secrets: SecretUpdates;
+  readonly extensions: ExtensionUpdates;
+  readonly needs: NeedsKeeper;
   readonly listeners: ListenerUpdates;
   readonly decoder: ResourceDecoder;
   readonly builds: ResourceBuilds;
@@ -100,18 +104,18 @@ export class DynamicConfig {
   readonly #parts: DynamicConfigParts;
   readonly #open: Subscription[] = [];
   readonly #remote: RemoteSources;
+  /** Rejects with the end. */
+  readonly #ended = deferred<never>();
   /** With CDS. */
   #reloads: ReturnType<typeof CDS_STATS.create> | null = null;
 
   constructor(parts: DynamicConfigParts) {
-  /** Rejects with the end. */
-  readonly #ended = deferred<never>();
     this.#parts = parts;
+    this.#ended.promise.catch(() => {});
     const { api, extensions, loggers } = parts.server;
     this.decoder = new ResourceDecoder(api, unknownFields(parts.flags), parts.onUnknownField);
     const { staticSecrets, tlsRefusal: refusal } = parts.bootstrap;
     this.builds = new ResourceBuilds(api, extensions, parts.runtime, { staticSecrets, refusal });
-    this.#ended.promise.catch(() => {});
     this.#remote = this.#createRemote();
     this.subscriptions = new Subscriptions(this.decoder, loggers.get('config'), this.#remote);
     this.orders = new WorkerOrders(
@@ -152,13 +156,26 @@ export class DynamicConfig {
       },
     });
     this.routes = new RouteUpdates(this.builds, orders, this.subscriptions, parts.stats, () => this.clusters.names());
+    this.extensions = new ExtensionUpdates({
+      builds: this.builds,
+      orders,
+      subscriptions: this.subscriptions,
+      stats: parts.stats,
+      clusterNames: () => this.clusters.names(),
+      keeper: () => this.needs,
+    });
+    this.needs = new NeedsKeeper({
+      routes: this.routes,
+      extensions: this.extensions,
+      secrets: this.secrets,
+      drainMs: parts.drainMs,
+    });
     this.listeners = new ListenerUpdates({
       listenerType: api.message('envoy.config.listener.v3.Listener')!,
       stats: parts.listenerStats,
       loggers,
       builds: this.builds,
-      routes: this.routes,
-      secrets: this.secrets,
+      needs: this.needs,
       orders,
       workerCount: parts.flags.concurrency,
       init: this.serverInit,
@@ -256,9 +273,7 @@ export class DynamicConfig {
         version: '',
         updatedMs,
         addedViaApi: false,
-        routes: this.builds.routesOf(messages[index]!, loaded.anys),
-        // Those of the bootstrap are held as long as the process lives.
-        secrets: [],
+        needs: this.builds.needsOf(messages[index]!, loaded.anys),
         addresses: spec.addresses.map((address) => address.text),
       })),
     );
@@ -287,18 +302,21 @@ export class DynamicConfig {
     subscription.start();
   }
 
+  /** @throws Error when the end comes first: what is waited for may never be there */
   #ready(targets: InitTargets): Promise<void> {
     return Promise.race([new Promise<void>((resolve) => targets.whenReady(resolve)), this.#ended.promise]);
   }
 
   stop(): void {
+    this.#ended.reject(new Error('stopped while starting'));
     for (const subscription of this.#open) subscription.stop();
     this.#remote.stop();
     this.clusters.stop();
     this.secrets.stop();
     this.routes.stop();
+    this.extensions.stop();
+    this.needs.stop();
     this.listeners.stop();
     this.orders.stop();
   }
 }
-    this.#ended.reject(new Error('stopped while starting'));

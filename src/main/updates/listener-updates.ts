@@ -1,16 +1,13 @@
 import { type DescMessage, toBinary } from '@bufbuild/protobuf';
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import type { LoggerRegistry } from '../../base/log.ts';
-import type { RouteDependency } from '../../config/builders/config-source.ts';
 import type { ListenerSpec } from '../../config/builders/listener.ts';
-import type { SecretDependency } from '../../config/secrets/secret-dependency.ts';
 import type { DiscoveredResource, ResourceRefusal, ResourceUpdate } from '../../xds/resource-source.ts';
 import type { LISTENER_MANAGER_STATS } from '../server-stats.ts';
 import { noteError, sameBytes } from './cluster-updates.ts';
 import { InitTargets } from './init-targets.ts';
+import type { Needs, NeedsKeeper } from './needs.ts';
 import type { ResourceBuilds } from './resource-builds.ts';
-import type { RouteUpdates } from './route-updates.ts';
-import type { SecretUpdates } from './secret-updates.ts';
 import type { WorkerOrders } from './worker-orders.ts';
 
 /** One version of a listener. */
@@ -27,9 +24,8 @@ export interface ListenerVersion {
   /** Wall-clock ms. */
   readonly updatedMs: number;
   readonly addedViaApi: boolean;
-  readonly routes: readonly RouteDependency[];
-  /** What its transport sockets take from the workers' feeds. */
-  readonly secrets: readonly SecretDependency[];
+  /** Routes, discovered extensions, and what its transport sockets take from the workers' feeds. */
+  readonly needs: Needs;
   /** As configured; with real ports once it is open. */
   readonly addresses: string[];
   /** What it waits for before it may serve. */
@@ -49,8 +45,7 @@ export interface ListenerUpdatesParts {
   readonly stats: ReturnType<typeof LISTENER_MANAGER_STATS.create>;
   readonly loggers: LoggerRegistry;
   readonly builds: ResourceBuilds;
-  readonly routes: RouteUpdates;
-  readonly secrets: SecretUpdates;
+  readonly needs: NeedsKeeper;
   readonly orders: WorkerOrders;
   readonly workerCount: number;
   /** What the start waits for. */
@@ -108,18 +103,7 @@ export class ListenerUpdates {
 
   /** Asks for what the version needs. */
   #prepare(version: ListenerVersion): void {
-    const { routes, secrets } = this.#parts;
-    // All of them first: one may answer at once.
-    const targets = version.routes.map((route) => {
-      routes.acquire(route);
-      return version.targets.add(`RDS ${route.name}`);
-    });
-    for (const secret of version.secrets) {
-      secrets.acquire(secret, version.targets.add(`SdsApi ${secret.name}`));
-    }
-    version.routes.forEach((route, index) => {
-      routes.start(route.key, targets[index]!);
-    });
+    this.#parts.needs.acquire(version.needs, version.targets);
   }
 
   /** Opens all that there are. @throws Error when an address cannot be bound */
@@ -200,6 +184,22 @@ export class ListenerUpdates {
       if (typeof outcome === 'string') {
         refusals.push({ name: resource.name, details: outcome });
         const message = resource.message as Listener;
+        const error = { name: resource.name, details: outcome, message, attemptedMs: Date.now() };
+        noteError(this.errors, error);
+        errors.push(error);
+        continue;
+      }
+      this.errors.delete(resource.name);
+      if (!outcome) continue;
+      log.info(`${name}: add/update listener '${resource.name}'`);
+      applied = true;
+    }
+    this.lastErrors = errors;
+    // The configuration file has no version, and says nothing of that of LDS.
+    if (applied && viaApi) this.version = update.version;
+    return refusals;
+  }
+
   /**
    * What of an edit of the configuration file would be refused; nothing is changed.
    * @param clusterNames as they will be
@@ -224,22 +224,6 @@ export class ListenerUpdates {
     });
   }
 
-        const error = { name: resource.name, details: outcome, message, attemptedMs: Date.now() };
-        noteError(this.errors, error);
-        errors.push(error);
-        continue;
-      }
-      this.errors.delete(resource.name);
-      if (!outcome) continue;
-      log.info(`${name}: add/update listener '${resource.name}'`);
-      applied = true;
-    }
-    this.lastErrors = errors;
-    // The configuration file has no version, and says nothing of that of LDS.
-    if (applied && viaApi) this.version = update.version;
-    return refusals;
-  }
-
   /** @returns the refusal, or whether anything changed */
   async #addOrUpdate(resource: DiscoveredResource, viaApi: boolean): Promise<string | boolean> {
     if (this.stopped) return false;
@@ -261,7 +245,7 @@ export class ListenerUpdates {
     const named = isNameless ? this.#named(resource, name) : resource;
     const built = builds.listener(named, this.#parts.clusterNames());
     if (!built.ok) return built.error;
-    const { spec, routes, secrets } = built.value;
+    const { spec, needs } = built.value;
     const inPlace = this.#started && present !== undefined && this.#onlyChainsDiffer(present.message, message);
     const others = [...this.active.values(), ...this.warming.values()];
     const refusal = this.#conflict(spec, present ?? warming ?? null, others);
@@ -275,8 +259,7 @@ export class ListenerUpdates {
       version: inPlace ? present.version : resource.version,
       updatedMs: Date.now(),
       addedViaApi: viaApi,
-      routes,
-      secrets,
+      needs,
       addresses: spec.addresses.map((address) => address.text),
       targets: new InitTargets(`Listener ${name}`),
     };
@@ -394,9 +377,8 @@ export class ListenerUpdates {
   }
 
   /** What it needed may go. */
-  #release({ routes, secrets }: ListenerVersion): void {
-    for (const route of routes) this.#parts.routes.release(route.key);
-    for (const secret of secrets) this.#parts.secrets.release(secret.key);
+  #release(version: ListenerVersion): void {
+    this.#parts.needs.release(version.needs);
   }
 
   #drain(version: ListenerVersion): void {

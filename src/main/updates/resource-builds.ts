@@ -1,6 +1,7 @@
 import { fromBinary, fromJson, type JsonObject, type Message } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
+import type { TypedExtensionConfig } from '../../api/gen/envoy/config/core/v3/extension_pb.d.ts';
 import type { ClusterLoadAssignment } from '../../api/gen/envoy/config/endpoint/v3/endpoint_pb.d.ts';
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb.d.ts';
@@ -10,6 +11,7 @@ import { BuildContext, type BuildScope } from '../../config/build-context.ts';
 import { buildCluster } from '../../config/builders/cluster.ts';
 import { buildStaticHosts } from '../../config/builders/cluster-endpoints.ts';
 import { buildConfigSource, type RouteDependency, type SourceSpec } from '../../config/builders/config-source.ts';
+import { buildExtension, type ExtensionDependency } from '../../config/builders/discovered-extension.ts';
 import { buildListener, type ListenerSpec } from '../../config/builders/listener.ts';
 import { buildRouteTable } from '../../config/builders/route-config.ts';
 import { errorLine } from '../../config/diagnostics/render.ts';
@@ -27,6 +29,7 @@ import type { ClusterSpec } from '../../upstream/cluster-spec.ts';
 import type { HostUpdate } from '../../upstream/host-update.ts';
 import { locate } from '../../xds/resource-decoder.ts';
 import type { DiscoveredResource, ResourceOrigin } from '../../xds/resource-source.ts';
+import type { Needs } from './needs.ts';
 
 const NOWHERE: ResourceOrigin = { positions: null, path: '', anys: null };
 
@@ -37,8 +40,7 @@ export interface BuiltCluster {
 
 export interface BuiltListener {
   readonly spec: ListenerSpec;
-  readonly routes: readonly RouteDependency[];
-  readonly secrets: readonly SecretDependency[];
+  readonly needs: Needs;
 }
 
 /** Takes down which secrets one resource needs: each once. */
@@ -86,19 +88,45 @@ export class ResourceBuilds {
 
   /** @param clusterNames that exist, for routes that are checked against them */
   listener(resource: DiscoveredResource, clusterNames: ReadonlySet<string>): Result<BuiltListener, string> {
-    const routes: RouteDependency[] = [];
-    const secrets = new NeededSecrets(this.#tls);
-    const more = { clusterNames, routeDependencies: routes, tls: secrets };
+    const collected = this.#collected();
+    const more = { clusterNames, ...collected.scope };
     const built = this.#build(resource, more, (context) => buildListener(context, resource.message as Listener));
-    return built.ok ? ok({ spec: built.value, routes, secrets: secrets.all }) : built;
+    return built.ok ? ok({ spec: built.value, needs: collected.needs() }) : built;
   }
 
-  /** The sources of routes that a listener of the bootstrap names. */
-  routesOf(message: Listener, anys: AnyMessages): readonly RouteDependency[] {
+  /** What a listener of the bootstrap needs. Its secrets are not among it: the bootstrap's are held for the life of the process. */
+  needsOf(message: Listener, anys: AnyMessages): Needs {
+    const collected = this.#collected();
+    buildListener(this.#context({ anys, ...collected.scope }), message);
+    return { ...collected.needs(), secrets: [] };
+  }
+
+  /**
+   * A discovered extension, in one of the places that ask for it.
+   * @returns what it needs in its turn
+   */
+  extension(
+    resource: DiscoveredResource,
+    place: ExtensionDependency,
+    clusterNames: ReadonlySet<string>,
+  ): Result<Needs, string> {
+    const collected = this.#collected();
+    const { typedConfig } = resource.message as TypedExtensionConfig;
+    const built = this.#build(resource, { clusterNames, ...collected.scope }, (context) =>
+      buildExtension(context, place.kind, place, 'typed_config', typedConfig),
+    );
+    return built.ok ? ok(collected.needs()) : built;
+  }
+
+  /** Takes down what a resource under construction needs. */
+  #collected(): { readonly scope: Partial<BuildScope>; needs(): Needs } {
     const routes: RouteDependency[] = [];
-    const context = this.#context({ anys, routeDependencies: routes });
-    buildListener(context, message);
-    return routes;
+    const extensions: ExtensionDependency[] = [];
+    const secrets = new NeededSecrets(this.#tls);
+    return {
+      scope: { routeDependencies: routes, extensionDependencies: extensions, tls: secrets },
+      needs: () => ({ routes, extensions, secrets: secrets.all }),
+    };
   }
 
   /** @param clusterNames that exist: discovered routes are checked against them only when they ask for it */

@@ -19,8 +19,10 @@ import type { DiscoveredResource, Interest, ResourceWatcher, Subscription } from
 import { LISTENER_MANAGER_STATS } from '../server-stats.ts';
 import type { WorkerHandle } from '../worker-handle.ts';
 import { ClusterUpdates } from './cluster-updates.ts';
+import { ExtensionUpdates } from './extension-updates.ts';
 import { InitTargets } from './init-targets.ts';
 import { ListenerUpdates } from './listener-updates.ts';
+import { NeedsKeeper } from './needs.ts';
 import { ResourceBuilds } from './resource-builds.ts';
 import { RouteUpdates } from './route-updates.ts';
 import { SecretUpdates } from './secret-updates.ts';
@@ -168,21 +170,25 @@ function setUp(workerCount = 2) {
     onReload: () => {},
   });
   const routes = new RouteUpdates(builds, orders, shared.subscriptions, stats, () => clusters.names());
+  const clusterNames = () => clusters.names();
+  const extensions = new ExtensionUpdates({ ...shared, clusterNames, keeper: () => needs });
+  const needs: NeedsKeeper = new NeedsKeeper({ routes, extensions, secrets, drainMs: 20 });
   const listeners = new ListenerUpdates({
     ...shared,
     listenerType: api.message(LISTENER)!,
     stats: LISTENER_MANAGER_STATS.create(stats, 'listener_manager'),
-    routes,
-    secrets,
+    needs,
     workerCount,
     init,
-    clusterNames: () => clusters.names(),
+    clusterNames,
   });
   stops.push(() => {
     listeners.stop();
     clusters.stop();
     secrets.stop();
     routes.stop();
+    extensions.stop();
+    needs.stop();
   });
   const lds = (changed: readonly JsonObject[], removed: readonly string[] = []) =>
     listeners.apply({ changed: changed.map((json) => resource(LISTENER, json)), removed, version: '1' });

@@ -99,6 +99,7 @@ async function allDumps(server: Server, includeEds: boolean, matches: (name: str
       content: clusterDump(clusters, print, (bytes) => fromBinary(api.message(CLUSTER)!, bytes), matches),
     },
   ];
+  dumps.push(...extensionDumps(server, print, matches));
   if (includeEds) dumps.push({ type: `${ADMIN}.EndpointsConfigDump`, content: await endpointDump(server, matches) });
   dumps.push({ type: `${ADMIN}.ListenersConfigDump`, content: listenerDump(listeners, print, matches) });
   dumps.push({ type: `${ADMIN}.ScopedRoutesConfigDump`, content: {} });
@@ -148,6 +149,9 @@ async function allDumps(server: Server, includeEds: boolean, matches: (name: str
 const CLUSTER = 'envoy.config.cluster.v3.Cluster';
 const LISTENER = 'envoy.config.listener.v3.Listener';
 const ROUTE = 'envoy.config.route.v3.RouteConfiguration';
+const EXTENSION = 'envoy.config.core.v3.TypedExtensionConfig';
+/** In the order of Envoy's dump. */
+const EXTENSION_KINDS = ['http-filter', 'network-filter', 'listener-filter'] as const;
 const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
 
 type Print = (type: string, value: Message) => JsonObject;
@@ -192,6 +196,25 @@ function clusterDump(
     ...list('dynamic_active_clusters', active),
     ...list('dynamic_warming_clusters', warming),
   };
+}
+
+/** One dump for each kind that there is. */
+function extensionDumps(server: Server, print: Print, matches: (name: string) => boolean): Dump[] {
+  const byKind = new Map<string, JsonObject[]>(EXTENSION_KINDS.map((kind) => [kind, []]));
+  const used = new Set<string>();
+  for (const { kind, name, resource, updatedMs } of server.dynamic.extensions.current()) {
+    used.add(kind);
+    if (!matches(name)) continue;
+    byKind.get(kind)!.push({
+      ...(resource.version === '' ? {} : { version_info: resource.version }),
+      ecds_filter: { '@type': TYPE_PREFIX + EXTENSION, ...print(EXTENSION, resource.message) },
+      last_updated: iso(updatedMs),
+    });
+  }
+  return EXTENSION_KINDS.filter((kind) => used.has(kind)).map((kind) => ({
+    type: `${ADMIN}.EcdsConfigDump`,
+    content: list('ecds_filters', byKind.get(kind)!),
+  }));
 }
 
 async function endpointDump(server: Server, matches: (name: string) => boolean): Promise<JsonObject> {

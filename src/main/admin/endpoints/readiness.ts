@@ -60,6 +60,8 @@ function initDump(server: Server): object {
 }
 
 function envoyName(target: string): string {
+  const extension = /^ECDS (.*)$/s.exec(target);
+  if (extension !== null) return `shared target FilterConfigSubscription init ${extension[1]}`;
   const routes = /^RDS (.*)$/s.exec(target);
   return routes === null ? `target ${target}` : `shared target RdsRouteConfigSubscription RDS init ${routes[1]}`;
 }
@@ -93,6 +95,9 @@ function waitingTree(server: Server): string {
   }
   for (const provider of server.dynamic.routes.refusals()) {
     out += `routes ${provider.name} were refused:\n${indented(provider.details)}`;
+  }
+  for (const provider of server.dynamic.extensions.refusals()) {
+    out += `extension ${provider.name} was refused:\n${indented(provider.details)}`;
   }
   const { lastReload } = server;
   if (lastReload !== null && !lastReload.ok) {
