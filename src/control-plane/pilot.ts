@@ -2,6 +2,7 @@ import type { ApiRegistry } from '../api/api-registry.ts';
 import type { Node } from '../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { Logger } from '../base/log.ts';
 import { errorLine } from '../config/diagnostics/render.ts';
+import { SecretFiles } from '../config/secrets/secret-files.ts';
 import { GrpcServer } from '../grpc/grpc-server.ts';
 import type { Address } from '../net/address.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
@@ -68,6 +69,9 @@ export class Pilot {
   #selectors: readonly (readonly [group: string, selector: NodeSelector])[] = [];
   #gateways: ReadonlySet<string> = new Set();
   #listening: ListeningSocket | null = null;
+  /** Of the files that secrets name; null: there are none. */
+  #credentials: SecretFiles | null = null;
+  #credentialsKey = '';
 
   constructor(options: PilotOptions) {
     this.#options = options;
@@ -127,6 +131,7 @@ export class Pilot {
 
   stop(): void {
     for (const watch of this.#watches) watch.close();
+    this.#credentials?.close();
     this.#listening?.close();
     this.#server.close();
   }
@@ -190,16 +195,28 @@ export class Pilot {
       logger.error(`nothing is changed: ${GROUPS}${COMMON}: the name is that of the group of all other nodes`);
       return null;
     }
-    const base = this.#files.load(common);
+    const base = this.#files.load(resources, common);
     const faults = [...base.errors];
+    const credentials = [...base.credentials];
     next.set(COMMON, base.snapshot);
     for (const [name, files] of groups) {
-      const own = this.#files.load(files);
+      const own = this.#files.load(resources, files);
       faults.push(...own.errors);
+      credentials.push(...own.credentials);
       next.set(name, overlay(base.snapshot, own.snapshot));
     }
+    this.#watchCredentials(credentials);
     for (const fault of faults) logger.error(`nothing is changed: ${errorLine(fault)}`);
     return faults.length > 0 ? null : selectors;
+  }
+
+  /** Also of resources that are refused: a file that was missing may come. */
+  #watchCredentials(paths: readonly string[]): void {
+    const key = [...new Set(paths)].sort().join('\n');
+    if (key === this.#credentialsKey) return;
+    this.#credentialsKey = key;
+    this.#credentials?.close();
+    this.#credentials = key === '' ? null : new SecretFiles(key.split('\n'), '', () => this.#load());
   }
 
   /** @returns the gateways; null: something is wrong */
