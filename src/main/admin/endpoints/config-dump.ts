@@ -104,7 +104,8 @@ async function allDumps(server: Server, includeEds: boolean, matches: (name: str
   dumps.push({ type: `${ADMIN}.ListenersConfigDump`, content: listenerDump(listeners, print, matches) });
   dumps.push({ type: `${ADMIN}.ScopedRoutesConfigDump`, content: {} });
   const inline: JsonObject[] = [];
-  for (const version of [...listeners.active.values(), ...listeners.draining, ...listeners.drainingChains]) {
+  const { active, warming, draining, drainingChains } = listeners;
+  for (const version of [...active.values(), ...warming.values(), ...draining, ...drainingChains]) {
     const found: JsonObject[] = [];
     collectRoutes(print(LISTENER, version.message), found);
     for (const route of found) {
@@ -131,7 +132,7 @@ async function allDumps(server: Server, includeEds: boolean, matches: (name: str
       name: secret.name,
       secret: any(SECRET, print(SECRET, secret)),
     }));
-  const active = [...server.dynamic.secrets.current()]
+  const activeSecrets = [...server.dynamic.secrets.current()]
     .filter((version) => matches(version.name))
     .map((version) => ({
       name: version.name,
@@ -141,7 +142,7 @@ async function allDumps(server: Server, includeEds: boolean, matches: (name: str
     }));
   dumps.push({
     type: `${ADMIN}.SecretsConfigDump`,
-    content: { ...list('static_secrets', fixed), ...list('dynamic_active_secrets', active) },
+    content: { ...list('static_secrets', fixed), ...list('dynamic_active_secrets', activeSecrets) },
   });
   return dumps;
 }
