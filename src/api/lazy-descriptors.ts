@@ -33,6 +33,7 @@ import {
   type ServiceDescriptorProto,
   ServiceDescriptorProtoSchema,
 } from '@bufbuild/protobuf/wkt';
+import { type MessageCodec, Proto3Codec, StockCodec } from './message-codec.ts';
 
 /** Finds types and files; ApiRegistry is the one. */
 export interface TypeFinder {
@@ -163,6 +164,7 @@ class LazyMessage {
   #members: (DescField | DescOneof)[] = [];
   #nestedMessages: DescMessage[] | undefined = undefined;
   #nestedEnums: DescEnum[] | undefined = undefined;
+  #codec: MessageCodec | undefined = undefined;
 
   constructor(
     name: string,
@@ -224,6 +226,13 @@ class LazyMessage {
 
   get nestedExtensions(): [] {
     return [];
+  }
+
+  /** See message-codec.ts. */
+  get codec(): MessageCodec {
+    const desc = this as unknown as DescMessage;
+    this.#codec ??= this.file.edition === EDITION_PROTO3 ? new Proto3Codec(desc) : new StockCodec(desc);
+    return this.#codec;
   }
 
   toString(): string {

@@ -1,7 +1,8 @@
-import { type Message, toBinary } from '@bufbuild/protobuf';
+import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../api/api-registry.ts';
 import type { Resource } from '../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
+import { encodeMessage } from '../api/message-codec.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import { type ConfigError, configError } from '../config/diagnostics/config-error.ts';
 import { errorLine } from '../config/diagnostics/render.ts';
@@ -67,7 +68,7 @@ export class ResourceDecoder {
       version,
       message,
       // As it came over the wire it is its own encoding.
-      bytes: any.value.length > 0 ? any.value : toBinary(desc, message),
+      bytes: any.value.length > 0 ? any.value : encodeMessage(desc, message),
       origin: { ...origin, anys },
     });
   }

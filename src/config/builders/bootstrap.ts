@@ -1,6 +1,7 @@
-import { create, type Message, toBinary } from '@bufbuild/protobuf';
+import type { Message } from '@bufbuild/protobuf';
 import type { Bootstrap } from '../../api/gen/envoy/config/bootstrap/v3/bootstrap_pb.d.ts';
 import type { InternalListener } from '../../api/gen/envoy/extensions/bootstrap/internal_listener/v3/internal_listener_pb.d.ts';
+import { createMessage, encodeMessage } from '../../api/message-codec.ts';
 import type { Address } from '../../net/address.ts';
 import type { SocketOption } from '../../net/transport.ts';
 import type { StringMatcher } from '../../routing/string-matcher.ts';
@@ -134,7 +135,7 @@ export function buildBootstrap(
     if (seenClusters.has(cluster.name)) at.refuse('name', `duplicate cluster name '${cluster.name}'`);
     seenClusters.add(cluster.name);
     const spec = buildCluster(at, cluster);
-    if (spec !== null) clusters.push({ name: cluster.name, spec, bytes: toBinary(clusterType, cluster) });
+    if (spec !== null) clusters.push({ name: cluster.name, spec, bytes: encodeMessage(clusterType, cluster) });
   });
   const seenListeners = new Set<string>();
   const seenAddresses = new Map<string, string>();
@@ -164,7 +165,7 @@ export function buildBootstrap(
       }
       seenAddresses.set(address.text, listener.name);
     }
-    listeners.push({ name: listener.name, spec, bytes: toBinary(listenerType, listener) });
+    listeners.push({ name: listener.name, spec, bytes: encodeMessage(listenerType, listener) });
   });
   const admin = buildAdmin(context, message);
   const runtimeLayers = buildRuntimeLayers(context, message.layeredRuntime);
@@ -255,7 +256,7 @@ function buildPathLogger(context: BuildContext, path: string): AccessLoggerMaker
     return null;
   }
   const errors = context.errorCount;
-  const config = create(desc) as Message & { path: string };
+  const config = createMessage(desc) as Message & { path: string };
   config.path = path;
   const maker = factory.build(config, context);
   // The logger says `path`: the field that the user wrote has another name.

@@ -1,7 +1,8 @@
 /** Configuration files and texts to messages: YAML, JSON, protobuf binary and text, by Envoy's rules for each. */
 import { readFileSync } from 'node:fs';
-import { create, type DescMessage, fromBinary, type Message, mergeFromBinary } from '@bufbuild/protobuf';
+import type { DescMessage, Message } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
+import { createMessage, mergeEncoded } from '../../api/message-codec.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { type ConfigError, configError } from '../diagnostics/config-error.ts';
 import { SourceFile } from '../diagnostics/source-file.ts';
@@ -129,7 +130,7 @@ export function loadPartially<M extends Message = Message>(
   const errors: ConfigError[] = [];
   const warnings: ConfigError[] = [];
   const trees: TreeNode[] = [];
-  let message = create(desc);
+  let message = createMessage(desc);
   for (const input of inputs) {
     if (input.format === 'pb') {
       loadBinary(input, message, options, anys, errors, warnings);
@@ -146,7 +147,7 @@ export function loadPartially<M extends Message = Message>(
       textFormat: input.format === 'pb_text',
     };
     let tree = parsed.tree;
-    let into = create(desc);
+    let into = createMessage(desc);
     let built = treeToMessage(tree, desc, buildOptions, into);
     const { rewrite } = options;
     const doubtful = built.errors.length + built.warnings.length > 0 || rewrite?.suspects(parsed.source.text);
@@ -154,7 +155,7 @@ export function loadPartially<M extends Message = Message>(
       const rewritten = rewrite.rewrite(tree, errors, warnings);
       if (rewritten !== tree) {
         tree = rewritten;
-        into = create(desc);
+        into = createMessage(desc);
         built = treeToMessage(tree, desc, buildOptions, into);
       }
     }
@@ -214,7 +215,7 @@ function loadBinary(
 ): void {
   const bytes = typeof input.content === 'string' ? Buffer.from(input.content, 'latin1') : input.content;
   try {
-    mergeFromBinary(options.desc, message, bytes);
+    mergeEncoded(options.desc, message, bytes);
   } catch (thrown) {
     const reason = `unable to parse ${input.name} as ${options.desc.typeName} in protobuf binary: ${(thrown as Error).message}`;
     errors.push(configError('error', '', reason));
@@ -278,13 +279,4 @@ function isZero(value: unknown): boolean {
     value === false ||
     (value instanceof Uint8Array && value.length === 0)
   );
-}
-
-/** Decodes a message of a known type, for callers that hold bytes (a control plane's resource). */
-export function decodeMessage(desc: DescMessage, bytes: Uint8Array): Result<Message, string> {
-  try {
-    return ok(fromBinary(desc, bytes));
-  } catch (thrown) {
-    return err((thrown as Error).message);
-  }
 }

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { Message } from '@bufbuild/protobuf';
-import { toBinary } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Secret } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.d.ts';
 import type { DiscoveryResponse } from '../../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
+import { encodeMessage } from '../../api/message-codec.ts';
 import type { ConfigError } from '../../config/diagnostics/config-error.ts';
 import { formatOfPath, loadConfig } from '../../config/load/load-config.ts';
 import { filesOf, sourcesOf, watchedDirectoryOf, withFilesInline } from '../../config/secrets/credential-files.ts';
@@ -116,7 +116,7 @@ export class ResourceFiles {
         const typeUrl = `type.googleapis.com/${typeName}`;
         const list = types.get(typeUrl) ?? new Map<string, SnapshotResource>();
         types.set(typeUrl, list);
-        list.set(name, snapshotResource(typeUrl, name, toBinary(desc, served)));
+        list.set(name, snapshotResource(typeUrl, name, encodeMessage(desc, served)));
       }
     }
     return { snapshot: snapshotOf(types), errors, credentials };

@@ -1,10 +1,10 @@
-import { fromBinary } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type {
   DeltaDiscoveryRequest,
   DiscoveryRequest,
 } from '../../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
+import { decodeMessage } from '../../api/message-codec.ts';
 import type { GrpcServerCall, GrpcServerCallHandler } from '../../grpc/grpc-server.ts';
 import { GrpcStatus } from '../../http/grpc-headers.ts';
 import { isNaming, lingers, ResourceView, TYPE_ORDER } from './resource-view.ts';
@@ -248,7 +248,7 @@ export class SotwStream extends DiscoveryStream {
     const { api } = this.context;
     let request: DiscoveryRequest;
     try {
-      request = fromBinary(api.message('envoy.service.discovery.v3.DiscoveryRequest')!, message) as DiscoveryRequest;
+      request = decodeMessage(api.message('envoy.service.discovery.v3.DiscoveryRequest')!, message) as DiscoveryRequest;
     } catch (error) {
       this.end(GrpcStatus.InvalidArgument, `no DiscoveryRequest: ${(error as Error).message}`);
       return;
@@ -329,7 +329,7 @@ export class DeltaStream extends DiscoveryStream {
     let request: DeltaDiscoveryRequest;
     try {
       const desc = api.message('envoy.service.discovery.v3.DeltaDiscoveryRequest')!;
-      request = fromBinary(desc, message) as DeltaDiscoveryRequest;
+      request = decodeMessage(desc, message) as DeltaDiscoveryRequest;
     } catch (error) {
       this.end(GrpcStatus.InvalidArgument, `no DeltaDiscoveryRequest: ${(error as Error).message}`);
       return;

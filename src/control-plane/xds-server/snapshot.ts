@@ -1,6 +1,7 @@
 import type { JsonValue } from '@bufbuild/protobuf';
-import { fromJson, toBinary } from '@bufbuild/protobuf';
+import { fromJson } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
+import { encodeMessage } from '../../api/message-codec.ts';
 import { xxHash64 } from '../../base/xxhash64.ts';
 
 /** One resource as it goes out. */
@@ -78,5 +79,5 @@ export function resourceOfJson(api: ApiRegistry, typeName: string, name: string,
   const desc = api.message(typeName);
   if (desc === undefined) throw new Error(`${typeName} is not of the API`);
   const message = fromJson(desc, json as JsonValue, { registry: api.registry });
-  return snapshotResource(`type.googleapis.com/${typeName}`, name, toBinary(desc, message));
+  return snapshotResource(`type.googleapis.com/${typeName}`, name, encodeMessage(desc, message));
 }

@@ -1,4 +1,4 @@
-import { fromBinary, fromJson, type JsonObject, type Message } from '@bufbuild/protobuf';
+import { fromJson, type JsonObject, type Message } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import type { TypedExtensionConfig } from '../../api/gen/envoy/config/core/v3/extension_pb.d.ts';
@@ -6,6 +6,7 @@ import type { ClusterLoadAssignment } from '../../api/gen/envoy/config/endpoint/
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb.d.ts';
 import type { Secret } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.d.ts';
+import { decodeMessage } from '../../api/message-codec.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { BuildContext, type BuildScope } from '../../config/build-context.ts';
 import { buildCluster } from '../../config/builders/cluster.ts';
@@ -170,7 +171,7 @@ export class ResourceBuilds {
   }
 
   decode<M extends Message>(typeName: string, bytes: Uint8Array): M {
-    return fromBinary(this.#api.message(typeName)!, bytes) as M;
+    return decodeMessage(this.#api.message(typeName)!, bytes) as M;
   }
 
   #context(more: Partial<BuildScope>): BuildContext {
