@@ -1,11 +1,9 @@
-import type { DiscoveryResponse } from '../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
 import type { Logger } from '../base/log.ts';
 import { errorLine } from '../config/diagnostics/render.ts';
-import { loadConfig, readConfigFile } from '../config/load/load-config.ts';
+import { readConfigFile } from '../config/load/load-config.ts';
 import { MovedFileWatch } from './moved-file-watch.ts';
 import type { ResourceDecoder } from './resource-decoder.ts';
 import {
-  type DiscoveredResource,
   type Interest,
   type ResourceSource,
   type ResourceUpdate,
@@ -13,18 +11,8 @@ import {
   refusalText,
   type Subscription,
 } from './resource-source.ts';
-import type { ResourceType } from './resource-type.ts';
 import type { SubscriptionStats } from './subscription-stats.ts';
-
-/** A file that cannot be taken, and how it counts (Envoy tells apart what is no message at all). */
-class FileFault extends Error {
-  readonly counts: 'failure' | 'rejected';
-
-  constructor(message: string, counts: 'failure' | 'rejected') {
-    super(message);
-    this.counts = counts;
-  }
-}
+import { AnswerFault, readTextAnswer } from './text-answer.ts';
 
 /** What of a `path_config_source` counts here. */
 export interface FilePlace {
@@ -118,11 +106,11 @@ class FileSubscription implements Subscription {
       const startMs = performance.now();
       const refusals = await this.#watcher.onUpdate(update);
       this.#held = new Set(update.changed.map((resource) => resource.name));
-      if (refusals.length > 0) throw new FileFault(refusalText(this.#interest.type, refusals), 'rejected');
+      if (refusals.length > 0) throw new AnswerFault(refusalText(this.#interest.type, refusals), 'rejected');
       this.#stats.onSuccess(update.version, Date.now(), Math.round(performance.now() - startMs));
     } catch (error) {
       const { message } = error as Error;
-      if (error instanceof FileFault && error.counts === 'failure') {
+      if (error instanceof AnswerFault && error.counts === 'failure') {
         this.#stats.onFailure();
         this.#logger.warning(`Filesystem config update failure: in ${path}, ${message}`);
       } else {
@@ -134,36 +122,8 @@ class FileSubscription implements Subscription {
   }
 
   #load(): ResourceUpdate {
-    const { path } = this.#place;
-    const { type, names } = this.#interest;
-    const decoder = this.#decoder;
-    const input = readConfigFile(path);
-    if (!input.ok) throw new FileFault(input.error.map(errorLine).join('\n'), 'failure');
-    const { unknownFields } = decoder;
-    const loaded = loadConfig<DiscoveryResponse>([input.value], {
-      api: decoder.api,
-      desc: decoder.api.message('envoy.service.discovery.v3.DiscoveryResponse')!,
-      unknownFields,
-    });
-    if (!loaded.ok) {
-      const unknown = loaded.error.every((error) => /unknown field|has no field/i.test(error.reason));
-      throw new FileFault(loaded.error.map(errorLine).join('\n'), unknown ? 'rejected' : 'failure');
-    }
-    const { message, positions, anys, warnings } = loaded.value;
-    decoder.noteUnknownFields(warnings);
-    for (const warning of warnings) this.#logger.warning(errorLine(warning));
-    const changed: DiscoveredResource[] = [];
-    const faults: string[] = [];
-    const isText = input.value.format !== 'pb';
-    message.resources.forEach((any, index) => {
-      const origin = { positions: isText ? positions : null, path: `resources[${index}]`, anys };
-      const resource = decoder.decode(type as ResourceType, any, message.versionInfo, origin);
-      if (resource.ok) changed.push(resource.value);
-      else faults.push(resource.error);
-    });
-    if (faults.length > 0) throw new FileFault(faults.join('\n'), 'rejected');
-    const present = new Set(changed.map((resource) => resource.name));
-    const removed = names === null ? [...this.#held].filter((name) => !present.has(name)) : [];
-    return { changed, removed, version: message.versionInfo };
+    const input = readConfigFile(this.#place.path);
+    if (!input.ok) throw new AnswerFault(input.error.map(errorLine).join('\n'), 'failure');
+    return readTextAnswer(input.value, this.#interest, this.#held, this.#decoder, this.#logger);
   }
 }

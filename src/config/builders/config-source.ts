@@ -5,7 +5,14 @@ import type { ConfigSource } from '../../api/gen/envoy/config/core/v3/config_sou
 import { encodeMessage } from '../../api/message-codec.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
-import { API_SOURCE_SUPPORT, type ApiSourceSpec, buildApiSource } from './api-config-source.ts';
+import {
+  API_SOURCE_SUPPORT,
+  type ApiSourceSpec,
+  buildApiSource,
+  buildRestSource,
+  isRest,
+  type RestSourceSpec,
+} from './api-config-source.ts';
 import { durationMsOr } from './durations.ts';
 
 export const CONFIG_SOURCE_SUPPORT: readonly FieldSupport[] = [
@@ -35,7 +42,8 @@ export type SourceSpec =
     }
   /** The bootstrap's `ads_config`. */
   | { readonly kind: 'ads'; readonly initialFetchTimeoutMs: number }
-  | { readonly kind: 'api'; readonly api: ApiSourceSpec; readonly initialFetchTimeoutMs: number };
+  | { readonly kind: 'api'; readonly api: ApiSourceSpec; readonly initialFetchTimeoutMs: number }
+  | { readonly kind: 'rest'; readonly rest: RestSourceSpec; readonly initialFetchTimeoutMs: number };
 
 /** What a resource needs before it can serve: another one, from a source of its own. */
 export interface RouteDependency {
@@ -75,6 +83,10 @@ export function buildConfigSource(
       return { kind: 'ads', initialFetchTimeoutMs };
     case 'apiConfigSource': {
       const inner = at.at('api_config_source');
+      if (isRest(specifier.value)) {
+        const rest = buildRestSource(inner, specifier.value, digestOf(context, specifier.value));
+        return rest === null ? null : { kind: 'rest', rest, initialFetchTimeoutMs };
+      }
       const api = buildApiSource(inner, specifier.value, digestOf(context, specifier.value));
       return api === null ? null : { kind: 'api', api, initialFetchTimeoutMs };
     }

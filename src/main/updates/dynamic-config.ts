@@ -124,7 +124,7 @@ export class DynamicConfig {
       parts.flags.drainStrategy === 'immediate',
       (bytes) => this.builds.decode<Cluster>('envoy.config.cluster.v3.Cluster', bytes),
       {
-        applyHosts: (update) => void parts.mainClusters.applyHosts(update),
+        applyHosts: (update) => this.#remote.applyHosts(update),
         setSecret: (key, secret) => parts.mainSecrets.set(key, secret),
         removeSecret: (key) => parts.mainSecrets.remove(key),
         onFault: (error) => loggers.get('envoy_bug').error(String(error)),
@@ -194,9 +194,7 @@ export class DynamicConfig {
       logger: server.loggers.get('config'),
       stats,
       ads: plan.ads,
-      early: [plan.clusterSource, plan.listenerSource].flatMap((source) =>
-        source?.kind === 'api' ? [source.api] : [],
-      ),
+      early: [plan.clusterSource, plan.listenerSource].filter((source) => source !== null),
       localAddress,
       node,
       clusterOf: (message) => this.builds.clusterOf(message),

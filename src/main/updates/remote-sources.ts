@@ -1,7 +1,7 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { Logger } from '../../base/log.ts';
-import type { ApiSourceSpec } from '../../config/builders/api-config-source.ts';
+import type { ApiSourceSpec, RestSourceSpec } from '../../config/builders/api-config-source.ts';
 import type { SourceSpec } from '../../config/builders/config-source.ts';
 import type { GrpcServiceSpec, GrpcTarget } from '../../config/builders/grpc-service.ts';
 import { ClusterGrpcClient, grpcClientSettings } from '../../grpc/cluster-grpc-client.ts';
@@ -11,13 +11,16 @@ import { ipVersion } from '../../net/ip-version.ts';
 import type { Scope } from '../../stats/store.ts';
 import type { ClusterManager } from '../../upstream/cluster-manager.ts';
 import type { ClusterSpec } from '../../upstream/cluster-spec.ts';
+import type { HostUpdate } from '../../upstream/host-update.ts';
 import { DiscoveryStream } from '../../xds/discovery-stream.ts';
 import type { ResourceDecoder } from '../../xds/resource-decoder.ts';
 import type { Interest, ResourceSource, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
 import type { ResourceType } from '../../xds/resource-type.ts';
+import { RestSource } from '../../xds/rest-source.ts';
 import type { SubscriptionStats } from '../../xds/subscription-stats.ts';
 import { DnsDiscoveries } from '../dns-discoveries.ts';
 import type { ClusterDiscovery } from './cluster-discovery.ts';
+import { ClusterRestClient } from './cluster-rest-client.ts';
 
 const ADS = 'envoy.service.discovery.v3.AggregatedDiscoveryService';
 
@@ -33,7 +36,7 @@ export interface RemoteSourcesParts {
   /** `dynamic_resources.ads_config`; null: none. */
   readonly ads: ApiSourceSpec | null;
   /** Sources that are known from the start. */
-  readonly early: readonly ApiSourceSpec[];
+  readonly early: readonly SourceSpec[];
   readonly localAddress: string;
   node(): Node;
   /** A cluster as it would be built from the configuration. */
@@ -68,17 +71,26 @@ export class RemoteSources {
   readonly #parts: RemoteSourcesParts;
   readonly #streams = new Set<DiscoveryStream>();
   readonly #discoveries: ClusterDiscovery[] = [];
+  /** Members of the bootstrap's clusters, by cluster and priority: one may be needed here later. */
+  readonly #hosts = new Map<string, HostUpdate>();
+  readonly #bootstrapNames: ReadonlySet<string>;
   #dns: DnsDiscoveries | null = null;
   #ads: DiscoveryStream | null = null;
 
   constructor(parts: RemoteSourcesParts) {
     this.#parts = parts;
+    this.#bootstrapNames = new Set(parts.bootstrapClusters.map(({ name }) => name));
     // They must be there before their hosts are heard of.
-    for (const api of [parts.ads, ...parts.early]) if (api !== null) this.#prepare(api.service);
+    if (parts.ads !== null) this.#prepare(parts.ads.service);
+    for (const source of parts.early) {
+      if (source.kind === 'api') this.#prepare(source.api.service);
+      else if (source.kind === 'rest') this.#prepareCluster(source.rest.cluster);
+    }
   }
 
   /** @param scope of the subscription: where streams of its own count */
   sourceOf(spec: Exclude<SourceSpec, { kind: 'file' }>, type: ResourceType, scope: Scope): ResourceSource {
+    if (spec.kind === 'rest') return this.#rest(spec.rest);
     if (spec.kind === 'api') {
       const stream = this.#open(spec.api, spec.api.isDelta ? type.deltaMethod : type.sotwMethod, scope);
       return new OwnStream(stream, () => this.#streams.delete(stream));
@@ -91,6 +103,13 @@ export class RemoteSources {
       stats,
     );
     return this.#ads;
+  }
+
+  #rest({ cluster, refreshMs, timeoutMs }: RestSourceSpec): ResourceSource {
+    const { dispatcher, clusters, decoder, logger, localAddress } = this.#parts;
+    this.#prepareCluster(cluster);
+    const client = new ClusterRestClient(dispatcher, clusters, { cluster, timeoutMs, localAddress });
+    return new RestSource(client, { refreshMs, node: this.#parts.node() }, decoder, logger, dispatcher.random);
   }
 
   #open(api: ApiSourceSpec, method: string, scope: Scope): DiscoveryStream {
@@ -126,11 +145,24 @@ export class RemoteSources {
   }
 
   #prepare({ cluster: name, target }: GrpcServiceSpec): void {
+    const { clusters } = this.#parts;
+    if (target === null) this.#prepareCluster(name);
+    else if (clusters.get(name) === null) clusters.set(this.#ownCluster(name, target));
+  }
+
+  #prepareCluster(name: string): void {
     const { clusters, bootstrapClusters } = this.#parts;
     if (clusters.get(name) !== null) return;
-    const spec =
-      target === null ? bootstrapClusters.find((each) => each.name === name) : this.#ownCluster(name, target);
-    if (spec !== undefined) clusters.set(spec);
+    const spec = bootstrapClusters.find((each) => each.name === name);
+    if (spec === undefined) return;
+    clusters.set(spec);
+    for (const update of this.#hosts.values()) if (update.cluster === name) clusters.applyHosts(update);
+  }
+
+  /** Workers are told of members: so are main's own clusters. */
+  applyHosts(update: HostUpdate): void {
+    if (this.#parts.clusters.applyHosts(update) || !this.#bootstrapNames.has(update.cluster)) return;
+    this.#hosts.set(`${update.priority}|${update.cluster}`, update);
   }
 
   /** What `google_grpc` names becomes a cluster that nobody else sees. */
