@@ -1,6 +1,7 @@
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../api/api-registry.ts';
+import type { Tracing_Http } from '../api/gen/envoy/config/trace/v3/http_tracer_pb.d.ts';
 import type { RuntimeReader } from '../routing/runtime-fraction.ts';
 import type { Scope } from '../stats/store.ts';
 import type { RouteDependency } from './builders/config-source.ts';
@@ -42,6 +43,8 @@ export interface BuildScope {
   readonly extensionFeed?: ExtensionFeed;
   /** What main's dry build knows of TLS; absent: a worker builds, and gets from main what files hold. */
   readonly tls?: TlsBuild;
+  /** The bootstrap's `tracing.http`, for connection managers that name no tracer; absent: none. */
+  readonly defaultTracer?: Tracing_Http;
   /** Filter chains of the listener's present version, by {@link FilterChainSpec.key}: equal ones are used again. */
   readonly presentChains?: ReadonlyMap<string, FilterChainSpec>;
 }

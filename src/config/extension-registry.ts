@@ -13,6 +13,7 @@ import type { ConnectionContext, WorkerEnvironment } from '../pipeline/environme
 import type { CommandParser } from '../pipeline/format/format-parser.ts';
 import type { HttpFilterBuilder } from '../pipeline/http-filter.ts';
 import type { RedirectPredicate } from '../pipeline/router/redirect-predicates.ts';
+import type { Tracer } from '../pipeline/trace/span.ts';
 import type { BalancerPolicy } from '../upstream/load-balancer.ts';
 import type { BuildContext } from './build-context.ts';
 
@@ -37,6 +38,8 @@ export interface ExtensionProducts {
   'retry-host-predicate': unknown;
   'retry-priority': unknown;
   'internal-redirect-predicate': RedirectPredicate;
+  /** One per worker and configuration. */
+  tracer: (environment: WorkerEnvironment) => Tracer;
 }
 export type ExtensionKind = keyof ExtensionProducts;
 
@@ -169,6 +172,7 @@ const KIND_OF_PACKAGE: readonly (readonly [string, string])[] = [
   ['envoy.config.cluster.', 'cluster'],
   ['envoy.config.listener.', 'listener'],
   ['envoy.config.route.', 'route table'],
+  ['envoy.config.trace.', 'tracer'],
 ];
 
 /** What the package of a type that no factory has says of its kind; empty: nothing. */

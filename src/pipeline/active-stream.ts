@@ -26,7 +26,8 @@ import { ResponseFlag } from './response-flag.ts';
 import { StreamFilters, upgradeFilters } from './stream-filters.ts';
 import { StreamInfo, UpstreamInfo } from './stream-info.ts';
 import { type StreamTimeouts, StreamTimers, streamDuration } from './stream-timers.ts';
-import { beginTrace, decideTracing } from './tracing.ts';
+import { StreamTrace } from './trace/stream-trace.ts';
+import { chargeTracing, decideTracing, decorateRequest, isTraced, type TracingConfig } from './tracing.ts';
 
 /** A request whose filters have not seen it yet. The peer's window bounds what it holds. */
 class DeferredRequest {
@@ -73,6 +74,9 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
   codecDetails = '';
   /** `x-envoy-decorator-operation` of the response; empty: none. */
   decoratedOperation = '';
+  /** Null: there is no tracer, or it cannot read what the request says of its trace. */
+  trace: StreamTrace | null = null;
+  #traced = false;
   #localReplySent = false;
   #destroyed = false;
   #route: Route | null = null;
@@ -151,7 +155,10 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     }
     this.pickRoute();
     const { tracing } = config;
-    if (tracing !== null) decideTracing(tracing, headers, info, this.dispatcher.random.uint32());
+    // What began anew was decided upon the first time.
+    if (tracing !== null && !this.isRecreated) {
+      decideTracing(tracing, headers, this.#route, info, this.dispatcher.random.uint32());
+    }
     if (config.accessLogOnNewRequest) this.log(AccessLogType.DownstreamStart);
     if (!this.#createChain() && this.#route !== null) {
       // What follows on the connection may be meant for the protocol that was asked for.
@@ -160,10 +167,36 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
       this.#answer(403, '', 'upgrade_failed');
       return;
     }
-    if (tracing !== null) this.decoratedOperation = beginTrace(tracing, headers, this.#route, info);
+    if (tracing !== null) this.#beginTrace(tracing, headers);
     if (this.manager.putsRequestOff()) this.#putOff(end);
     else this.#filters.requestHeaders(end);
     this.#timers.touch();
+  }
+
+  #beginTrace(tracing: TracingConfig, headers: RequestHeaders): void {
+    const { info } = this;
+    this.#traced = true;
+    if (tracing.tracer !== null) {
+      const name = tracing.egress ? `egress ${headers.authority ?? ''}` : 'ingress';
+      const span = tracing.tracer.startSpan(tracing, headers, info, name, isTraced(info));
+      if (span !== null) {
+        this.trace = new StreamTrace(tracing, span, this);
+        info.traceId = span.traceId;
+        info.spanId = span.spanId;
+      }
+    }
+    const span = this.trace === null ? null : this.trace.span;
+    this.decoratedOperation = decorateRequest(tracing, headers, this.#route, span);
+  }
+
+  /** Another route decides anew. Source: Envoy, ActiveStream::refreshTracing. */
+  #refreshTrace(tracing: TracingConfig, headers: RequestHeaders): void {
+    const { info, trace } = this;
+    decideTracing(tracing, headers, this.#route, info, this.dispatcher.random.uint32());
+    const span = trace === null ? null : trace.span;
+    if (span?.usesLocalDecision) span.setSampled(isTraced(info));
+    const named = decorateRequest(tracing, headers, this.#route, span);
+    if (named !== '') this.decoratedOperation = named;
   }
 
   #putOff(end: boolean): void {
@@ -238,6 +271,8 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     // Filters may still ask for it at the very end: no timer begins any more.
     // A request that was sent may be routed anew.
     if (this.info.upstream !== null && route?.action.kind !== ActionKind.Forward) this.info.upstream.clearCluster();
+    if (this.#traced && !this.#destroyed && this.config.tracing !== null)
+      this.#refreshTrace(this.config.tracing, headers!);
     if (route === null || this.#destroyed) return;
     const limit = route.requestBodyBufferLimit;
     if (limit !== null) this.requestBufferLimit = limit;
@@ -488,6 +523,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     if (this.#destroyed || !this.requestComplete) return false;
     this.responseHeaders = response;
     this.info.responseCode = response.status;
+    if (this.config.tracing !== null) chargeTracing(this.config.tracingStats, this.info);
     this.info.responseCodeDetails = 'internal_redirect';
     this.manager.recreateStream(this, body);
     return true;
@@ -568,6 +604,8 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     }
     this.info.endMs = this.dispatcher.nowMs;
     this.#filters.end();
+    if (this.info.healthCheck) this.config.tracingStats.healthCheck.inc();
+    this.trace?.finish();
     if (this.#upgradeCounted) this.config.stats.downstreamCxUpgradesActive.dec();
     this.log(AccessLogType.DownstreamEnd);
     this.#filters.destroy();

@@ -7,7 +7,7 @@ import type { RouteTable } from '../routing/route-table.ts';
 import type { RuntimeFraction } from '../routing/runtime-fraction.ts';
 import type { AccessLogger } from './access-logger.ts';
 import type { ClientCertPolicy } from './client-cert-header.ts';
-import type { ConnectionManagerStats, ListenerHttpStats } from './connection-manager-stats.ts';
+import type { ConnectionManagerStats, ListenerHttpStats, TracingStats } from './connection-manager-stats.ts';
 import type { WorkerEnvironment } from './environment.ts';
 import type { HttpDateCache } from './http-date.ts';
 import type { HttpFilterBuilder } from './http-filter.ts';
@@ -121,6 +121,7 @@ export interface ConnectionManagerConfig {
   readonly alwaysSetRequestIdInResponse: boolean;
   /** Ids kept from outside say that nothing is traced (envoy.request_id.uuid). */
   readonly packTraceReason: boolean;
+  readonly tracingStats: TracingStats;
   /** Null: nothing is said about tracing. */
   readonly tracing: TracingConfig | null;
   readonly addUserAgent: boolean;

@@ -28,6 +28,7 @@ import type { ConnectionContext } from './environment.ts';
 import type { HttpFilter } from './http-filter.ts';
 import { PrematureResets } from './premature-resets.ts';
 import { ResponseFlag } from './response-flag.ts';
+import { chargeTracing } from './tracing.ts';
 
 const CYCLE_KEY = 'http.max_requests_per_io_cycle';
 const UNLIMITED_REQUESTS = 0xffff_ffff;
@@ -268,9 +269,11 @@ export class HttpConnectionManager
 
   /** Counts a response by its class. Answers to health checks are not counted (Envoy: chargeStats). */
   chargeResponse(stream: ActiveStream, status: number): void {
-    stream.info.responseCode = status;
-    if (stream.info.healthCheck) return;
-    const { stats, listenerStats } = this.config;
+    const { info } = stream;
+    info.responseCode = status;
+    const { stats, listenerStats, tracing, tracingStats } = this.config;
+    if (tracing !== null) chargeTracing(tracingStats, info);
+    if (info.healthCheck) return;
     stats.downstreamRqCompleted.inc();
     listenerStats?.downstreamRqCompleted.inc();
     if (status < 100 || status >= 600) return;

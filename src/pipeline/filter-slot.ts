@@ -8,6 +8,7 @@ import type { ActiveStream } from './active-stream.ts';
 import { type HeldMessage, Hook, type WalkStop } from './filter-walk.ts';
 import { type FilterStream, HttpFilter, type LocalReply, type ResponseWatermarks } from './http-filter.ts';
 import type { StreamInfo } from './stream-info.ts';
+import type { StreamTrace } from './trace/stream-trace.ts';
 
 /** One filter in one stream: its place in both walks, and what the filter sees of the stream. */
 export class FilterSlot implements WalkStop, FilterStream {
@@ -42,6 +43,10 @@ export class FilterSlot implements WalkStop, FilterStream {
 
   get connection(): Connection {
     return this.#owner.connection;
+  }
+
+  get trace(): StreamTrace | null {
+    return this.#owner.trace;
   }
 
   get route(): Route | null {

@@ -6,6 +6,7 @@ import type { Dispatcher } from '../net/dispatcher.ts';
 import type { Route } from '../routing/route.ts';
 import type { ConnectionContext } from './environment.ts';
 import type { StreamInfo } from './stream-info.ts';
+import type { StreamTrace } from './trace/stream-trace.ts';
 
 /** What a filter hook answers. */
 export const Flow = {
@@ -43,6 +44,8 @@ export interface FilterStream {
   readonly dispatcher: Dispatcher;
   readonly info: StreamInfo;
   readonly connection: Connection;
+  /** Null: the request is not traced. */
+  readonly trace: StreamTrace | null;
   /** The route of this request; picked when first asked for. Null: none matches. */
   readonly route: Route | null;
   /** Forgets the route, so that changed headers are matched anew. */

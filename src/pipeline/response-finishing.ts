@@ -27,7 +27,11 @@ export function finishResponseHeaders(stream: ActiveStream, headers: ResponseHea
     if (!stream.closesConnection) headers.set('connection', 'keep-alive');
   }
   if (stream.manager.closesBehind(stream) && !stream.isTunnel) headers.set('connection', 'close');
-  if (config.tracing !== null) decorateResponse(headers, stream.decoratedOperation, config.tracing.egress);
+  const { tracing } = config;
+  if (tracing !== null) {
+    const span = stream.trace === null ? null : stream.trace.span;
+    decorateResponse(tracing, headers, stream.info.route, span, stream.decoratedOperation);
+  }
 }
 
 /** As above, for 100 and its like: what belongs to the final response is left to it. */

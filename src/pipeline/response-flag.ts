@@ -71,3 +71,12 @@ export const ResponseFlag = {
   UnconditionalDropOverload: 1 << 29,
 } as const;
 export type ResponseFlag = (typeof ResponseFlag)[keyof typeof ResponseFlag];
+
+/** The short names of the flags that are set, in the order of their bits; `-`: none. */
+export function shortFlags(flags: number): string {
+  let out = '';
+  for (let i = 0; i < RESPONSE_FLAGS.length; i++) {
+    if ((flags & (1 << i)) !== 0) out += (out === '' ? '' : ',') + RESPONSE_FLAGS[i]!.short;
+  }
+  return out === '' ? '-' : out;
+}

@@ -1,12 +1,14 @@
 import { expect, test } from 'bun:test';
-import { RequestHeaders } from '../http/header-map.ts';
+import { RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
 import type { Route } from '../routing/route.ts';
-import { Decorator } from '../routing/route-policies.ts';
+import { Decorator, RouteTracing } from '../routing/route-policies.ts';
 import { EMPTY_RUNTIME, FractionalPercent, RuntimeFraction } from '../routing/runtime-fraction.ts';
+import { ConstantFormatter } from '../routing/stream-view.ts';
 import type { Counter } from '../stats/counter.ts';
 import { sampleOf, setTraceReason, TraceReason, traceReasonOf } from './request-id.ts';
 import { StreamInfo } from './stream-info.ts';
-import { beginTrace, decideTracing, type TracingConfig } from './tracing.ts';
+import type { Span } from './trace/span.ts';
+import { chargeTracing, decideTracing, decorateRequest, decorateResponse, type TracingConfig } from './tracing.ts';
 
 const UUID = '000004d2-89ab-4def-8123-456789abcdef';
 const marked = (mark: string): string => `${UUID.slice(0, 14)}${mark}${UUID.slice(15)}`;
@@ -23,21 +25,23 @@ class Count {
 }
 
 function config(fields: Partial<TracingConfig> = {}): TracingConfig {
-  const counter = (): Counter => new Count() as unknown as Counter;
   return {
-    stats: {
-      clientEnabled: counter(),
-      healthCheck: counter(),
-      notTraceable: counter(),
-      randomSampling: counter(),
-      serviceForced: counter(),
-    },
+    tracer: null,
     clientSampling: share(10_000),
     randomSampling: share(10_000),
     overallSampling: share(10_000),
     byRequestId: true,
     egress: false,
     packTraceReason: true,
+    spawnUpstreamSpan: false,
+    verbose: false,
+    maxPathTagLength: 256,
+    customTags: [],
+    operation: null,
+    upstreamOperation: null,
+    noContextPropagation: false,
+    nodeId: '',
+    zone: '',
     ...fields,
   };
 }
@@ -48,9 +52,14 @@ function headers(...list: string[]): RequestHeaders {
   return made;
 }
 
-function decide(made: RequestHeaders, by: TracingConfig, random = 0): { reason: TraceReason; id: string | null } {
+function decide(
+  made: RequestHeaders,
+  by: TracingConfig,
+  random = 0,
+  route: Route | null = null,
+): { reason: TraceReason; id: string | null } {
   const info = new StreamInfo(null, 0, 0, 0);
-  decideTracing(by, made, info, random);
+  decideTracing(by, made, route, info, random);
   return { reason: info.traceReason, id: made.get('x-request-id') };
 }
 
@@ -93,18 +102,87 @@ test('ids that say nothing', () => {
   expect(decide(headers('x-request-id', UUID), aside)).toEqual({ reason: TraceReason.Sampling, id: UUID });
 });
 
+const NAME = 'x-envoy-decorator-operation';
+const decorated = (propagate: boolean): Route =>
+  ({ decorator: new Decorator('op', propagate), tracing: null }) as unknown as Route;
+
+/** A span that tells its names alone. */
+class NamedSpan {
+  readonly names: string[] = [];
+  setOperation(name: string): void {
+    this.names.push(name);
+  }
+}
+
+function spanOf(): { span: Span; names: string[] } {
+  const made = new NamedSpan();
+  return { span: made as unknown as Span, names: made.names };
+}
+
 test('operations go out with requests, or back with responses', () => {
-  const route = (propagate: boolean): Route => ({ decorator: new Decorator('op', propagate) }) as unknown as Route;
-  const info = new StreamInfo(null, 0, 0, 0);
-  const NAME = 'x-envoy-decorator-operation';
   const out = headers(NAME, 'theirs');
-  expect(beginTrace(config({ egress: true }), out, route(true), info)).toBe('');
+  const { span, names } = spanOf();
+  expect(decorateRequest(config({ egress: true }), out, decorated(true), span)).toBe('');
   expect(out.get(NAME)).toBe('op');
   const asked = headers(NAME, 'theirs');
-  expect(beginTrace(config(), asked, route(true), info)).toBe('');
+  expect(decorateRequest(config(), asked, decorated(true), span)).toBe('');
   expect(asked.has(NAME)).toBe(false);
-  expect(beginTrace(config(), headers(NAME, ''), route(true), info)).toBe('op');
-  expect(beginTrace(config(), headers(), route(true), info)).toBe('op');
-  expect(beginTrace(config(), headers(), route(false), info)).toBe('');
-  expect(beginTrace(config(), headers(), null, info)).toBe('');
+  expect(names).toEqual(['op', 'op', 'theirs']);
+  expect(decorateRequest(config(), headers(NAME, ''), decorated(true), null)).toBe('op');
+  expect(decorateRequest(config(), headers(), decorated(true), null)).toBe('op');
+  expect(decorateRequest(config(), headers(), decorated(false), null)).toBe('');
+  expect(decorateRequest(config(), headers(), null, null)).toBe('');
+});
+
+test('a response that names its operation', () => {
+  const response = new ResponseHeaders();
+  response.set(NAME, 'of upstream');
+  const { span, names } = spanOf();
+  decorateResponse(config({ egress: true }), response, null, span, '');
+  expect(names).toEqual(['of upstream']);
+  expect(response.has(NAME)).toBe(false);
+  decorateResponse(config(), response, null, span, 'ours');
+  expect(response.get(NAME)).toBe('ours');
+  expect(names).toHaveLength(1);
+});
+
+test('with configured names, decorators are nothing', () => {
+  const named = config({ operation: new ConstantFormatter('x') });
+  const asked = headers(NAME, 'theirs');
+  const { span, names } = spanOf();
+  expect(decorateRequest(named, asked, decorated(true), span)).toBe('');
+  expect(asked.get(NAME)).toBe('theirs');
+  expect(names).toEqual([]);
+});
+
+test('a route has shares of its own', () => {
+  const always = FractionalPercent.ALWAYS;
+  const tracing = new RouteTracing(always, FractionalPercent.NEVER, always, [], null, null);
+  const route = { tracing } as unknown as Route;
+  expect(decide(headers('x-request-id', UUID), config(), 0, route).reason).toBe(TraceReason.NotTraceable);
+  expect(decide(headers('x-request-id', UUID, 'x-client-trace-id', '1'), config(), 0, route).reason).toBe(
+    TraceReason.ClientForced,
+  );
+});
+
+test('why requests were traced is counted', () => {
+  const stats = {
+    clientEnabled: new Count(),
+    healthCheck: new Count(),
+    notTraceable: new Count(),
+    randomSampling: new Count(),
+    serviceForced: new Count(),
+  };
+  const charge = (reason: TraceReason, healthCheck = false): void => {
+    const info = new StreamInfo(null, 0, 0, 0);
+    info.traceReason = reason;
+    info.healthCheck = healthCheck;
+    chargeTracing(stats as unknown as Record<keyof typeof stats, Counter>, info);
+  };
+  charge(TraceReason.ClientForced);
+  charge(TraceReason.Sampling);
+  charge(TraceReason.ServiceForced);
+  charge(TraceReason.NotTraceable);
+  charge(TraceReason.Sampling, true);
+  expect(Object.values(stats).map(({ value }) => value)).toEqual([1, 0, 2, 1, 1]);
 });

@@ -3,6 +3,7 @@ import type { HeaderMatcher } from './header-matcher.ts';
 import type { QueryParameterMatcher } from './query-parameter-matcher.ts';
 import type { Regex } from './regex.ts';
 import type { FractionalPercent, RuntimeFraction } from './runtime-fraction.ts';
+import type { SpanTag } from './span-tag.ts';
 import type { MetadataStruct, ValueFormatter } from './stream-view.ts';
 
 /** Source: envoy.config.route.v3.HedgePolicy. */
@@ -30,7 +31,7 @@ export class MirrorPolicy {
   readonly cluster: string;
   readonly clusterHeader: string;
   readonly fraction: RuntimeFraction;
-  /** Null: as the parent request. */
+  /** Whether its span is reported; null: it is, whatever becomes of the request's own. */
   readonly traceSampled: boolean | null;
   readonly appendShadowSuffix: boolean;
   readonly requestMutations: HeaderEdits;
@@ -260,6 +261,34 @@ export class Decorator {
   constructor(operation: string, propagate: boolean) {
     this.operation = operation;
     this.propagate = propagate;
+  }
+}
+
+/** What a route says of its requests' traces, before the connection manager does. Source: envoy.config.route.v3.Tracing. */
+export class RouteTracing {
+  readonly clientSampling: FractionalPercent;
+  readonly randomSampling: FractionalPercent;
+  readonly overallSampling: FractionalPercent;
+  /** Each name once. */
+  readonly customTags: readonly SpanTag[];
+  /** Names of spans; null: as the connection manager says. */
+  readonly operation: ValueFormatter | null;
+  readonly upstreamOperation: ValueFormatter | null;
+
+  constructor(
+    clientSampling: FractionalPercent,
+    randomSampling: FractionalPercent,
+    overallSampling: FractionalPercent,
+    customTags: readonly SpanTag[],
+    operation: ValueFormatter | null,
+    upstreamOperation: ValueFormatter | null,
+  ) {
+    this.clientSampling = clientSampling;
+    this.randomSampling = randomSampling;
+    this.overallSampling = overallSampling;
+    this.customTags = customTags;
+    this.operation = operation;
+    this.upstreamOperation = upstreamOperation;
   }
 }
 

@@ -28,6 +28,7 @@ function route(prefix: string, cluster: ClusterChoice | string, more: Partial<Ro
     filterConfigs: FilterConfigs.NONE,
     metadata: NO_METADATA,
     decorator: null,
+    tracing: null,
     statPrefix: '',
     requestBodyBufferLimit: null,
     ...more,

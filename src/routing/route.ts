@@ -6,7 +6,7 @@ import { HeaderMutationPlan, type HeaderMutations } from './header-mutation.ts';
 import { hashRequest } from './request-hash.ts';
 import { ActionKind, type RouteAction } from './route-action.ts';
 import type { RouteMatch } from './route-match.ts';
-import type { ConfigMetadata, Decorator } from './route-policies.ts';
+import type { ConfigMetadata, Decorator, RouteTracing } from './route-policies.ts';
 import type { RuntimeReader } from './runtime-fraction.ts';
 import type { MetadataStruct, StreamView } from './stream-view.ts';
 import type { VirtualHost } from './virtual-host.ts';
@@ -23,6 +23,8 @@ export interface RouteSpec {
   metadata: ConfigMetadata;
   /** Null: none. */
   decorator: Decorator | null;
+  /** Null: as the connection manager says. */
+  tracing: RouteTracing | null;
   /** Empty: no statistics of its own. */
   statPrefix: string;
   /** Bytes kept for retries and mirrors; null: as the virtual host. */
@@ -53,6 +55,7 @@ export class Route {
   readonly filterConfigs: ResolvedFilterConfigs;
   readonly metadata: ConfigMetadata;
   readonly decorator: Decorator | null;
+  readonly tracing: RouteTracing | null;
   readonly statPrefix: string;
   /** Bytes; null: as the connection's buffer limit. */
   readonly requestBodyBufferLimit: number | null;
@@ -85,6 +88,7 @@ export class Route {
     this.filterConfigs = ResolvedFilterConfigs.of(levels);
     this.metadata = spec.metadata;
     this.decorator = spec.decorator;
+    this.tracing = spec.tracing;
     this.statPrefix = spec.statPrefix;
     this.requestBodyBufferLimit = spec.requestBodyBufferLimit ?? virtualHost.requestBodyBufferLimit;
   }
@@ -115,6 +119,7 @@ export class Route {
     copy.filterConfigs = this.filterConfigs;
     copy.metadata = this.metadata;
     copy.decorator = this.decorator;
+    copy.tracing = this.tracing;
     copy.statPrefix = this.statPrefix;
     copy.requestBodyBufferLimit = this.requestBodyBufferLimit;
     return copy as Route;

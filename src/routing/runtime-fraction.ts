@@ -54,6 +54,11 @@ export class RuntimeFraction {
     return this.runtimeKey === '' ? this.fallback : (this.#runtime.fractionalPercent(this.runtimeKey) ?? this.fallback);
   }
 
+  /** As `current`, with another share where runtime says nothing. */
+  currentOr(fallback: FractionalPercent): FractionalPercent {
+    return this.runtimeKey === '' ? fallback : (this.#runtime.fractionalPercent(this.runtimeKey) ?? fallback);
+  }
+
   /** @param random integer in [0, 2^53), such as `StreamView.stableRandom` */
   enabled(random: number): boolean {
     return this.current().includes(random);

@@ -134,6 +134,7 @@ const TLS_REDIRECT: RouteSpec = {
   filterConfigs: FilterConfigs.NONE,
   metadata: NO_METADATA,
   decorator: null,
+  tracing: null,
   statPrefix: '',
   requestBodyBufferLimit: null,
 };

@@ -63,6 +63,7 @@ export class FilterHarness implements FilterStream {
   readonly request = new Side();
   readonly response = new Side();
   route: Route | null = null;
+  readonly trace = null;
   /** Of the route, least specific first. */
   configs: readonly unknown[] = [];
   requestHeaders: RequestHeaders | null = null;

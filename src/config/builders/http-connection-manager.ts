@@ -18,7 +18,11 @@ import type {
   ServerHeader,
   UpgradeEntry,
 } from '../../pipeline/connection-manager-config.ts';
-import { createConnectionManagerStats, createListenerHttpStats } from '../../pipeline/connection-manager-stats.ts';
+import {
+  createConnectionManagerStats,
+  createListenerHttpStats,
+  createTracingStats,
+} from '../../pipeline/connection-manager-stats.ts';
 import type { ConnectionContext } from '../../pipeline/environment.ts';
 import { isPrivateIp } from '../../pipeline/forwarded-for.ts';
 import { HttpDateCache } from '../../pipeline/http-date.ts';
@@ -39,7 +43,7 @@ import { buildHttp2Options, HTTP2_SUPPORT } from './http2-options.ts';
 import { buildLocalReplies } from './local-reply.ts';
 import { buildRds, RDS_SUPPORT } from './rds.ts';
 import { buildRouteTable } from './route-config.ts';
-import { buildRequestIdOptions, checkTracing, createTracing, TRACING_SUPPORT } from './tracing.ts';
+import { buildRequestIdOptions, buildTracing, TRACING_SUPPORT } from './tracing.ts';
 
 const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3';
 
@@ -197,13 +201,13 @@ export function buildConnectionManager(
     );
   }
   const requestId = buildRequestIdOptions(context, message.requestIdExtension);
-  checkTracing(context.at('tracing'), message.tracing);
+  const makeTracing = buildTracing(context.at('tracing'), message.tracing, requestId);
   const { runtime } = context.shared;
   if (context.errorCount > before || filters === null || (table === null && discovered === null)) return null;
 
   const stats = createConnectionManagerStats(scope);
   const clientCert = clientCertPolicy(message);
-  const tracing = createTracing(inner, message.tracing, requestId);
+  const tracingStats = createTracingStats(scope);
   const codecStats: Http1CodecStats = {
     droppedHeadersWithUnderscores: context.shared.stats.counter('http1.dropped_headers_with_underscores'),
     requestsRejectedWithUnderscoresInHeaders: context.shared.stats.counter(
@@ -284,7 +288,9 @@ export function buildConnectionManager(
       preserveExternalRequestId: message.preserveExternalRequestId,
       alwaysSetRequestIdInResponse: message.alwaysSetRequestIdInResponse,
       packTraceReason: requestId.packTraceReason,
-      tracing: tracing === null ? null : { ...tracing, egress: connectionContext.listener.direction === 'outbound' },
+      tracingStats,
+      tracing:
+        makeTracing === null ? null : makeTracing(environment, connectionContext.listener.direction === 'outbound'),
       addUserAgent: message.addUserAgent ?? false,
       forwardProto:
         message.forwardProtoConfig === undefined

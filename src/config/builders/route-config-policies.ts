@@ -59,9 +59,7 @@ export const ROUTE_POLICY_SUPPORT: readonly FieldSupport[] = [
   {
     message: 'envoy.config.route.v3.RouteAction.RequestMirrorPolicy',
     fields: `cluster cluster_header runtime_fraction disable_shadow_host_suffix_append request_headers_mutations
-      host_rewrite_literal`,
-    // Of spans, which only tracers make.
-    inert: 'trace_sampled',
+      host_rewrite_literal trace_sampled`,
   },
   {
     message: 'envoy.config.route.v3.InternalRedirectPolicy',

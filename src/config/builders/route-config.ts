@@ -41,6 +41,7 @@ import {
   MATCHER_SUPPORT,
 } from './route-config-matchers.ts';
 import { buildMirrorPolicy, buildRateLimits, ROUTE_POLICY_SUPPORT } from './route-config-policies.ts';
+import { buildRouteTracing, ROUTE_TRACING_SUPPORT } from './tracing.ts';
 
 const MUTATION_FIELDS =
   'request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove';
@@ -73,9 +74,10 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
   {
     message: 'envoy.config.route.v3.Route',
     fields: `name match route redirect direct_response non_forwarding_action metadata typed_per_filter_config
-      ${MUTATION_FIELDS} per_request_buffer_limit_bytes request_body_buffer_limit stat_prefix decorator`,
+      ${MUTATION_FIELDS} per_request_buffer_limit_bytes request_body_buffer_limit stat_prefix decorator tracing`,
   },
   { message: 'envoy.config.route.v3.Decorator', fields: '*' },
+  ...ROUTE_TRACING_SUPPORT,
   { message: 'envoy.config.route.v3.VirtualCluster', fields: '*' },
   { message: 'envoy.config.route.v3.NonForwardingAction', fields: '*' },
   { message: 'envoy.config.route.v3.RouteMatch', fields: '*' },
@@ -294,6 +296,7 @@ function buildRoute(context: BuildContext, message: RouteMessage, defaults: Rout
       message.decorator === undefined
         ? null
         : new Decorator(wireText(message.decorator.operation), message.decorator.propagate ?? true),
+    tracing: message.tracing === undefined ? null : buildRouteTracing(context.at('tracing'), message.tracing),
     statPrefix: message.statPrefix,
     requestBodyBufferLimit: bufferLimit(message.requestBodyBufferLimit, message.perRequestBufferLimitBytes),
   };

@@ -7,7 +7,11 @@ import type { Acceptor, ListeningSocket, SocketRuntime, Transport } from '../../
 import { SANITIZED_CLIENT_CERT } from '../../pipeline/client-cert-header.ts';
 import { HttpConnectionManager } from '../../pipeline/connection-manager.ts';
 import type { ConnectionManagerConfig } from '../../pipeline/connection-manager-config.ts';
-import { createConnectionManagerStats, createListenerHttpStats } from '../../pipeline/connection-manager-stats.ts';
+import {
+  createConnectionManagerStats,
+  createListenerHttpStats,
+  createTracingStats,
+} from '../../pipeline/connection-manager-stats.ts';
 import type { ConnectionContext, ListenerView, WorkerEnvironment } from '../../pipeline/environment.ts';
 import { HttpDateCache } from '../../pipeline/http-date.ts';
 import { LocalReplyConfig } from '../../pipeline/local-reply.ts';
@@ -15,7 +19,7 @@ import { EscapedSlashesAction } from '../../routing/path-normalization.ts';
 import { RuntimeFraction } from '../../routing/runtime-fraction.ts';
 import { HistogramUnit } from '../../stats/histogram.ts';
 import { defineStats } from '../../stats/stat-group.ts';
-import type { Scope } from '../../stats/store.ts';
+import { type Scope, StatsStore } from '../../stats/store.ts';
 import { AdminFilter } from './admin-filter.ts';
 import type { AdminRouter } from './admin-router.ts';
 
@@ -198,6 +202,8 @@ function adminManagerConfig(
     preserveExternalRequestId: false,
     alwaysSetRequestIdInResponse: false,
     packTraceReason: false,
+    // Nobody sees them, as in Envoy.
+    tracingStats: createTracingStats(new StatsStore().root),
     tracing: null,
     addUserAgent: false,
     forwardProto: null,

@@ -9,7 +9,7 @@ import { type Operator, type OperatorTable, withArgument } from './operator-tabl
 import { type FormatValue, Segment, truncated } from './segment.ts';
 
 /** Finds the Struct of a namespace. */
-type MetadataSource = (stream: StreamInfo, namespace: string) => MetadataStruct | null;
+export type MetadataSource = (stream: StreamInfo, namespace: string) => MetadataStruct | null;
 
 const dynamic: MetadataSource = (stream, namespace) => stream.dynamicMetadata(namespace);
 const cluster: MetadataSource = (stream, namespace) => own(stream.upstream?.clusterMetadata, namespace);
@@ -52,7 +52,7 @@ class MetadataSegment extends Segment {
 }
 
 /** Strings of a configuration as byte text. */
-function byteValue(value: MetadataValue): FormatValue {
+export function byteValue(value: MetadataValue): FormatValue {
   if (value === null) return null;
   if (typeof value === 'string') return wireText(value);
   if (typeof value !== 'object') return value;
@@ -66,7 +66,7 @@ function metadata(source: MetadataSource, length: boolean): Operator {
   return withArgument('required', length, (argument, maxLength) => new MetadataSegment(source, argument, maxLength));
 }
 
-const SOURCES: Readonly<Record<string, MetadataSource>> = {
+export const METADATA_SOURCES: Readonly<Record<string, MetadataSource>> = {
   DYNAMIC: dynamic,
   CLUSTER: cluster,
   ROUTE: route,
@@ -81,11 +81,11 @@ export const METADATA: Operator = withArgument('optional', true, (argument, maxL
   if (type === 'LISTENER' || type === 'LISTENER_FILTER_CHAIN') {
     return new OperatorProblem('not supported yet: metadata of listeners and filter chains');
   }
-  const source = SOURCES[type];
+  const source = METADATA_SOURCES[type];
   if (source === undefined) {
     return new OperatorProblem(
       `${type} is not supported type of metadata`,
-      `one of ${Object.keys(SOURCES).join(', ')}`,
+      `one of ${Object.keys(METADATA_SOURCES).join(', ')}`,
     );
   }
   return new MetadataSegment(source, colon < 0 ? '' : argument.substring(colon + 1), maxLength);

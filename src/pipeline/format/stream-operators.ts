@@ -115,7 +115,7 @@ const upstreamRemote: AddressReader = (stream) => stream.upstream?.connection?.r
 const upstreamHost: AddressReader = (stream) => stream.upstream?.host?.address ?? null;
 
 /** The names of all flags that are set, in their order. */
-function flagText(stream: StreamInfo, key: 'short' | 'long'): string {
+export function flagText(stream: StreamInfo, key: 'short' | 'long'): string {
   if (stream.responseFlags === 0) return '-';
   let out = '';
   for (const flags of stream.flagsInOrder()) {

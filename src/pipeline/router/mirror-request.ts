@@ -1,14 +1,24 @@
 import { ByteBuffer } from '../../base/byte-buffer.ts';
 import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
-import { type RequestEncoder, ResetReason, type ResponseDecoder, type StreamEvents } from '../../http/codec.ts';
+import {
+  type Protocol,
+  type RequestEncoder,
+  ResetReason,
+  type ResponseDecoder,
+  type StreamEvents,
+} from '../../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
 import type { MirrorPolicy } from '../../routing/route-policies.ts';
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
 import type { PendingStream, PoolFailure, PoolWaiter, UpstreamConnectionInfo } from '../../upstream/pool.ts';
 import type { FilterStream } from '../http-filter.ts';
+import type { Span } from '../trace/span.ts';
+import { type StreamTrace, tagGrpcResponse, tagReset } from '../trace/stream-trace.ts';
+import { flagOfReset } from './reset-flags.ts';
 import type { ChargedRequest } from './response-charging.ts';
 import type { RouterFilter } from './router-filter.ts';
+import { resetReasonOf } from './upstream-request.ts';
 
 /** `h` → `h-shadow`, `h:1` → `h-shadow:1`. Source: Envoy, ShadowWriterImpl. */
 export function shadowHost(host: string): string {
@@ -49,14 +59,31 @@ export class MirrorRequest implements PoolWaiter, ResponseDecoder, StreamEvents,
   #over = false;
   #timer: Timer | null = null;
   #sourcePauses = 0;
+  /** Outlives the request's own. */
+  readonly #trace: StreamTrace | null;
+  #span: Span | null = null;
+  #status = 0;
+  #flags = 0;
+  #protocol: Protocol | null = null;
 
-  private constructor(router: RouterFilter, cluster: Cluster, headers: RequestHeaders, timeoutMs: number) {
+  private constructor(
+    router: RouterFilter,
+    cluster: Cluster,
+    headers: RequestHeaders,
+    timeoutMs: number,
+    traceSampled: boolean | null,
+  ) {
     this.#router = router;
     this.#stream = router.stream;
     this.cluster = cluster;
     this.#headers = headers;
     this.#timeoutMs = timeoutMs;
     this.#waitingLimit = router.stream.requestBufferLimit;
+    const { trace } = router.stream;
+    this.#trace = trace;
+    if (trace !== null) {
+      this.#span = trace.startAsync('mirror', headers, traceSampled, router.stream.dispatcher.wallMs);
+    }
   }
 
   /**
@@ -80,7 +107,7 @@ export class MirrorRequest implements PoolWaiter, ResponseDecoder, StreamEvents,
       const cluster = name === '' ? null : router.environment.clusters.get(name);
       if (cluster === null) continue;
       const copy = copyOf(router, policy, headers);
-      const mirror = new MirrorRequest(router, cluster, copy, timeoutMs);
+      const mirror = new MirrorRequest(router, cluster, copy, timeoutMs, policy.traceSampled);
       mirror.#start(end);
       if (mirror.#over || end) continue;
       started ??= [];
@@ -153,13 +180,15 @@ export class MirrorRequest implements PoolWaiter, ResponseDecoder, StreamEvents,
 
   // --- PoolWaiter ---
 
-  onPoolReady(encoder: RequestEncoder, _host: Host, _info: UpstreamConnectionInfo): void {
+  onPoolReady(encoder: RequestEncoder, host: Host, info: UpstreamConnectionInfo): void {
     this.#pending = null;
     if (this.#over) {
       encoder.stream.reset(ResetReason.LocalReset);
       return;
     }
     this.#encoder = encoder;
+    this.#host = host;
+    this.#protocol = info.protocol;
     encoder.stream.setEvents(this);
     if (encoder.encodeHeaders(this.#headers, this.#headersEnd) !== null) {
       this.#end();
@@ -175,8 +204,11 @@ export class MirrorRequest implements PoolWaiter, ResponseDecoder, StreamEvents,
     if (!this.#over && trailers !== null) encoder.encodeTrailers(trailers);
   }
 
-  onPoolFailure(_reason: PoolFailure, _transportFailureReason: string, host: Host): void {
+  onPoolFailure(failure: PoolFailure, _transportFailureReason: string, host: Host): void {
     this.#pending = null;
+    const reason = resetReasonOf(failure);
+    this.#flags |= flagOfReset(reason);
+    if (this.#span !== null) tagReset(this.#span, reason);
     this.#host = host;
     this.#fail(503);
   }
@@ -188,6 +220,8 @@ export class MirrorRequest implements PoolWaiter, ResponseDecoder, StreamEvents,
   onHeaders(headers: ResponseHeaders, end: boolean): void {
     if (this.#over) return;
     this.#answered = true;
+    this.#status = headers.status;
+    if (this.#span?.sampled) tagGrpcResponse(this.#span, headers);
     this.#charge(headers.status);
     if (headers.status < 500) this.#host!.stats.rqSuccess++;
     if (end) this.#onResponseEnd();
@@ -198,8 +232,10 @@ export class MirrorRequest implements PoolWaiter, ResponseDecoder, StreamEvents,
     if (end && !this.#over) this.#onResponseEnd();
   }
 
-  onTrailers(_trailers: HeaderMap): void {
-    if (!this.#over) this.#onResponseEnd();
+  onTrailers(trailers: HeaderMap): void {
+    if (this.#over) return;
+    if (this.#span?.sampled) tagGrpcResponse(this.#span, trailers);
+    this.#onResponseEnd();
   }
 
   #onResponseEnd(): void {
@@ -218,8 +254,10 @@ export class MirrorRequest implements PoolWaiter, ResponseDecoder, StreamEvents,
 
   // --- ends ---
 
-  onStreamReset(_reason: ResetReason, _details: string): void {
+  onStreamReset(reason: ResetReason, _details: string): void {
     this.#encoder = null;
+    this.#flags |= flagOfReset(reason);
+    if (this.#span !== null) tagReset(this.#span, reason);
     if (this.#answered) this.#end();
     else this.#fail(503);
   }
@@ -261,6 +299,11 @@ export class MirrorRequest implements PoolWaiter, ResponseDecoder, StreamEvents,
     if (this.#timer !== null) this.#stream.dispatcher.timerPool.give(this.#timer);
     this.#timer = null;
     while (this.#sourcePauses > 0) this.onBelowWriteLowWatermark();
+    const span = this.#span;
+    if (span === null) return;
+    this.#span = null;
+    const outcome = { status: this.#status, flags: this.#flags, protocol: this.#protocol };
+    this.#trace!.finishAsync(span, this.cluster, this.#host, outcome);
   }
 
   // --- backpressure: of the copy upon the client ---

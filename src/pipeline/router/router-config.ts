@@ -24,6 +24,8 @@ export type RouterStats = ReturnType<typeof ROUTER_STATS.create>;
 /** envoy.extensions.filters.http.router.v3.Router at run time, in one worker. */
 export interface RouterConfig {
   readonly stats: RouterStats;
+  /** Every attempt has a span of its own, where requests are traced. */
+  readonly startsChildSpan: boolean;
   readonly suppressEnvoyHeaders: boolean;
   /** Lower-case names of x-envoy-* headers that are checked strictly. */
   readonly strictCheckHeaders: readonly string[];

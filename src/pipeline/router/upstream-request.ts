@@ -13,6 +13,8 @@ import type { Host } from '../../upstream/host.ts';
 import { type PendingStream, PoolFailure, type PoolWaiter, type UpstreamConnectionInfo } from '../../upstream/pool.ts';
 import { ResponseFlag } from '../response-flag.ts';
 import { UpstreamInfo } from '../stream-info.ts';
+import type { Span } from '../trace/span.ts';
+import { tagGrpcResponse, tagReset } from '../trace/stream-trace.ts';
 import { flagOfReset } from './reset-flags.ts';
 import type { RouterFilter } from './router-filter.ts';
 import type { UpstreamLog } from './upstream-log.ts';
@@ -74,6 +76,10 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
   #responseHeadersSize = -1;
   #responseHeadersCount = 0;
   #log: UpstreamLog | null = null;
+  /** Of this attempt; null: it has none. */
+  #span: Span | null = null;
+  #status = 0;
+  #flags = 0;
 
   /** @param raw the stream is a raw connection: there is no upstream protocol */
   constructor(router: RouterFilter, cluster: Cluster, host: Host, raw: boolean, earlier: UpstreamInfo | null) {
@@ -96,6 +102,16 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
     router.stream.info.upstream = info;
     if (cluster.timeoutBudgets !== null) this.#budgetRecorded = false;
     this.#log = router.createUpstreamLog(info);
+    const { trace } = router.stream;
+    if (trace !== null) {
+      this.#span = trace.startAttempt(
+        cluster,
+        router.requestHeadersSent,
+        router.attemptCount,
+        router.config.startsChildSpan,
+        router.stream.dispatcher.wallMs,
+      );
+    }
   }
 
   get isOver(): boolean {
@@ -203,6 +219,7 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
     this.#pending = null;
     const encoder = this.#encoder;
     this.#encoder = null;
+    if (this.#span !== null && !this.isComplete) this.#span.setTag('canceled', 'true');
     if (encoder !== null && !this.isComplete) encoder.stream.reset(ResetReason.LocalReset);
     this.#cleanUp();
   }
@@ -214,6 +231,8 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
     this.#pending = null;
     this.#encoder = null;
     this.#log?.stream.setFlag(flagOfReset(reason));
+    this.#flags |= flagOfReset(reason);
+    if (this.#span !== null) tagReset(this.#span, reason);
     this.#router.onUpstreamReset(this, reason, transportFailure);
     this.#cleanUp();
   }
@@ -231,11 +250,18 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
       );
     }
     if (cluster.sizes !== null) this.#recordSizes();
+    if (this.#span !== null) this.#finishSpan(this.#span);
     this.#log?.end(this.#bytesReceived, this.#bytesSent);
     this.#log = null;
     this.#waiting?.setWatermarks(0, null);
     this.#waiting?.clear();
     while (this.#sourcePauses > 0) this.onBelowWriteLowWatermark();
+  }
+
+  #finishSpan(span: Span): void {
+    this.#span = null;
+    const outcome = { status: this.#status, flags: this.#flags, protocol: this.info.protocol };
+    this.#router.stream.trace?.finishAttempt(span, this.cluster, this.host, this.info, outcome);
   }
 
   #recordSizes(): void {
@@ -332,6 +358,8 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
     if (end) this.#markReceived();
     this.#measureHeaders(headers);
     this.awaitingHeaders = false;
+    this.#status = headers.status;
+    if (this.#span?.sampled) tagGrpcResponse(this.#span, headers);
     this.#log?.onHeaders(headers);
     router.onUpstreamHeaders(this, headers, end);
     if (!this.#over) this.#applySinkPauses();
@@ -378,6 +406,7 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
     if (this.#over) return;
     this.#markReceived();
     this.#log?.onTrailers(trailers);
+    if (this.#span?.sampled) tagGrpcResponse(this.#span, trailers);
     this.#router.onUpstreamTrailers(this, trailers);
   }
 
@@ -426,10 +455,12 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
       // A response under way may go on up to the global timeout.
       if (router.responseStarted) return;
       this.#log?.stream.setFlag(ResponseFlag.UpstreamRequestTimeout);
+      this.#flags |= ResponseFlag.UpstreamRequestTimeout;
       router.onPerTryTimeout(this, false);
     } else if (timer === this.#perTryIdleTimer) {
       this.#dropTimers();
       this.#log?.stream.setFlag(ResponseFlag.StreamIdleTimeout);
+      this.#flags |= ResponseFlag.StreamIdleTimeout;
       router.onPerTryTimeout(this, true);
     } else if (timer === this.#maxDurationTimer) {
       this.cluster.stats.upstream_rq_max_duration_reached.inc();
@@ -518,7 +549,8 @@ function isWebSocketUpgrade(headers: RequestHeaders): boolean {
   return false;
 }
 
-function resetReasonOf(reason: PoolFailure): ResetReason {
+/** What a request that got no stream was reset by. */
+export function resetReasonOf(reason: PoolFailure): ResetReason {
   switch (reason) {
     case PoolFailure.Overflow:
       return ResetReason.Overflow;

@@ -43,6 +43,8 @@ export class HealthCheckFilter extends HttpFilter {
     if (!matchesAllHeaders(headers, this.#settings.headers)) return Flow.Continue;
     this.#isHealthCheck = true;
     this.stream.info.healthCheck = true;
+    // Nor is anything of it reported that was to be, whoever decided so.
+    this.stream.trace?.span.setSampled(false);
     const cached = this.#cache !== null && this.#cache.answer(this.#nowMs) !== null;
     this.#handling = !this.#settings.passThrough || this.#environment.health.failed || cached;
     if (!this.#handling) return Flow.Continue;

@@ -17,9 +17,8 @@ const ROUTER_SUPPORT: readonly FieldSupport[] = [
     message: NAME,
     fields:
       'dynamic_stats upstream_log upstream_log_options suppress_envoy_headers strict_check_headers ' +
-      'respect_expected_rq_timeout suppress_grpc_request_failure_code_stats',
-    // Spans are made by tracers, and a configured tracer is refused.
-    inert: 'start_child_span reject_connect_request_early_data',
+      'respect_expected_rq_timeout suppress_grpc_request_failure_code_stats start_child_span',
+    inert: 'reject_connect_request_early_data',
   },
   { message: `${NAME}.UpstreamAccessLogOptions`, fields: '*' },
 ];
@@ -49,6 +48,7 @@ function build(config: Router, context: BuildContext): HttpFilterBuilder | null 
   const options = config.upstreamLogOptions;
   return new RouterBuilder((environment) => ({
     stats,
+    startsChildSpan: config.startChildSpan,
     suppressEnvoyHeaders: config.suppressEnvoyHeaders,
     strictCheckHeaders: config.strictCheckHeaders.map((name) => name.toLowerCase()),
     respectExpectedTimeout: config.respectExpectedRqTimeout,
