@@ -52,6 +52,31 @@ export const PILOT_FLAGS: readonly PilotFlagSpec[] = [
     help: 'With --client-ca: whether a client may come without a certificate. One that is presented must be good either way.',
   },
   {
+    name: 'mesh-ca',
+    value: 'DIRECTORY',
+    fallback: '',
+    help: 'Issues certificates with SPIFFE IDs to proxies that prove who they are, by SDS: `default` (also under its SPIFFE ID) and `ROOTCA` (also spiffe://TRUST-DOMAIN). The authority is kept in the directory, and made there when there is none. Discovery is then served over TLS: without --tls-cert by a certificate of the mesh.',
+  },
+  {
+    name: 'mesh-rules',
+    value: 'FILE',
+    fallback: '',
+    help: 'Who gets which identity (YAML). Without it, who presents a certificate of the mesh gets one for the same identity.',
+  },
+  { name: 'trust-domain', value: 'NAME', fallback: 'cluster.local', help: 'Of the SPIFFE IDs.' },
+  {
+    name: 'certificate-ttl-s',
+    value: 'SECONDS',
+    fallback: '86400',
+    help: 'Life of the certificates that are issued; they are renewed when half of it is over.',
+  },
+  {
+    name: 'server-names',
+    value: 'NAME,...',
+    fallback: 'localhost',
+    help: 'What clients know the server by: names and addresses in its certificate of the mesh.',
+  },
+  {
     name: 'log-level',
     value: 'LEVEL',
     fallback: 'info',

@@ -42,7 +42,11 @@ const FIELDS = ['id', 'cluster', 'region', 'zone', 'sub_zone', 'metadata'];
  * @throws Error with what is wrong
  */
 export function readSelector(text: string): NodeSelector {
-  const value: unknown = parse(text);
+  return selectorOf(parse(text));
+}
+
+/** @throws Error with what is wrong */
+export function selectorOf(value: unknown): NodeSelector {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error('a selector is a mapping');
   for (const [field, pattern] of Object.entries(value)) {
     if (!FIELDS.includes(field)) throw new Error(`unknown field ${field}; known are ${FIELDS.join(', ')}`);

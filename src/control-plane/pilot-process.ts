@@ -10,6 +10,8 @@ import { ipAddress } from '../net/address.ts';
 import { Dispatcher } from '../net/dispatcher.ts';
 import type { SocketRuntime } from '../net/transport.ts';
 import type { TlsEngine } from '../net/transport-socket.ts';
+import { MeshListenerSecurity } from './mesh/mesh-listener-security.ts';
+import { type MeshEnvironment, MeshSecrets, type MeshSettings } from './mesh/mesh-secrets.ts';
 import { Metrics } from './metrics.ts';
 import { Pilot } from './pilot.ts';
 import { ListenerSecurity, type SecurityFiles } from './security/listener-security.ts';
@@ -25,8 +27,12 @@ export interface PilotSettings {
   readonly manifests: string;
   /** Where the statuses of the manifests are written, as YAML, whenever they are translated; empty: nowhere. */
   readonly statusFile: string;
-  /** Null: discovery is served without TLS. */
+  /** Null: discovery is served without TLS; with a mesh and an empty certificate, by one of the mesh. */
   readonly security: SecurityFiles | null;
+  /** Null: no certificates are issued. */
+  readonly mesh: MeshSettings | null;
+  /** What a certificate of the mesh is for, where the server has no other. */
+  readonly serverNames: readonly string[];
   readonly logLevel: LogLevel;
 }
 
@@ -57,20 +63,17 @@ export function startPilot(
     logger.critical(error instanceof Error ? (error.stack ?? error.message) : String(error));
   const api = openApiRegistry();
   const metrics = new Metrics();
-  const security =
-    flags.security === null
-      ? null
-      : new ListenerSecurity(api, flags.security, (fault) => {
-          const outcome = fault === '' ? 'taken' : 'refused';
-          metrics.counter('credential_reloads', 'Renewals of the certificates of the listener.', { outcome }).inc();
-          if (fault === '') logger.info('the certificates of the listener are renewed');
-          else logger.error(`the certificates of the listener stay as they were: ${fault}`);
-        });
+  let renewOwn = (): void => {};
+  const mesh =
+    flags.mesh === null ? null : new MeshSecrets(flags.mesh, { api, dispatcher, metrics, logger }, () => renewOwn());
+  const security = securityOf(flags, mesh, { api, dispatcher, metrics, logger });
+  if (security instanceof MeshListenerSecurity) renewOwn = () => security.renew();
   const socket = security === null ? null : createTls(dispatcher).serverSocket(security, metrics.tlsStats());
   const pilot = new Pilot({
     api,
     dispatcher,
     metrics,
+    mesh,
     secure: socket === null ? null : secureTransport(socket),
     sockets: createSockets(dispatcher),
     logger,
@@ -88,7 +91,27 @@ export function startPilot(
   const stop = (): void => {
     pilot.stop();
     security?.close();
+    mesh?.close();
     end.resolve();
   };
   return { address: address.text, stop, stopped: end.promise };
+}
+
+function securityOf(
+  flags: PilotSettings,
+  mesh: MeshSecrets | null,
+  { api, dispatcher, metrics, logger }: MeshEnvironment,
+): ListenerSecurity | MeshListenerSecurity | null {
+  const { security, serverNames } = flags;
+  if (security === null) return null;
+  if (security.certificate === '' && mesh !== null) {
+    const { clientCa, clientsMayBeUnknown } = security;
+    return new MeshListenerSecurity(api, mesh.authority, dispatcher, serverNames, clientCa, clientsMayBeUnknown);
+  }
+  return new ListenerSecurity(api, security, (fault) => {
+    const outcome = fault === '' ? 'taken' : 'refused';
+    metrics.counter('credential_reloads', 'Renewals of the certificates of the listener.', { outcome }).inc();
+    if (fault === '') logger.info('the certificates of the listener are renewed');
+    else logger.error(`the certificates of the listener stay as they were: ${fault}`);
+  });
 }

@@ -11,6 +11,7 @@ import { GatewayTranslator } from './gateway-api/gateways.ts';
 import { readManifests } from './gateway-api/manifest-set.ts';
 import type { ResourceBundle } from './gateway-api/resources.ts';
 import type { ObjectStatus } from './gateway-api/status.ts';
+import type { MeshSecrets } from './mesh/mesh-secrets.ts';
 import type { Metrics } from './metrics.ts';
 import { type NodeSelector, readSelector, selectsNode } from './node-groups.ts';
 import { type DirectoryFile, DirectoryWatch, readDirectory } from './sources/directory.ts';
@@ -44,6 +45,8 @@ export interface PilotOptions {
   readonly sockets: SocketRuntime;
   readonly logger: Logger;
   readonly metrics: Metrics;
+  /** Issues certificates; null: nobody does. */
+  readonly mesh: MeshSecrets | null;
   readonly address: Address;
   /** Takes TLS off accepted connections; null: there is none. */
   readonly secure: ((raw: Transport) => Transport) | null;
@@ -75,7 +78,7 @@ export class Pilot {
 
   constructor(options: PilotOptions) {
     this.#options = options;
-    const { api, dispatcher, logger } = options;
+    const { api, dispatcher, logger, mesh } = options;
     this.#files = new ResourceFiles(api);
     this.#services = new DiscoveryServices({
       api,
@@ -84,6 +87,7 @@ export class Pilot {
       groupOf: (node) => this.#groupOf(node),
       defer: (task) => dispatcher.defer({ onTurnEnd: task }),
       nowMs: () => dispatcher.wallMs,
+      ...(mesh === null ? {} : { personal: (call, node, onChange) => mesh.open(call, node, onChange) }),
       onRefusal: (stream, { typeUrl, refusal }) =>
         logger.warning(`node ${stream.node?.id ?? ''} refuses ${typeUrl} ${refusal?.version}: ${refusal?.reason}`),
     });
@@ -153,7 +157,7 @@ export class Pilot {
       const next = new Map<string, Snapshot>();
       const selectors = this.#loadResources(next);
       const gateways = selectors === null ? null : this.#loadManifests(next);
-      if (selectors === null || gateways === null) return;
+      if (selectors === null || gateways === null || !this.#namesAreFree(next)) return;
       // Only now: a bad file of either kind moves nobody into a group that does not exist.
       this.#selectors = selectors;
       this.#gateways = gateways;
@@ -164,6 +168,20 @@ export class Pilot {
     } finally {
       dispatcher.leave();
     }
+  }
+
+  /** Secrets of the mesh have names of their own. */
+  #namesAreFree(next: ReadonlyMap<string, Snapshot>): boolean {
+    const { mesh, logger } = this.#options;
+    if (mesh === null) return true;
+    for (const snapshot of next.values()) {
+      for (const name of snapshot.type(`type.googleapis.com/${BUNDLE_TYPES.secrets}`).resources.keys()) {
+        if (!mesh.owns(name)) continue;
+        logger.error(`nothing is changed: secret ${name}: the name is that of what the mesh issues`);
+        return false;
+      }
+    }
+    return true;
   }
 
   /** @returns which nodes the groups are for; null: something is wrong */

@@ -1,8 +1,9 @@
 import { isAbsolute, relative } from 'node:path';
+import { isTrustDomain } from '../../control-plane/mesh/spiffe-id.ts';
 import type { PilotSettings } from '../../control-plane/pilot-process.ts';
 import { parseLogLevel } from '../../main/log-levels.ts';
 import { FlagError } from '../flags.ts';
-import { flagsHelp, PILOT_FLAGS, type PilotFlagValues, placeFlag, readPilotFlags } from '../pilot-flags.ts';
+import { flagsHelp, numberFlag, PILOT_FLAGS, type PilotFlagValues, placeFlag, readPilotFlags } from '../pilot-flags.ts';
 
 const ABOUT = `usage: nuncio pilot [flags]
 
@@ -51,6 +52,8 @@ function settingsOf(values: PilotFlagValues): PilotSettings {
     manifests,
     statusFile: status,
     security: securityOf(values),
+    mesh: meshOf(values),
+    serverNames: (values['server-names'] ?? '').split(',').filter((name) => name !== ''),
     logLevel,
   };
 }
@@ -62,9 +65,23 @@ function securityOf(values: PilotFlagValues): PilotSettings['security'] {
     throw new FlagError(`--client-certificates is require or optional, not '${clients}'`, '');
   }
   if ((certificate === '') !== (key === '')) throw new FlagError('--tls-cert and --tls-key belong together', '');
-  if (certificate === '') {
-    if (clientCa !== '') throw new FlagError('--client-ca needs --tls-cert and --tls-key', '');
+  if (certificate === '' && values['mesh-ca'] === '') {
+    if (clientCa !== '') throw new FlagError('--client-ca needs --tls-cert and --tls-key, or --mesh-ca', '');
     return null;
   }
   return { certificate, key, clientCa, clientsMayBeUnknown: clients === 'optional' };
+}
+
+function meshOf(values: PilotFlagValues): PilotSettings['mesh'] {
+  const { 'mesh-ca': directory = '', 'mesh-rules': rulesFile = '', 'trust-domain': trustDomain = '' } = values;
+  if (directory === '') {
+    if (rulesFile !== '') throw new FlagError('--mesh-rules needs --mesh-ca', '');
+    return null;
+  }
+  if (!isTrustDomain(trustDomain)) {
+    throw new FlagError(`--trust-domain is no '${trustDomain}': lower-case letters, digits, dot, dash, underscore`, '');
+  }
+  // A month: what is issued cannot be withdrawn.
+  const ttlSeconds = numberFlag(values, 'certificate-ttl-s', 2, 31 * 86_400);
+  return { directory, trustDomain, rulesFile, ttlSeconds };
 }

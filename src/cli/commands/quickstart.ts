@@ -91,6 +91,8 @@ async function startBeside(values: PilotFlagValues, content: QuickstartDirectory
     manifests: content.manifests,
     statusFile: '',
     security: null,
+    mesh: null,
+    serverNames: [],
     // Its plans and complaints are what the person at the keyboard looks at.
     logLevel: 'info' as const,
   };

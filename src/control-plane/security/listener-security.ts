@@ -22,7 +22,7 @@ export interface SecurityFiles {
 /** What a gRPC server offers (gRPC over HTTP/2, "Security"). */
 const ALPN = ['h2'];
 
-function settingsOf(
+export function settingsOf(
   certificate: TlsCertificate,
   validation: TlsValidation | null,
   clientsMayBeUnknown: boolean,

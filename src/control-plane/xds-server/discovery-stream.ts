@@ -7,6 +7,7 @@ import type {
 import { decodeMessage } from '../../api/message-codec.ts';
 import type { GrpcServerCall, GrpcServerCallHandler } from '../../grpc/grpc-server.ts';
 import { GrpcStatus } from '../../http/grpc-headers.ts';
+import type { PersonalResources } from './personal-resources.ts';
 import { isNaming, lingers, ResourceView, TYPE_ORDER } from './resource-view.ts';
 import type { ResponseEncodings } from './response-encodings.ts';
 import { EMPTY_SNAPSHOT, type Snapshot } from './snapshot.ts';
@@ -30,6 +31,11 @@ export interface DiscoveryContext {
   readonly encodings: ResponseEncodings;
   /** Which group a node is of; null: it is not served. */
   readonly groupOf: (node: Node) => string | null;
+  /**
+   * What a client alone gets; absent: nobody gets anything.
+   * @param onChange to be told when it is another
+   */
+  readonly personal?: (call: GrpcServerCall, node: Node, onChange: (typeUrl: string) => void) => PersonalResources;
   /** Puts off `task` to the end of the turn. */
   readonly defer: (task: () => void) => void;
   readonly nowMs: () => number;
@@ -82,6 +88,7 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     this.group = group;
     this.view.replace(this.context.cache.get(group), false);
     this.#unwatch = this.context.cache.watch(group, this);
+    this.view.personal = this.context.personal?.(this.call, node, (typeUrl) => this.#onPersonal(typeUrl)) ?? null;
     return true;
   }
 
@@ -176,6 +183,13 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     this.flushLater();
   }
 
+  #onPersonal(typeUrl: string): void {
+    const subscription = this.subscriptions.get(typeUrl);
+    if (subscription === undefined) return;
+    subscription.due = true;
+    this.flushLater();
+  }
+
   protected flushLater(): void {
     if (this.#flushWanted || this.#closed) return;
     this.#flushWanted = true;
@@ -233,6 +247,8 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     if (this.#closed) return;
     this.#closed = true;
     this.#unwatch?.();
+    this.view.personal?.close();
+    this.view.personal = null;
     this.context.onClosed(this);
   }
 }

@@ -1,3 +1,4 @@
+import type { PersonalResources } from './personal-resources.ts';
 import type { Snapshot, SnapshotResource, SnapshotType } from './snapshot.ts';
 
 /**
@@ -35,6 +36,8 @@ export class ResourceView {
   readonly #lingering = new Map<string, Map<string, SnapshotResource>>();
   /** How many resources linger. */
   #count = 0;
+  /** What this client alone gets; null: nothing. */
+  personal: PersonalResources | null = null;
 
   constructor(snapshot: Snapshot) {
     this.#snapshot = snapshot;
@@ -73,7 +76,12 @@ export class ResourceView {
   }
 
   get(typeUrl: string, name: string): SnapshotResource | null {
-    return this.#snapshot.type(typeUrl).resources.get(name) ?? this.#keptOf(typeUrl)?.get(name) ?? null;
+    return (
+      this.personal?.get(typeUrl, name) ??
+      this.#snapshot.type(typeUrl).resources.get(name) ??
+      this.#keptOf(typeUrl)?.get(name) ??
+      null
+    );
   }
 
   /** Everything of a type. */
