@@ -48,7 +48,7 @@ export interface TlsOwner {
   onKeyLog?(line: Buffer): void;
 }
 
-type UpgradeTLS = (options: object) => [raw: { reload(options: object): void }, tls: BunSocket];
+type UpgradeTLS = (options: object) => [raw: { data: unknown; reload(options: object): void }, tls: BunSocket];
 
 export const ENDED: TransportError = { code: 'TLS', message: '' };
 
@@ -118,6 +118,9 @@ export class BunTlsTransport extends BunTransport implements LiveSession {
       if (!this.isClosed) this.socket = own;
       // On the server's side the twin's callbacks are the listener's: they would be gone for all. `upgraded` makes it deaf.
       if (!isServer) twin.reload(DEAF_TWIN);
+      // The twin lives as long as the connection: what it held of the raw one need not.
+      twin.data = undefined;
+      raw.socket = null;
     } finally {
       this.isCalling = false;
     }

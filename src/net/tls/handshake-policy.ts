@@ -80,6 +80,8 @@ abstract class HandshakePolicy {
   readonly verifier: PeerVerifier | null;
   /** SHA-256 of the CAs. */
   readonly roots: ReadonlySet<string>;
+  /** Of the last session whose peer showed no certificate: the next one is mostly the same, and one object serves both. */
+  #lastAnonymous: SessionFacts | null = null;
 
   constructor(validation: TlsValidation | null, peer: 'server' | 'client', now: () => number) {
     this.verifier = validation === null ? null : new PeerVerifier(validation, peer, now);
@@ -132,7 +134,11 @@ abstract class HandshakePolicy {
     validated: boolean,
     local: SessionFacts['local'],
   ): SessionFacts {
-    return new SessionFacts({ ...view, group: view.curve, validated, local, live, trustedRoots: this.roots });
+    if (view.leaf === null && this.#lastAnonymous?.tells(view, local) === true) return this.#lastAnonymous;
+    const facts = new SessionFacts({ ...view, group: view.curve, validated, local, live, trustedRoots: this.roots });
+    // Without a certificate nothing is validated, and nothing will be asked of the live session.
+    if (view.leaf === null) this.#lastAnonymous = facts;
+    return facts;
   }
 }
 

@@ -51,8 +51,34 @@ export class SessionFacts implements TransportSecurity {
     this.peerCertificateValidated = parts.validated;
     this.local = parts.local;
     this.#leaf = parts.leaf;
-    this.#live = parts.live;
+    this.#live = parts.leaf === null ? null : parts.live;
     this.#trustedRoots = parts.trustedRoots;
+  }
+
+  /** Whether a session without a certificate of the peer has the same facts. */
+  tells(
+    other: {
+      readonly protocolVersion: string;
+      readonly cipher: string;
+      readonly curve: string;
+      readonly alpn: string;
+      readonly serverName: string;
+      readonly sessionId: string;
+      readonly resumed: boolean;
+    },
+    local: CertificateFacts | null,
+  ): boolean {
+    return (
+      this.#leaf === null &&
+      this.protocolVersion === other.protocolVersion &&
+      this.cipher === other.cipher &&
+      this.group === other.curve &&
+      this.alpn === other.alpn &&
+      this.serverName === other.serverName &&
+      this.sessionId === other.sessionId &&
+      this.resumed === other.resumed &&
+      this.local === local
+    );
   }
 
   get cipherId(): number {
