@@ -1,34 +1,65 @@
+import type { BackendPolicies, JudgedPolicy } from './backend-policies.ts';
+import type { KeyPair } from './certificates.ts';
 import { type ManifestSet, namespaceOf } from './manifest-set.ts';
-import type { BackendTlsPolicy, EndpointSlice, Service } from './manifest-types.ts';
-import type { ResolvedBackend } from './references.ts';
-import { ADS, type Resource, type ResourceBundle, typed } from './resources.ts';
+import type { BackendReference, EndpointSlice, Gateway, Manifest, Service } from './manifest-types.ts';
+import { type BackendFault, type ResolvedBackend, resolveBackend, type ServicePort } from './references.ts';
+import { ADS, type Resource, type ResourceBundle, secretOf, typed } from './resources.ts';
 
 const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 
-/** The cluster of a service's port; made when first asked for. */
+/** What is spoken to a backend. */
+export type BackendUse =
+  | 'http'
+  /** HTTP/2 whatever the service says. */
+  | 'http2'
+  /** Bytes, encrypted where a policy says so. */
+  | 'bytes'
+  /** Bytes that the client has encrypted. */
+  | 'passthrough';
+
+/** The clusters of one gateway: one for each port of a service and use; made when first asked for. */
 export class BackendClusters {
   readonly #set: ManifestSet;
   readonly #bundle: ResourceBundle;
+  readonly #policies: BackendPolicies;
+  readonly #gateway: Gateway;
+  readonly #clientCertificate: KeyPair | null;
 
-  constructor(set: ManifestSet, bundle: ResourceBundle) {
+  /** @param clientCertificate presented to backends that are spoken to over TLS */
+  constructor(
+    set: ManifestSet,
+    bundle: ResourceBundle,
+    policies: BackendPolicies,
+    gateway: Gateway,
+    clientCertificate: KeyPair | null,
+  ) {
     this.#set = set;
     this.#bundle = bundle;
+    this.#policies = policies;
+    this.#gateway = gateway;
+    this.#clientCertificate = clientCertificate;
   }
 
-  /** @param http2 the route's protocol is HTTP/2 whatever the service says @returns the cluster's name */
-  clusterOf({ service, port }: ResolvedBackend, http2: boolean): string {
-    const servicePort = service.spec.ports!.find((each) => each.port === port)!;
-    const h2 = http2 || servicePort.appProtocol === 'kubernetes.io/h2c';
-    const base = `${namespaceOf(service)}/${service.metadata.name}/${port}`;
-    const name = h2 ? `${base}/h2` : base;
+  /** What a route's reference leads to. */
+  resolve(route: Manifest, reference: BackendReference): ResolvedBackend | BackendFault {
+    this.#policies.use(`${reference.namespace ?? namespaceOf(route)}/${reference.name}`, this.#gateway);
+    return resolveBackend(this.#set, route, reference, this.#policies.faultOf);
+  }
+
+  /** @returns the cluster's name */
+  clusterOf({ service, port }: ResolvedBackend, use: BackendUse): string {
+    const http2 = use === 'http2' || (use === 'http' && port.appProtocol === 'kubernetes.io/h2c');
+    const policy = use === 'passthrough' ? null : this.#policies.policyOf(service, port);
+    const base = `${namespaceOf(service)}/${service.metadata.name}/${port.port}`;
+    const encrypted = this.#policies.policyOf(service, port) !== null;
+    const name = http2 ? `${base}/h2` : use === 'passthrough' && encrypted ? `${base}/passthrough` : base;
     if (this.#bundle.clusters.has(name)) return name;
-    const policy = this.#policyOf(service, servicePort.name ?? '');
     this.#bundle.clusters.set(name, {
       name,
       type: 'EDS',
       connect_timeout: '10s',
       eds_cluster_config: { eds_config: ADS, service_name: base },
-      ...(h2
+      ...(http2
         ? {
             typed_extension_protocol_options: {
               [HTTP_OPTIONS]: typed(HTTP_OPTIONS, { explicit_http_config: { http2_protocol_options: {} } }),
@@ -41,20 +72,7 @@ export class BackendClusters {
     return name;
   }
 
-  #policyOf(service: Service, portName: string): BackendTlsPolicy | null {
-    const own = this.#set
-      .all('BackendTLSPolicy')
-      .filter((policy) => namespaceOf(policy) === namespaceOf(service))
-      .flatMap((policy) => policy.spec.targetRefs.map((target) => ({ policy, target })))
-      .filter(({ target }) => (target.kind ?? 'Service') === 'Service' && target.name === service.metadata.name);
-    // One that names the port is more specific than one that does not.
-    const found =
-      own.find(({ target }) => target.sectionName !== undefined && target.sectionName === portName) ??
-      own.find(({ target }) => target.sectionName === undefined);
-    return found?.policy ?? null;
-  }
-
-  #transportSocket(policy: BackendTlsPolicy): Resource {
+  #transportSocket({ policy, authorities }: JudgedPolicy): Resource {
     const { validation } = policy.spec;
     const names = validation.subjectAltNames ?? [];
     const matchers =
@@ -65,39 +83,45 @@ export class BackendClusters {
               ? { san_type: 'URI', matcher: { exact: each.uri ?? '' } }
               : { san_type: 'DNS', matcher: { exact: each.hostname ?? '' } },
           );
-    const authorities = (validation.caCertificateRefs ?? [])
-      .map((reference) => this.#set.find('ConfigMap', namespaceOf(policy), reference.name)?.data?.['ca.crt'] ?? '')
-      .join('\n');
-    const trust =
-      validation.wellKnownCACertificates === 'System'
-        ? { system_root_certs: {} }
-        : { trusted_ca: { inline_string: authorities } };
+    const own = this.#clientCertificate;
+    if (own !== null) this.#bundle.secrets.set(own.name, secretOf(own));
     return {
       name: 'envoy.transport_sockets.tls',
       typed_config: typed('envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext', {
         sni: validation.hostname,
-        common_tls_context: { validation_context: { ...trust, match_typed_subject_alt_names: matchers } },
+        common_tls_context: {
+          ...(own === null ? {} : { tls_certificate_sds_secret_configs: [{ name: own.name, sds_config: ADS }] }),
+          validation_context: {
+            ...(authorities === '' ? { system_root_certs: {} } : { trusted_ca: { inline_string: authorities } }),
+            match_typed_subject_alt_names: matchers,
+          },
+        },
       }),
     };
   }
 
-  #endpoints(name: string, service: Service, port: number): Resource {
-    const servicePort = service.spec.ports!.find((each) => each.port === port)!;
+  #endpoints(name: string, service: Service, port: ServicePort): Resource {
     const byZone = new Map<string, Resource[]>();
+    const seen = new Set<string>();
     for (const slice of this.#slicesOf(service)) {
-      const target = portOf(slice, servicePort.name, servicePort.targetPort ?? port);
-      if (target === null) continue;
+      const target = portOf(slice, port.name, port.targetPort ?? port.port);
+      // Names are no addresses: discovery of endpoints has none.
+      if (target === null || slice.addressType === 'FQDN') continue;
       for (const endpoint of slice.endpoints ?? []) {
         if (endpoint.conditions?.ready === false) continue;
         const zone = endpoint.zone ?? '';
         const list = byZone.get(zone) ?? [];
         byZone.set(zone, list);
         for (const address of endpoint.addresses) {
+          // An endpoint may stand in two slices while it moves between them (Kubernetes, EndpointSlices, "Duplicate endpoints").
+          const key = `${address} ${target}`;
+          if (seen.has(key)) continue;
+          seen.add(key);
           list.push({ endpoint: { address: { socket_address: { address, port_value: target } } } });
         }
       }
     }
-    const zones = [...byZone].sort(([a], [b]) => (a < b ? -1 : 1));
+    const zones = [...byZone].filter(([, list]) => list.length > 0).sort(([a], [b]) => (a < b ? -1 : 1));
     return {
       cluster_name: name,
       endpoints: zones.map(([zone, lbEndpoints]) => ({
@@ -124,7 +148,7 @@ export class BackendClusters {
 /** The port of a slice that a service's port stands for: by name, as Kubernetes does, else by number. */
 function portOf(slice: EndpointSlice, name: string | undefined, target: number | string): number | null {
   const ports = slice.ports ?? [];
-  const found = ports.find((each) => (each.name ?? '') === (name ?? ''))?.port;
+  const found = ports.find((each) => (each.name ?? '') === (name ?? '') && (each.protocol ?? 'TCP') === 'TCP')?.port;
   if (found !== undefined) return found;
   return typeof target === 'number' ? target : null;
 }

@@ -2,10 +2,11 @@ import { describe, expect, test } from 'bun:test';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromJson, type JsonValue } from '@bufbuild/protobuf';
+import { makeCertificate } from '../../../test/support/certificate-maker.ts';
 import { openApiRegistry } from '../../api/api-registry.ts';
+import { durationMs } from './durations.ts';
 import { GatewayTranslator, type Translation } from './gateways.ts';
 import { intersect, servedHostnames } from './hostnames.ts';
-import { protoDuration } from './http-routes.ts';
 import { readManifests } from './manifest-set.ts';
 
 const CONTROLLER = 'nuncio.dev/gateway-controller';
@@ -16,6 +17,25 @@ function translate(text: string): Translation {
   const { set, problems } = readManifests([{ name: 'test.yaml', text }]);
   expect(problems).toEqual([]);
   return new GatewayTranslator(set, CONTROLLER).translate();
+}
+
+const authority = makeCertificate({ cn: 'authority' });
+const leaf = makeCertificate({ cn: 'leaf' });
+/** What stands in the files in place of certificates, which are made anew each time. */
+const PLACES: Readonly<Record<string, string>> = {
+  '{{certificate}}': leaf.pem,
+  '{{key}}': leaf.keyPem,
+  '{{authority}}': authority.pem,
+};
+
+/** Text with each of one side of the places by the other. */
+function exchange(text: string, direction: 'in' | 'out'): string {
+  let done = text;
+  for (const [place, pem] of Object.entries(PLACES)) {
+    const quoted = JSON.stringify(pem).slice(1, -1);
+    done = direction === 'in' ? done.replaceAll(place, quoted) : done.replaceAll(quoted, place);
+  }
+  return done;
 }
 
 const TYPES = {
@@ -29,7 +49,7 @@ const TYPES = {
 describe('translation, against golden files (GOLDEN=write makes them anew)', () => {
   for (const file of readdirSync(testdata).filter((name) => name.endsWith('.yaml'))) {
     test(file, () => {
-      const { gateways, statuses } = translate(readFileSync(join(testdata, file), 'utf8'));
+      const { gateways, statuses } = translate(exchange(readFileSync(join(testdata, file), 'utf8'), 'in'));
       const resources: Record<string, unknown> = {};
       for (const [gateway, bundle] of gateways) {
         for (const [kind, type] of Object.entries(TYPES)) {
@@ -41,7 +61,7 @@ describe('translation, against golden files (GOLDEN=write makes them anew)', () 
         }
       }
       const golden = join(testdata, file.replace('.yaml', '.golden'));
-      const made = `${JSON.stringify({ resources, statuses }, null, 1)}\n`;
+      const made = exchange(`${JSON.stringify({ resources, statuses }, null, 1)}\n`, 'out');
       if (process.env.GOLDEN === 'write') writeFileSync(golden, made);
       expect(existsSync(golden)).toBe(true);
       expect(made).toBe(readFileSync(golden, 'utf8'));
@@ -72,12 +92,12 @@ describe('hostnames', () => {
 });
 
 test('durations of GEP-2257', () => {
-  expect(protoDuration('1h')).toBe('3600s');
-  expect(protoDuration('1m30s')).toBe('90s');
-  expect(protoDuration('500ms')).toBe('0.5s');
-  expect(protoDuration('0s')).toBe('0s');
-  expect(protoDuration('1.5s')).toBeNull();
-  expect(protoDuration('')).toBeNull();
+  expect(durationMs('1h')).toBe(3_600_000);
+  expect(durationMs('1m30s')).toBe(90_000);
+  expect(durationMs('500ms')).toBe(500);
+  expect(durationMs('0s')).toBe(0);
+  expect(durationMs('1.5s')).toBeNull();
+  expect(durationMs('')).toBeNull();
 });
 
 describe('manifests', () => {

@@ -1,27 +1,24 @@
+import { isIP } from 'node:net';
 import { BackendClusters } from './backend-clusters.ts';
-import { servedHostnames, specificity, takes } from './hostnames.ts';
-import { type HttpRouteResult, HttpRouteTranslator, sortRoutes } from './http-routes.ts';
+import { BackendPolicies } from './backend-policies.ts';
+import { type KeyPair, type ReferenceFault, resolveKeyPair } from './certificates.ts';
+import { SUPPORTED_FEATURES } from './features.ts';
+import { CORS_FILTER } from './http-filters.ts';
+import { HttpRouteTranslator } from './http-routes.ts';
+import { allowsInsecure, type Section, sectionName, sectionsOf } from './listeners.ts';
 import { keyOf, type ManifestSet, namespaceOf } from './manifest-set.ts';
-import {
-  type BackendReference,
-  GATEWAY_GROUP,
-  type Gateway,
-  type GatewayListener,
-  type GrpcRoute,
-  type HttpRoute,
-  type ListenerProtocol,
-  type ParentReference,
-  type Route,
-  type RouteKind,
-  type TcpRoute,
-  type TlsRoute,
-} from './manifest-types.ts';
-import { isFault, isGranted, resolveBackend, selects } from './references.ts';
-import { ADS, type Resource, ResourceBundle, typed } from './resources.ts';
-import { type Condition, condition, type ListenerStatus, type ObjectStatus } from './status.ts';
+import { GATEWAY_GROUP, type Gateway, type GatewayClass } from './manifest-types.ts';
+import { ADS, type Resource, ResourceBundle, secretOf, typed } from './resources.ts';
+import { RouteAttachments } from './route-attachments.ts';
+import { type Condition, condition, type ListenerStatus, type ObjectStatus, observed } from './status.ts';
+import { serverNames, tcpChain, tlsChains } from './stream-routes.ts';
+import { plainRoutes, secureRoutes } from './virtual-hosts.ts';
 
 const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
 const ROUTER = 'envoy.extensions.filters.http.router.v3.Router';
+const CORS = 'envoy.extensions.filters.http.cors.v3.Cors';
+/** Key in the metadata of listeners under which the labels and annotations of a gateway's infrastructure stand. */
+const INFRASTRUCTURE = 'nuncio.dev/infrastructure';
 
 /** What came of a set of manifests. */
 export interface Translation {
@@ -30,56 +27,15 @@ export interface Translation {
   readonly statuses: readonly ObjectStatus[];
 }
 
-function kindsOf(protocol: ListenerProtocol, mode: string): readonly RouteKind[] {
-  switch (protocol) {
-    case 'HTTP':
-    case 'HTTPS':
-      return ['HTTPRoute', 'GRPCRoute'];
-    case 'TLS':
-      return mode === 'Terminate' ? ['TLSRoute', 'TCPRoute'] : ['TLSRoute'];
-    case 'TCP':
-      return ['TCPRoute'];
-    default:
-      return [];
-  }
-}
-
-/** Protocols that may share a port. */
-function family(protocol: ListenerProtocol): string {
-  return protocol === 'HTTPS' || protocol === 'TLS' ? 'tls' : protocol;
-}
-
-/** One listener of a gateway with what is attached to it. */
-class Section {
+/** One gateway, judged. */
+interface JudgedGateway {
   readonly gateway: Gateway;
-  readonly listener: GatewayListener;
-  readonly hostname: string;
-  readonly mode: string;
-  readonly kinds: readonly RouteKind[];
-  readonly conditions: Condition[] = [];
-  readonly attached: { readonly route: Route; readonly hostnames: readonly string[] }[] = [];
-  /** Nothing is served where it is in conflict or lacks what it needs. */
-  usable = true;
-  certificates: readonly string[] = [];
-
-  constructor(gateway: Gateway, listener: GatewayListener) {
-    this.gateway = gateway;
-    this.listener = listener;
-    this.hostname = (listener.hostname ?? '').toLowerCase();
-    this.mode = listener.tls?.mode ?? 'Terminate';
-    const supported = kindsOf(listener.protocol, this.mode);
-    const asked = listener.allowedRoutes?.kinds;
-    this.kinds =
-      asked === undefined
-        ? supported
-        : supported.filter((kind) =>
-            asked.some((each) => each.kind === kind && (each.group ?? GATEWAY_GROUP) === GATEWAY_GROUP),
-          );
-  }
-
-  get key(): string {
-    return `${keyOf(this.gateway)}/${this.listener.name}`;
-  }
+  readonly sections: readonly Section[];
+  /** Why nothing of it is served, as the condition that says so; null: it is. */
+  readonly refusal: Condition | null;
+  /** Addresses that are bound. */
+  readonly addresses: readonly string[];
+  readonly clientCertificate: KeyPair | ReferenceFault | null;
 }
 
 /**
@@ -89,247 +45,95 @@ class Section {
 export class GatewayTranslator {
   readonly #set: ManifestSet;
   readonly #controller: string;
+  readonly #policies: BackendPolicies;
   readonly #statuses: ObjectStatus[] = [];
 
   /** @param controller GatewayClasses of this name are ours */
   constructor(set: ManifestSet, controller: string) {
     this.#set = set;
     this.#controller = controller;
+    this.#policies = new BackendPolicies(set);
   }
 
   translate(): Translation {
-    const ours = this.#set.all('GatewayClass').filter((each) => each.spec.controllerName === this.#controller);
-    for (const each of ours) {
-      this.#statuses.push({
-        kind: 'GatewayClass',
-        metadata: { name: each.metadata.name },
-        conditions: [condition('Accepted', true, 'Accepted')],
-      });
+    const classes = new Map<string, GatewayClass>();
+    for (const each of this.#set.all('GatewayClass')) {
+      if (each.spec.controllerName !== this.#controller) continue;
+      classes.set(each.metadata.name, each);
+      this.#statuses.push(classStatus(each));
     }
-    const classes = new Set(ours.map((each) => each.metadata.name));
-    const gateways = this.#set.all('Gateway').filter((each) => classes.has(each.spec.gatewayClassName));
-    const sections = new Map<string, Section[]>();
-    for (const gateway of gateways) sections.set(keyOf(gateway), this.#sectionsOf(gateway));
-    const parents = this.#attach(sections);
+    const judged = this.#set
+      .all('Gateway')
+      .filter((each) => classes.has(each.spec.gatewayClassName))
+      .map((each) => this.#judge(each, classes.get(each.spec.gatewayClassName)!));
+    const attachments = new RouteAttachments(
+      this.#set,
+      this.#policies,
+      new Map(judged.map(({ gateway, sections }) => [keyOf(gateway), sections])),
+    );
     const bundles = new Map<string, ResourceBundle>();
-    const results = new Map<string, HttpRouteResult>();
-    for (const gateway of gateways) {
-      const own = sections.get(keyOf(gateway))!;
-      bundles.set(keyOf(gateway), this.#bundleOf(gateway, own, results));
-      this.#statuses.push(this.#gatewayStatus(gateway, own));
+    for (const each of judged) {
+      bundles.set(keyOf(each.gateway), this.#bundleOf(each));
+      this.#statuses.push(gatewayStatus(each));
     }
-    this.#routeStatuses(parents, results);
+    this.#statuses.push(...attachments.statuses(this.#controller), ...this.#policies.statuses(this.#controller));
+    for (const each of this.#set.unsupported) this.#statuses.push(this.#unsupportedStatus(each));
     return { gateways: bundles, statuses: this.#statuses };
   }
 
-  // --- listeners ---
-
-  #sectionsOf(gateway: Gateway): Section[] {
-    const sections = gateway.spec.listeners.map((listener) => new Section(gateway, listener));
-    const families = new Map<number, string>();
-    const names = new Map<string, Section>();
-    for (const section of sections) {
-      const { port, protocol, allowedRoutes } = section.listener;
-      if (protocol === 'UDP') {
-        section.usable = false;
-        section.conditions.push(condition('Accepted', false, 'UnsupportedProtocol', 'UDP is not supported'));
-        continue;
-      }
-      const place = `${port} ${section.hostname}`;
-      const known = families.get(port);
-      if (known !== undefined && known !== family(protocol)) {
-        this.#conflict(section, 'ProtocolConflict', `port ${port} is taken by another protocol`);
-        continue;
-      }
-      if (names.has(place)) {
-        this.#conflict(
-          section,
-          'HostnameConflict',
-          `listener ${names.get(place)!.listener.name} has this port and hostname`,
-        );
-        continue;
-      }
-      families.set(port, family(protocol));
-      names.set(place, section);
-      section.conditions.push(condition('Accepted', true, 'Accepted'), condition('Conflicted', false, 'NoConflicts'));
-      const asked = allowedRoutes?.kinds;
-      if (asked !== undefined && section.kinds.length < asked.length) {
-        section.conditions.push(
-          condition('ResolvedRefs', false, 'InvalidRouteKinds', 'some kinds of routes do not fit the protocol'),
-        );
-        if (section.kinds.length === 0) section.usable = false;
-      } else {
-        this.#resolveCertificates(section);
-      }
-    }
-    return sections;
+  #judge(gateway: Gateway, gatewayClass: GatewayClass): JudgedGateway {
+    const { spec } = gateway;
+    const reference = spec.tls?.backend?.clientCertificateRef;
+    const addresses = (spec.addresses ?? []).map(({ type = 'IPAddress', value = '' }) => ({ type, value }));
+    return {
+      gateway,
+      sections: sectionsOf(this.#set, gateway),
+      refusal: refusalOf(gateway, gatewayClass, addresses),
+      addresses: addresses.map(({ value }) => value),
+      clientCertificate:
+        reference === undefined ? null : resolveKeyPair(this.#set, gateway, reference, 'InvalidClientCertificateRef'),
+    };
   }
 
-  #conflict(section: Section, reason: string, message: string): void {
-    section.usable = false;
-    section.conditions.push(
-      condition('Accepted', false, reason, message),
-      condition('Conflicted', true, reason, message),
-    );
-  }
-
-  #resolveCertificates(section: Section): void {
-    const { listener, gateway } = section;
-    const needed = listener.protocol === 'HTTPS' || (listener.protocol === 'TLS' && section.mode === 'Terminate');
-    const references = listener.tls?.certificateRefs ?? [];
-    const names: string[] = [];
-    for (const reference of needed ? references : []) {
-      const namespace = reference.namespace ?? namespaceOf(gateway);
-      const kind = reference.kind ?? 'Secret';
-      const group = reference.group ?? '';
-      if (kind !== 'Secret' || group !== '') {
-        this.#unresolved(section, 'InvalidCertificateRef', `certificates are Secrets, not ${kind}`);
-        return;
-      }
-      if (!isGranted(this.#set, gateway, GATEWAY_GROUP, { group, kind, name: reference.name, namespace })) {
-        this.#unresolved(
-          section,
-          'RefNotPermitted',
-          `no ReferenceGrant in ${namespace} lets Gateways name Secret ${reference.name}`,
-        );
-        return;
-      }
-      const secret = this.#set.find('Secret', namespace, reference.name);
-      const data = { ...secret?.data, ...secret?.stringData };
-      if (secret === null || data['tls.crt'] === undefined || data['tls.key'] === undefined) {
-        this.#unresolved(
-          section,
-          'InvalidCertificateRef',
-          `Secret ${namespace}/${reference.name} ${secret === null ? 'does not exist' : 'has no tls.crt and tls.key'}`,
-        );
-        return;
-      }
-      names.push(`${namespace}/${reference.name}`);
-    }
-    if (needed && names.length === 0) {
-      this.#unresolved(section, 'InvalidCertificateRef', 'tls.certificateRefs names no certificate');
-      return;
-    }
-    section.certificates = names;
-    section.conditions.push(condition('ResolvedRefs', true, 'ResolvedRefs'));
-  }
-
-  #unresolved(section: Section, reason: string, message: string): void {
-    section.usable = false;
-    section.conditions.push(condition('ResolvedRefs', false, reason, message));
-  }
-
-  // --- attachment ---
-
-  /** @returns by route, what each of its parents says */
-  #attach(sections: ReadonlyMap<string, Section[]>): Map<Route, { ref: ParentReference; accepted: Condition }[]> {
-    const parents = new Map<Route, { ref: ParentReference; accepted: Condition }[]>();
-    for (const route of this.#set.routes()) {
-      for (const ref of route.spec.parentRefs ?? []) {
-        if ((ref.kind ?? 'Gateway') !== 'Gateway' || (ref.group ?? GATEWAY_GROUP) !== GATEWAY_GROUP) continue;
-        const own = sections.get(`${ref.namespace ?? namespaceOf(route)}/${ref.name}`);
-        if (own === undefined) continue;
-        const list = parents.get(route) ?? [];
-        parents.set(route, list);
-        list.push({ ref, accepted: this.#attachTo(route, ref, own) });
-      }
-    }
-    return parents;
-  }
-
-  #attachTo(route: Route, ref: ParentReference, sections: readonly Section[]): Condition {
-    const named = sections.filter(
-      ({ listener }) =>
-        (ref.sectionName === undefined || ref.sectionName === listener.name) &&
-        (ref.port === undefined || ref.port === listener.port),
-    );
-    if (named.length === 0) return condition('Accepted', false, 'NoMatchingParent', 'the gateway has no such listener');
-    const allowed = named.filter(
-      (section) => section.kinds.includes(route.kind) && this.#allowsNamespace(section, namespaceOf(route)),
-    );
-    if (allowed.length === 0) {
-      return condition(
-        'Accepted',
-        false,
-        'NotAllowedByListeners',
-        'no listener allows this kind of route from this namespace',
-      );
-    }
-    let attached = false;
-    for (const section of allowed) {
-      const hostnames =
-        route.kind === 'TCPRoute' ? [''] : servedHostnames(section.hostname, route.spec.hostnames ?? []);
-      if (hostnames.length === 0) continue;
-      attached = true;
-      section.attached.push({ route, hostnames });
-    }
-    return attached
-      ? condition('Accepted', true, 'Accepted')
-      : condition('Accepted', false, 'NoMatchingListenerHostname', 'no listener serves one of the hostnames');
-  }
-
-  #allowsNamespace(section: Section, namespace: string): boolean {
-    const rule = section.listener.allowedRoutes?.namespaces;
-    switch (rule?.from ?? 'Same') {
-      case 'All':
-        return true;
-      case 'None':
-        return false;
-      case 'Selector': {
-        const labels = this.#set.find('Namespace', 'default', namespace)?.metadata.labels ?? {};
-        return selects(rule?.selector, { 'kubernetes.io/metadata.name': namespace, ...labels });
-      }
-      default:
-        return namespace === namespaceOf(section.gateway);
-    }
+  #unsupportedStatus({ kind, metadata, spec }: ManifestSet['unsupported'][number]): ObjectStatus {
+    const message = `objects of kind ${kind} are not supported`;
+    const conditions = observed([condition('Accepted', false, 'UnsupportedValue', message)], metadata);
+    const { parentRefs } = (spec ?? {}) as { parentRefs?: NonNullable<ObjectStatus['parents']>[number]['parentRef'][] };
+    const about = { kind, metadata: { name: metadata.name, namespace: metadata.namespace ?? 'default' } };
+    if (!Array.isArray(parentRefs)) return { ...about, conditions };
+    return {
+      ...about,
+      parents: parentRefs.map((parentRef) => ({ parentRef, controllerName: this.#controller, conditions })),
+    };
   }
 
   // --- resources ---
 
-  #bundleOf(gateway: Gateway, sections: readonly Section[], results: Map<string, HttpRouteResult>): ResourceBundle {
+  #bundleOf({ gateway, sections, refusal, addresses, clientCertificate }: JudgedGateway): ResourceBundle {
     const bundle = new ResourceBundle();
-    const clusters = new BackendClusters(this.#set, bundle);
-    const http = new HttpRouteTranslator(this.#set, clusters);
-    const resultOf = (route: HttpRoute | GrpcRoute): HttpRouteResult => {
-      const result = http.translate(route);
-      results.set(`${route.kind} ${keyOf(route)}`, result);
-      return result;
-    };
+    if (refusal !== null) return bundle;
+    const own = clientCertificate !== null && 'certificate' in clientCertificate ? clientCertificate : null;
+    const clusters = new BackendClusters(this.#set, bundle, this.#policies, gateway, own);
     const ports = new Map<number, Section[]>();
     for (const section of sections) {
       if (!section.usable) continue;
-      const list = ports.get(section.listener.port) ?? [];
-      ports.set(section.listener.port, list);
+      const list = ports.get(section.port) ?? [];
+      ports.set(section.port, list);
       list.push(section);
     }
-    for (const [port, own] of ports) {
+    for (const [port, list] of ports) {
       const name = `${keyOf(gateway)}/${port}`;
-      const chains: Resource[] = [];
-      if (own[0]!.listener.protocol === 'HTTP') {
-        bundle.routes.set(name, routeConfiguration(name, own, resultOf));
-        chains.push({ name, filters: [connectionManager(name)] });
-      }
-      for (const section of own) {
-        const { protocol } = section.listener;
-        if (protocol === 'HTTPS') {
-          const routes = `${name}/${section.listener.name}`;
-          bundle.routes.set(routes, routeConfiguration(routes, own, resultOf, section));
-          chains.push({
-            name: routes,
-            ...serverNames([section.hostname]),
-            filters: [connectionManager(routes)],
-            transport_socket: this.#serverSocket(section, ['h2', 'http/1.1'], bundle),
-          });
-        } else if (protocol === 'TLS' || protocol === 'TCP') {
-          chains.push(...this.#streamChains(section, name, clusters, bundle));
-        }
-      }
+      const chains = filterChains(name, list, clusters, bundle);
       if (chains.length === 0) continue;
-      const tls = family(own[0]!.listener.protocol) === 'tls';
+      const address = (ip: string): Resource => ({ socket_address: { address: ip, port_value: port } });
+      const [first = '0.0.0.0', ...more] = addresses;
+      const [{ protocol }] = list as [Section];
       bundle.listeners.set(name, {
         name,
-        address: { socket_address: { address: '0.0.0.0', port_value: port } },
-        ...(tls
+        address: address(first),
+        ...(more.length > 0 ? { additional_addresses: more.map((ip) => ({ address: address(ip) })) } : {}),
+        ...infrastructureMetadata(gateway),
+        ...(protocol === 'HTTPS' || protocol === 'TLS'
           ? {
               listener_filters: [
                 {
@@ -344,148 +148,77 @@ export class GatewayTranslator {
     }
     return bundle;
   }
+}
 
-  #serverSocket(section: Section, alpn: readonly string[], bundle: ResourceBundle): Resource {
-    for (const key of section.certificates) {
-      const [namespace = '', name = ''] = key.split('/');
-      const secret = this.#set.find('Secret', namespace, name)!;
-      const text = (field: string): string =>
-        secret.stringData?.[field] ?? Buffer.from(secret.data?.[field] ?? '', 'base64').toString();
-      bundle.secrets.set(key, {
-        name: key,
-        tls_certificate: {
-          certificate_chain: { inline_string: text('tls.crt') },
-          private_key: { inline_string: text('tls.key') },
-        },
-      });
-    }
-    return {
-      name: 'envoy.transport_sockets.tls',
-      typed_config: typed('envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext', {
-        common_tls_context: {
-          ...(alpn.length > 0 ? { alpn_protocols: alpn } : {}),
-          tls_certificate_sds_secret_configs: section.certificates.map((name) => ({ name, sds_config: ADS })),
-        },
-      }),
-    };
+/** The filter chains of a port. @param sections those that are served there, of protocols that may share it */
+function filterChains(
+  name: string,
+  sections: readonly Section[],
+  clusters: BackendClusters,
+  bundle: ResourceBundle,
+): Resource[] {
+  const chains: Resource[] = [];
+  const plain = sections.filter(({ protocol }) => protocol === 'HTTP');
+  if (plain.length > 0) {
+    const translator = new HttpRouteTranslator(clusters);
+    bundle.routes.set(name, plainRoutes(name, plain, translator));
+    chains.push({ name, filters: [connectionManager(name, translator.usesCors)] });
   }
-
-  /** Filter chains of a listener that relays bytes: one for each route. */
-  #streamChains(section: Section, name: string, clusters: BackendClusters, bundle: ResourceBundle): Resource[] {
-    const chains: Resource[] = [];
-    for (const { route, hostnames } of section.attached) {
-      const rule = (route as TlsRoute | TcpRoute).spec.rules?.[0];
-      const weighted: { name: string; weight: number }[] = [];
-      for (const reference of rule?.backendRefs ?? []) {
-        const resolved = resolveBackend(this.#set, route, reference);
-        if (!isFault(resolved))
-          weighted.push({ name: clusters.clusterOf(resolved, false), weight: reference.weight ?? 1 });
+  const secure = sections.filter(({ protocol }) => protocol === 'HTTPS');
+  for (const section of sections) {
+    switch (section.protocol) {
+      case 'HTTPS': {
+        const routes = sectionName(section);
+        const translator = new HttpRouteTranslator(clusters);
+        bundle.routes.set(routes, secureRoutes(routes, section, secure, translator));
+        chains.push({
+          name: routes,
+          ...serverNames([section.hostname]),
+          filters: [connectionManager(routes, translator.usesCors)],
+          transport_socket: serverSocket(section, ['h2', 'http/1.1'], bundle),
+        });
+        break;
       }
-      const served = weighted.filter((each) => each.weight > 0);
-      if (served.length === 0) continue;
-      const chain = `${name}/${section.listener.name}/${route.kind}/${keyOf(route)}`;
-      chains.push({
-        name: chain,
-        ...(section.listener.protocol === 'TLS' ? serverNames(hostnames) : {}),
-        filters: [
-          {
-            name: 'envoy.filters.network.tcp_proxy',
-            typed_config: typed('envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', {
-              stat_prefix: chain.replaceAll(/[.:]/g, '_'),
-              ...(served.length === 1 ? { cluster: served[0]!.name } : { weighted_clusters: { clusters: served } }),
+      case 'TLS': {
+        const socket = section.terminates ? serverSocket(section, [], bundle) : null;
+        chains.push(...tlsChains(section, sections, clusters, socket));
+        break;
+      }
+      case 'TCP': {
+        const chain = tcpChain(section, clusters);
+        if (chain !== null) chains.push(chain);
+        break;
+      }
+    }
+  }
+  return chains;
+}
+
+/** The listener's side of TLS. */
+function serverSocket(section: Section, alpn: readonly string[], bundle: ResourceBundle): Resource {
+  for (const pair of section.certificates) bundle.secrets.set(pair.name, secretOf(pair));
+  const validation = section.clientValidation;
+  return {
+    name: 'envoy.transport_sockets.tls',
+    typed_config: typed('envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext', {
+      common_tls_context: {
+        ...(alpn.length > 0 ? { alpn_protocols: alpn } : {}),
+        tls_certificate_sds_secret_configs: section.certificates.map(({ name }) => ({ name, sds_config: ADS })),
+        ...(validation === null
+          ? {}
+          : {
+              validation_context: {
+                trusted_ca: { inline_string: validation.authorities },
+                ...(validation.insecure ? { trust_chain_verification: 'ACCEPT_UNTRUSTED' } : {}),
+              },
             }),
-          },
-        ],
-        ...(section.listener.protocol === 'TLS' && section.mode === 'Terminate'
-          ? { transport_socket: this.#serverSocket(section, [], bundle) }
-          : {}),
-      });
-      // Bytes have no names to choose by: the oldest route has them all.
-      if (section.listener.protocol === 'TCP') break;
-    }
-    return chains;
-  }
-
-  // --- statuses ---
-
-  #gatewayStatus(gateway: Gateway, sections: readonly Section[]): ObjectStatus {
-    const listeners = sections.map(
-      (section): ListenerStatus => ({
-        name: section.listener.name,
-        attachedRoutes: new Set(section.attached.map(({ route }) => route)).size,
-        supportedKinds: section.kinds.map((kind) => ({ group: GATEWAY_GROUP, kind })),
-        conditions: [
-          ...section.conditions,
-          section.usable ? condition('Programmed', true, 'Programmed') : condition('Programmed', false, 'Invalid'),
-        ],
-      }),
-    );
-    const good = sections.every((section) => section.usable);
-    const some = sections.some((section) => section.usable);
-    return {
-      kind: 'Gateway',
-      metadata: { name: gateway.metadata.name, namespace: namespaceOf(gateway) },
-      conditions: [
-        condition('Accepted', some, good ? 'Accepted' : 'ListenersNotValid'),
-        condition('Programmed', some, some ? 'Programmed' : 'Invalid'),
-      ],
-      listeners,
-    };
-  }
-
-  #routeStatuses(
-    parents: ReadonlyMap<Route, readonly { ref: ParentReference; accepted: Condition }[]>,
-    results: ReadonlyMap<string, HttpRouteResult>,
-  ): void {
-    for (const [route, list] of parents) {
-      const resolved = this.#resolvedCondition(route);
-      const unsupported = results.get(`${route.kind} ${keyOf(route)}`)?.unsupported ?? [];
-      this.#statuses.push({
-        kind: route.kind,
-        metadata: { name: route.metadata.name, namespace: namespaceOf(route) },
-        parents: list.map(({ ref, accepted }) => ({
-          parentRef: ref,
-          controllerName: this.#controller,
-          conditions: [
-            accepted.status === 'True' && unsupported.length > 0
-              ? condition(
-                  'Accepted',
-                  false,
-                  'UnsupportedValue',
-                  `not supported: ${[...new Set(unsupported)].join(', ')}`,
-                )
-              : accepted,
-            resolved,
-          ],
-        })),
-      });
-    }
-  }
-
-  #resolvedCondition(route: Route): Condition {
-    const references = (route.spec.rules ?? []).flatMap((rule) => [
-      ...(rule.backendRefs ?? []),
-      ...(
-        (
-          rule as {
-            filters?: readonly { requestMirror?: { backendRef: BackendReference } }[];
-          }
-        ).filters ?? []
-      ).flatMap((filter) => (filter.requestMirror === undefined ? [] : [filter.requestMirror.backendRef])),
-    ]);
-    for (const reference of references) {
-      const resolved = resolveBackend(this.#set, route, reference);
-      if (isFault(resolved)) return condition('ResolvedRefs', false, resolved.reason, resolved.message);
-    }
-    return condition('ResolvedRefs', true, 'ResolvedRefs');
-  }
+      },
+      ...(validation === null ? {} : { require_client_certificate: !validation.insecure }),
+    }),
+  };
 }
 
-function serverNames(hostnames: readonly string[]): Resource {
-  return hostnames.includes('') ? {} : { filter_chain_match: { server_names: hostnames } };
-}
-
-function connectionManager(routes: string): Resource {
+function connectionManager(routes: string, cors: boolean): Resource {
   return {
     name: 'envoy.filters.network.http_connection_manager',
     typed_config: typed(HCM, {
@@ -496,49 +229,127 @@ function connectionManager(routes: string): Resource {
       merge_slashes: true,
       path_with_escaped_slashes_action: 'UNESCAPE_AND_REDIRECT',
       upgrade_configs: [{ upgrade_type: 'websocket' }],
-      http_filters: [{ name: 'envoy.filters.http.router', typed_config: typed(ROUTER) }],
+      http_filters: [
+        ...(cors ? [{ name: CORS_FILTER, typed_config: typed(CORS) }] : []),
+        { name: 'envoy.filters.http.router', typed_config: typed(ROUTER) },
+      ],
     }),
   };
 }
 
-/**
- * The route configuration of a port (or of one of its listeners): a virtual host for each name that is served. A name belongs to the
- * listener that names it most exactly, whoever else covers it (Gateway API, listener isolation).
- */
-function routeConfiguration(
-  name: string,
-  sections: readonly Section[],
-  resultOf: (route: HttpRoute | GrpcRoute) => HttpRouteResult,
-  only: Section | null = null,
-): Resource {
-  const hosts = new Map<string, HttpRouteResult[]>();
-  const results = new Map<Route, HttpRouteResult>();
-  for (const section of only === null ? sections : [only]) {
-    for (const { route, hostnames } of section.attached) {
-      for (const hostname of hostnames) {
-        const better = sections.some(
-          (other) =>
-            other !== section &&
-            takes(other.hostname, hostname) &&
-            specificity(other.hostname) > specificity(section.hostname),
-        );
-        if (better) continue;
-        const result = results.get(route) ?? resultOf(route as HttpRoute | GrpcRoute);
-        results.set(route, result);
-        const list = hosts.get(hostname) ?? [];
-        hosts.set(hostname, list);
-        if (!list.includes(result)) list.push(result);
-      }
-    }
-  }
-  const names = [...hosts.keys()].sort((a, b) => specificity(b) - specificity(a) || (a < b ? -1 : 1));
+function infrastructureMetadata({ spec }: Gateway): Resource {
+  const { labels, annotations } = spec.infrastructure ?? {};
+  if (labels === undefined && annotations === undefined) return {};
   return {
-    name,
-    ignore_port_in_host_matching: true,
-    virtual_hosts: names.map((hostname) => ({
-      name: `${name}/${hostname === '' ? '*' : hostname}`,
-      domains: [hostname === '' ? '*' : hostname],
-      routes: sortRoutes(hosts.get(hostname)!),
-    })),
+    metadata: {
+      filter_metadata: {
+        [INFRASTRUCTURE]: {
+          ...(labels === undefined ? {} : { labels }),
+          ...(annotations === undefined ? {} : { annotations }),
+        },
+      },
+    },
+  };
+}
+
+/** Why a gateway is not served as a whole; null: it is. */
+function refusalOf(
+  { spec }: Gateway,
+  gatewayClass: GatewayClass,
+  addresses: readonly { readonly type: string; readonly value: string }[],
+): Condition | null {
+  const parameters = spec.infrastructure?.parametersRef ?? gatewayClass.spec.parametersRef;
+  if (parameters !== undefined) {
+    const message = `parameters of kind ${parameters.kind} are not supported`;
+    return condition('Accepted', false, 'InvalidParameters', message);
+  }
+  for (const { type, value } of addresses) {
+    if (type !== 'IPAddress') {
+      return condition('Accepted', false, 'UnsupportedAddress', `addresses of type ${type} are not supported`);
+    }
+    if (value === '') return condition('Programmed', false, 'AddressNotAssigned', 'nothing here assigns addresses');
+    if (isIP(value) === 0) return condition('Programmed', false, 'AddressNotUsable', `${value} is no IP address`);
+  }
+  return null;
+}
+
+// --- statuses ---
+
+function classStatus({ metadata, spec }: GatewayClass): ObjectStatus {
+  const { parametersRef } = spec;
+  return {
+    kind: 'GatewayClass',
+    metadata: { name: metadata.name },
+    conditions: observed(
+      [
+        parametersRef === undefined
+          ? condition('Accepted', true, 'Accepted')
+          : condition(
+              'Accepted',
+              false,
+              'InvalidParameters',
+              `parameters of kind ${parametersRef.kind} are not supported`,
+            ),
+      ],
+      metadata,
+    ),
+    supportedFeatures: SUPPORTED_FEATURES.map((name) => ({ name })),
+  };
+}
+
+function listenerStatus(section: Section, served: boolean): ListenerStatus {
+  const { metadata } = section.gateway;
+  const programmed =
+    section.usable && served
+      ? condition('Programmed', true, 'Programmed')
+      : condition('Programmed', false, 'Invalid', 'nothing is served: see the other conditions');
+  return {
+    name: section.listener.name,
+    attachedRoutes: new Set(section.attached.map(({ route }) => route)).size,
+    supportedKinds: section.kinds.map((kind) => ({ group: GATEWAY_GROUP, kind })),
+    conditions: observed([...section.conditions.values(), programmed], metadata),
+  };
+}
+
+function gatewayStatus({ gateway, sections, refusal, addresses, clientCertificate }: JudgedGateway): ObjectStatus {
+  const isTrue = (section: Section, type: string): boolean => section.conditions.get(type)?.status === 'True';
+  const refused = sections.filter((section) => !isTrue(section, 'Accepted'));
+  const names = (list: readonly Section[]): string => list.map(({ listener }) => listener.name).join(', ');
+  const usable = sections.some((section) => section.usable);
+  const unresolved = sections.filter((section) => !isTrue(section, 'ResolvedRefs'));
+  const conditions: Condition[] = [
+    refusal?.type === 'Accepted'
+      ? refusal
+      : refused.length === 0
+        ? condition('Accepted', true, 'Accepted')
+        : condition(
+            'Accepted',
+            refused.length < sections.length,
+            'ListenersNotValid',
+            `listeners that are not accepted: ${names(refused)}`,
+          ),
+    refusal?.type === 'Programmed'
+      ? refusal
+      : usable && refusal === null
+        ? condition('Programmed', true, 'Programmed')
+        : condition('Programmed', false, 'Invalid', refusal?.message ?? 'no listener can be served'),
+    clientCertificate !== null && 'reason' in clientCertificate
+      ? condition('ResolvedRefs', false, clientCertificate.reason, clientCertificate.message)
+      : unresolved.length > 0
+        ? condition('ResolvedRefs', false, 'ListenersNotResolved', `see listeners: ${names(unresolved)}`)
+        : condition('ResolvedRefs', true, 'ResolvedRefs'),
+  ];
+  if (allowsInsecure(gateway)) {
+    const message = 'clients without a valid certificate come in';
+    conditions.push(condition('InsecureFrontendValidationMode', true, 'ConfigurationChanged', message));
+  }
+  return {
+    kind: 'Gateway',
+    metadata: { name: gateway.metadata.name, namespace: namespaceOf(gateway) },
+    conditions: observed(conditions, gateway.metadata),
+    ...(refusal === null && addresses.length > 0
+      ? { addresses: addresses.map((value) => ({ type: 'IPAddress', value })) }
+      : {}),
+    listeners: sections.map((section) => listenerStatus(section, refusal === null)),
   };
 }

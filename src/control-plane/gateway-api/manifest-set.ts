@@ -1,20 +1,23 @@
-import { parseAllDocuments } from 'yaml';
-import type {
-  BackendTlsPolicy,
-  ConfigMap,
-  EndpointSlice,
-  Gateway,
-  GatewayClass,
-  GrpcRoute,
-  HttpRoute,
-  Manifest,
-  Namespace,
-  ReferenceGrant,
-  Route,
-  Secret,
-  Service,
-  TcpRoute,
-  TlsRoute,
+import { type Document, isNode, parseAllDocuments } from 'yaml';
+import { schemaFault } from './manifest-schema.ts';
+import {
+  type BackendTlsPolicy,
+  type ConfigMap,
+  type EndpointSlice,
+  EXPERIMENTS_GROUP,
+  GATEWAY_GROUP,
+  type Gateway,
+  type GatewayClass,
+  type GrpcRoute,
+  type HttpRoute,
+  type Manifest,
+  type Namespace,
+  type ReferenceGrant,
+  type Route,
+  type Secret,
+  type Service,
+  type TcpRoute,
+  type TlsRoute,
 } from './manifest-types.ts';
 
 /** Where one object was found, or why a file was refused. */
@@ -31,23 +34,23 @@ export interface ManifestFile {
   readonly text: string;
 }
 
-/** The kinds that are read; others in the same files are left alone. */
-const KINDS = [
-  'GatewayClass',
-  'Gateway',
-  'HTTPRoute',
-  'GRPCRoute',
-  'TLSRoute',
-  'TCPRoute',
-  'ReferenceGrant',
-  'BackendTLSPolicy',
-  'Service',
-  'EndpointSlice',
-  'Secret',
-  'ConfigMap',
-  'Namespace',
-] as const;
-type Kind = (typeof KINDS)[number];
+/** The kinds that are read, with the group of each; those of other groups in the same files are left alone. */
+const KINDS = {
+  GatewayClass: GATEWAY_GROUP,
+  Gateway: GATEWAY_GROUP,
+  HTTPRoute: GATEWAY_GROUP,
+  GRPCRoute: GATEWAY_GROUP,
+  TLSRoute: GATEWAY_GROUP,
+  TCPRoute: GATEWAY_GROUP,
+  ReferenceGrant: GATEWAY_GROUP,
+  BackendTLSPolicy: GATEWAY_GROUP,
+  Service: '',
+  EndpointSlice: 'discovery.k8s.io',
+  Secret: '',
+  ConfigMap: '',
+  Namespace: '',
+} as const;
+type Kind = keyof typeof KINDS;
 
 interface KindTypes {
   GatewayClass: GatewayClass;
@@ -77,10 +80,18 @@ export function keyOf(manifest: Manifest): string {
 /** All objects of one moment, by kind. Immutable: a change of the files makes another set. */
 export class ManifestSet {
   readonly #byKind = new Map<string, Map<string, Manifest>>();
+  /** Objects of the Gateway API of which nothing is done: they are to be told so. */
+  readonly unsupported: readonly Manifest[];
 
   constructor(manifests: readonly Manifest[]) {
-    for (const kind of KINDS) this.#byKind.set(kind, new Map());
-    for (const manifest of manifests) this.#byKind.get(manifest.kind)?.set(keyOf(manifest), manifest);
+    for (const kind of Object.keys(KINDS)) this.#byKind.set(kind, new Map());
+    const unsupported: Manifest[] = [];
+    for (const manifest of manifests) {
+      const known = this.#byKind.get(manifest.kind);
+      if (known === undefined) unsupported.push(manifest);
+      else known.set(keyOf(manifest), manifest);
+    }
+    this.unsupported = unsupported;
   }
 
   all<K extends Kind>(kind: K): KindTypes[K][] {
@@ -103,11 +114,22 @@ export class ManifestSet {
   }
 }
 
+/** An object without a time counts as the oldest: files seldom have one. */
+function createdMs({ metadata }: Manifest): number {
+  const ms = Date.parse(metadata.creationTimestamp ?? '');
+  return Number.isNaN(ms) ? 0 : ms;
+}
+
 export function byAge(a: Manifest, b: Manifest): number {
-  const [first, second] = [a.metadata.creationTimestamp ?? '', b.metadata.creationTimestamp ?? ''];
-  if (first !== second) return first < second ? -1 : 1;
+  const [first, second] = [createdMs(a), createdMs(b)];
+  if (first !== second) return first - second;
   const [one, other] = [keyOf(a), keyOf(b)];
   return one < other ? -1 : one > other ? 1 : 0;
+}
+
+function groupOf(apiVersion: string): string {
+  const slash = apiVersion.indexOf('/');
+  return slash < 0 ? '' : apiVersion.slice(0, slash);
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
@@ -121,14 +143,25 @@ function faultOf(value: Record<string, unknown>): string | null {
   if (!isRecord(value.metadata) || typeof value.metadata.name !== 'string') return 'metadata.name is missing';
   const { namespace } = value.metadata;
   if (namespace !== undefined && typeof namespace !== 'string') return 'metadata.namespace is no text';
-  const needsSpec = !['EndpointSlice', 'Secret', 'ConfigMap', 'Namespace'].includes(value.kind);
+  const needsSpec =
+    value.kind === 'Service' ||
+    (KINDS[value.kind as Kind] === GATEWAY_GROUP && groupOf(value.apiVersion) === GATEWAY_GROUP);
   if (needsSpec && !isRecord(value.spec)) return 'spec is missing';
   return null;
 }
 
+/** Where the value at `path` begins, or the nearest thing around it that is there. */
+function offsetOf(document: Document, path: readonly (string | number)[]): number {
+  for (let length = path.length; length > 0; length--) {
+    const node = document.getIn(path.slice(0, length), true);
+    if (isNode(node) && node.range) return node.range[0];
+  }
+  return document.range?.[0] ?? 0;
+}
+
 /**
- * Reads every document of every file (a `List` is opened). A file that is not YAML, an object without its outline and a second
- * object of the same name are reported and left out; the others count.
+ * Reads every document of every file (a `List` is opened). A file that is not YAML, an object without its outline, a field
+ * that the Gateway API does not have and a second object of the same name are reported and left out; the others count.
  */
 export function readManifests(files: readonly ManifestFile[]): { set: ManifestSet; problems: ManifestProblem[] } {
   const problems: ManifestProblem[] = [];
@@ -145,15 +178,28 @@ export function readManifests(files: readonly ManifestFile[]): { set: ManifestSe
       const value = document.toJS() as unknown;
       if (value === null || value === undefined) continue;
       const line = lineAt((document.contents?.range ?? document.range)?.[0] ?? 0);
-      const items = isRecord(value) && value.kind === 'List' && Array.isArray(value.items) ? value.items : [value];
-      for (const item of items) {
+      const root = isRecord(value) ? value : {};
+      const items: unknown[] = root.kind === 'List' && Array.isArray(root.items) ? root.items : [value];
+      for (const [index, item] of items.entries()) {
         const fault = isRecord(item) ? faultOf(item) : 'this is no object';
         if (fault !== null) {
           problems.push({ file: file.name, line, reason: fault });
           continue;
         }
         const manifest = item as Manifest;
-        if (!(KINDS as readonly string[]).includes(manifest.kind)) continue;
+        const group = groupOf(manifest.apiVersion);
+        const known = KINDS[manifest.kind as Kind];
+        if (known === undefined ? group !== GATEWAY_GROUP && group !== EXPERIMENTS_GROUP : group !== known) continue;
+        const mistake = group === GATEWAY_GROUP ? schemaFault(item as Record<string, unknown>) : null;
+        if (mistake !== null) {
+          const place = items === root.items ? ['items', index, ...mistake.path] : mistake.path;
+          problems.push({
+            file: file.name,
+            line: lineAt(offsetOf(document, place)),
+            reason: `${manifest.kind} ${keyOf(manifest)}: ${mistake.reason}`,
+          });
+          continue;
+        }
         const key = `${manifest.kind} ${keyOf(manifest)}`;
         if (found.has(key))
           problems.push({ file: file.name, line, reason: `${key} is there twice: the first one counts` });

@@ -21,13 +21,14 @@ export interface Manifest<Kind extends string = string, Spec = unknown> {
 
 export interface GatewayClassSpec {
   readonly controllerName: string;
+  readonly parametersRef?: { readonly kind: string; readonly name: string };
 }
 
 export interface LabelSelector {
   readonly matchLabels?: Readonly<Record<string, string>>;
   readonly matchExpressions?: readonly {
     readonly key: string;
-    readonly operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
+    readonly operator: string;
     readonly values?: readonly string[];
   }[];
 }
@@ -39,27 +40,48 @@ export interface ObjectReference {
   readonly namespace?: string;
 }
 
-export type ListenerProtocol = 'HTTP' | 'HTTPS' | 'TLS' | 'TCP' | 'UDP';
-
 export interface GatewayListener {
   readonly name: string;
   readonly hostname?: string;
   readonly port: number;
-  readonly protocol: ListenerProtocol;
+  /** `HTTP`, `HTTPS`, `TLS`, `TCP` in any case; others are refused. */
+  readonly protocol: string;
   readonly tls?: {
-    readonly mode?: 'Terminate' | 'Passthrough';
+    readonly mode?: string;
     readonly certificateRefs?: readonly ObjectReference[];
+    readonly options?: Readonly<Record<string, string>>;
   };
   readonly allowedRoutes?: {
-    readonly namespaces?: { readonly from?: 'All' | 'Same' | 'Selector' | 'None'; readonly selector?: LabelSelector };
+    readonly namespaces?: { readonly from?: string; readonly selector?: LabelSelector };
     readonly kinds?: readonly { readonly group?: string; readonly kind: string }[];
   };
+}
+
+/** How certificates of clients are checked. */
+export interface FrontendValidation {
+  readonly caCertificateRefs: readonly ObjectReference[];
+  readonly mode?: string;
 }
 
 export interface GatewaySpec {
   readonly gatewayClassName: string;
   readonly listeners: readonly GatewayListener[];
-  readonly addresses?: readonly { readonly type?: string; readonly value: string }[];
+  readonly addresses?: readonly { readonly type?: string; readonly value?: string }[];
+  readonly infrastructure?: {
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
+    readonly parametersRef?: { readonly kind: string; readonly name: string };
+  };
+  readonly tls?: {
+    readonly backend?: { readonly clientCertificateRef?: ObjectReference };
+    readonly frontend?: {
+      readonly default: { readonly validation?: FrontendValidation };
+      readonly perPort?: readonly {
+        readonly port: number;
+        readonly tls: { readonly validation?: FrontendValidation };
+      }[];
+    };
+  };
 }
 
 export interface ParentReference extends ObjectReference {
@@ -74,13 +96,14 @@ export interface BackendReference extends ObjectReference {
 }
 
 export interface HeaderMatch {
-  readonly type?: 'Exact' | 'RegularExpression';
+  /** `Exact` or `RegularExpression`; others are told in the status, as is said of every enumeration below. */
+  readonly type?: string;
   readonly name: string;
   readonly value: string;
 }
 
 export interface HttpRouteMatch {
-  readonly path?: { readonly type?: 'Exact' | 'PathPrefix' | 'RegularExpression'; readonly value?: string };
+  readonly path?: { readonly type?: string; readonly value?: string };
   readonly headers?: readonly HeaderMatch[];
   readonly queryParams?: readonly HeaderMatch[];
   readonly method?: string;
@@ -93,7 +116,7 @@ export interface HeaderModifier {
 }
 
 export interface PathModifier {
-  readonly type: 'ReplaceFullPath' | 'ReplacePrefixMatch';
+  readonly type: string;
   readonly replaceFullPath?: string;
   readonly replacePrefixMatch?: string;
 }
@@ -115,6 +138,17 @@ export interface HttpRouteFilter {
     readonly statusCode?: number;
   };
   readonly urlRewrite?: { readonly hostname?: string; readonly path?: PathModifier };
+  readonly cors?: CorsFilter;
+}
+
+export interface CorsFilter {
+  readonly allowOrigins?: readonly string[];
+  readonly allowCredentials?: boolean;
+  readonly allowMethods?: readonly string[];
+  readonly allowHeaders?: readonly string[];
+  readonly exposeHeaders?: readonly string[];
+  /** Seconds. */
+  readonly maxAge?: number;
 }
 
 export interface HttpRouteRule {
@@ -123,6 +157,8 @@ export interface HttpRouteRule {
   readonly filters?: readonly HttpRouteFilter[];
   readonly backendRefs?: readonly BackendReference[];
   readonly timeouts?: { readonly request?: string; readonly backendRequest?: string };
+  readonly retry?: { readonly codes?: readonly number[]; readonly attempts?: number; readonly backoff?: string };
+  readonly sessionPersistence?: unknown;
 }
 
 /** What every kind of route has. */
@@ -139,7 +175,7 @@ export interface GrpcRouteRule {
   readonly name?: string;
   readonly matches?: readonly {
     readonly method?: {
-      readonly type?: 'Exact' | 'RegularExpression';
+      readonly type?: string;
       readonly service?: string;
       readonly method?: string;
     };
@@ -147,6 +183,7 @@ export interface GrpcRouteRule {
   }[];
   readonly filters?: readonly HttpRouteFilter[];
   readonly backendRefs?: readonly BackendReference[];
+  readonly sessionPersistence?: unknown;
 }
 
 export interface GrpcRouteSpec extends RouteSpec {
@@ -170,14 +207,16 @@ export interface BackendTlsPolicySpec {
     readonly wellKnownCACertificates?: string;
     readonly hostname: string;
     readonly subjectAltNames?: readonly {
-      readonly type: 'Hostname' | 'URI';
+      readonly type: string;
       readonly hostname?: string;
       readonly uri?: string;
     }[];
   };
+  readonly options?: Readonly<Record<string, string>>;
 }
 
 export interface ServiceSpec {
+  readonly type?: string;
   readonly ports?: readonly {
     readonly name?: string;
     readonly port: number;
@@ -222,3 +261,5 @@ export type Service = Manifest<'Service', ServiceSpec>;
 export type Namespace = Manifest<'Namespace'>;
 
 export const GATEWAY_GROUP = 'gateway.networking.k8s.io';
+/** Group of the Gateway API's experiments. */
+export const EXPERIMENTS_GROUP = 'gateway.networking.x-k8s.io';

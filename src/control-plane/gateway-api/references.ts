@@ -20,7 +20,7 @@ export function selects(selector: LabelSelector | undefined, labels: Readonly<Re
           ? !listed
           : operator === 'Exists'
             ? value !== undefined
-            : value === undefined;
+            : operator === 'DoesNotExist' && value === undefined;
     if (!holds) return false;
   }
   return true;
@@ -37,27 +37,45 @@ export function isGranted(set: ManifestSet, from: Manifest, fromGroup: string, t
         namespaceOf(grant) === to.namespace &&
         grant.spec.from.some((each) => each.group === fromGroup && each.kind === from.kind && each.namespace === own) &&
         grant.spec.to.some(
-          (each) =>
-            each.group === to.group && each.kind === to.kind && (each.name === undefined || each.name === to.name),
+          (each) => each.group === to.group && each.kind === to.kind && (!each.name || each.name === to.name),
         ),
     );
 }
 
 /** Why a backend cannot be used: a reason of the ResolvedRefs condition. */
 export interface BackendFault {
-  readonly reason: 'InvalidKind' | 'RefNotPermitted' | 'BackendNotFound' | 'UnsupportedValue' | 'UnsupportedProtocol';
+  readonly reason: string;
   readonly message: string;
 }
 
+export type ServicePort = NonNullable<Service['spec']['ports']>[number];
+
 export interface ResolvedBackend {
   readonly service: Service;
-  readonly port: number;
+  readonly port: ServicePort;
 }
 
+/** What a service's port says of its protocol that a route cannot be carried over; null: nothing. */
+function protocolFault(route: Manifest, { appProtocol }: ServicePort, encrypted: boolean): string | null {
+  switch (appProtocol) {
+    case 'kubernetes.io/wss':
+    case 'https':
+      return encrypted ? null : `${appProtocol} without a BackendTLSPolicy`;
+    case 'kubernetes.io/ws':
+      return route.kind === 'GRPCRoute' ? `${appProtocol} for a GRPCRoute` : null;
+    default:
+      return null;
+  }
+}
+
+/**
+ * @param policyFault what is wrong with the BackendTLSPolicy of a service's port; null: nothing; undefined: there is none
+ */
 export function resolveBackend(
   set: ManifestSet,
   route: Manifest,
   reference: BackendReference,
+  policyFault: (service: Service, port: ServicePort) => string | null | undefined,
 ): ResolvedBackend | BackendFault {
   const group = reference.group ?? '';
   const kind = reference.kind ?? 'Service';
@@ -75,10 +93,18 @@ export function resolveBackend(
   if (reference.port === undefined) return { reason: 'UnsupportedValue', message: `Service ${name}: a port is needed` };
   const service = set.find('Service', namespace, reference.name);
   if (service === null) return { reason: 'BackendNotFound', message: `there is no Service ${name}` };
-  const port = service.spec.ports?.find((each) => each.port === reference.port);
+  if (service.spec.type === 'ExternalName') {
+    // It would lead wherever a name leads, past every ReferenceGrant.
+    return { reason: 'UnsupportedValue', message: `Service ${name} is of type ExternalName` };
+  }
+  const port = service.spec.ports?.find((each) => each.port === reference.port && (each.protocol ?? 'TCP') === 'TCP');
   if (port === undefined)
-    return { reason: 'BackendNotFound', message: `Service ${name} has no port ${reference.port}` };
-  return { service, port: reference.port };
+    return { reason: 'BackendNotFound', message: `Service ${name} has no TCP port ${reference.port}` };
+  const policy = policyFault(service, port);
+  if (typeof policy === 'string') return { reason: 'InvalidBackendTLSPolicy', message: `Service ${name}: ${policy}` };
+  const protocol = protocolFault(route, port, policy === null);
+  if (protocol !== null) return { reason: 'UnsupportedProtocol', message: `Service ${name}: ${protocol}` };
+  return { service, port };
 }
 
 export function isFault(resolved: ResolvedBackend | BackendFault): resolved is BackendFault {

@@ -1,3 +1,5 @@
+import type { KeyPair } from './certificates.ts';
+
 /** A message of Envoy's API in proto3 JSON, proto field names. */
 export interface Resource {
   readonly [field: string]: unknown;
@@ -18,3 +20,14 @@ export function typed(message: string, fields: Resource = {}): Resource {
 
 /** Discovery over the stream that brought the resource. */
 export const ADS: Resource = { ads: {}, resource_api_version: 'V3' };
+
+/** A certificate for discovery, by the name of its Secret. */
+export function secretOf({ name, certificate, key }: KeyPair): Resource {
+  return {
+    name,
+    tls_certificate: {
+      certificate_chain: { inline_string: certificate },
+      private_key: { inline_string: key },
+    },
+  };
+}

@@ -6,6 +6,8 @@ export interface Condition {
   readonly status: 'True' | 'False' | 'Unknown';
   readonly reason: string;
   readonly message: string;
+  /** `metadata.generation` of the object that was judged; absent where it has none. */
+  readonly observedGeneration?: number;
 }
 
 export interface ListenerStatus {
@@ -15,14 +17,23 @@ export interface ListenerStatus {
   readonly conditions: readonly Condition[];
 }
 
-/** Status of one object: a Gateway's has listeners, a route's has parents. */
+/** Status of one object: a Gateway's has listeners, a route's has parents, a policy's has ancestors. */
 export interface ObjectStatus {
   readonly kind: string;
   readonly metadata: Pick<ObjectMeta, 'name' | 'namespace'>;
   readonly conditions?: readonly Condition[];
+  /** Of a GatewayClass. */
+  readonly supportedFeatures?: readonly { readonly name: string }[];
+  /** Of a Gateway. */
+  readonly addresses?: readonly { readonly type: string; readonly value: string }[];
   readonly listeners?: readonly ListenerStatus[];
   readonly parents?: readonly {
     readonly parentRef: ParentReference;
+    readonly controllerName: string;
+    readonly conditions: readonly Condition[];
+  }[];
+  readonly ancestors?: readonly {
+    readonly ancestorRef: ParentReference;
     readonly controllerName: string;
     readonly conditions: readonly Condition[];
   }[];
@@ -30,4 +41,10 @@ export interface ObjectStatus {
 
 export function condition(type: string, good: boolean, reason: string, message = ''): Condition {
   return { type, status: good ? 'True' : 'False', reason, message };
+}
+
+/** The conditions with the generation that they are about. */
+export function observed(conditions: readonly Condition[], { generation }: ObjectMeta): readonly Condition[] {
+  if (generation === undefined) return conditions;
+  return conditions.map((each) => ({ ...each, observedGeneration: generation }));
 }
