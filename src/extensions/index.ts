@@ -43,6 +43,7 @@ import { omitCanaryHostsPredicate } from './retry-host-predicates/omit-canary-ho
 import { omitHostMetadataPredicate } from './retry-host-predicates/omit-host-metadata/factory.ts';
 import { previousHostsPredicate } from './retry-host-predicates/previous-hosts/factory.ts';
 import { previousPrioritiesRetry } from './retry-priorities/previous-priorities/factory.ts';
+import { openTelemetryTracer } from './tracers/opentelemetry/factory.ts';
 import { zipkinTracer } from './tracers/zipkin/factory.ts';
 import { internalUpstream } from './transport-sockets/internal-upstream/factory.ts';
 import { upstreamProxyProtocol } from './transport-sockets/proxy-protocol/factory.ts';
@@ -102,4 +103,5 @@ export const EXTENSIONS = [
   downstreamTls,
   upstreamTls,
   zipkinTracer,
+  openTelemetryTracer,
 ] as readonly ExtensionFactory[];

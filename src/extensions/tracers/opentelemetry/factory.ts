@@ -1,0 +1,176 @@
+import type { TypedExtensionConfig } from '../../../api/gen/envoy/config/core/v3/extension_pb.d.ts';
+import type { GrpcService } from '../../../api/gen/envoy/config/core/v3/grpc_service_pb.d.ts';
+import type { OpenTelemetryConfig } from '../../../api/gen/envoy/config/trace/v3/opentelemetry_pb.d.ts';
+import type { StaticConfigResourceDetectorConfig } from '../../../api/gen/envoy/extensions/tracers/opentelemetry/resource_detectors/v3/static_config_resource_detector_pb.d.ts';
+import type { ParentBasedSamplerConfig } from '../../../api/gen/envoy/extensions/tracers/opentelemetry/samplers/v3/parent_based_sampler_pb.d.ts';
+import type { TraceIdRatioBasedSamplerConfig } from '../../../api/gen/envoy/extensions/tracers/opentelemetry/samplers/v3/trace_id_ratio_based_sampler_pb.d.ts';
+import { BuildContext } from '../../../config/build-context.ts';
+import { buildGrpcService, GRPC_SERVICE_SUPPORT, type GrpcServiceSpec } from '../../../config/builders/grpc-service.ts';
+import { buildHttpService, HTTP_SERVICE_SUPPORT } from '../../../config/builders/http-service.ts';
+import { buildFractionalPercent } from '../../../config/builders/route-config-matchers.ts';
+import type { ExtensionFactory } from '../../../config/extension-registry.ts';
+import { ClusterGrpcClient, grpcClientSettings } from '../../../grpc/cluster-grpc-client.ts';
+import type { WorkerEnvironment } from '../../../pipeline/environment.ts';
+import { OTEL_STATS, OtelTracer } from './otel-tracer.ts';
+import { environmentAttributes, type ResourceAttributes, resourceOf } from './resource.ts';
+import { ALWAYS_ON, ParentBasedSampler, type Sampler, TraceIdRatioSampler } from './samplers.ts';
+import { GrpcSpanExporter, HttpSpanExporter, type SpanExporter } from './span-exporter.ts';
+
+const CONFIG = 'envoy.config.trace.v3.OpenTelemetryConfig';
+const EXTENSIONS = 'envoy.extensions.tracers.opentelemetry';
+const DEFAULT_MAX_CACHE_SIZE = 1024;
+
+type ExporterMaker = (environment: WorkerEnvironment) => SpanExporter;
+
+// --- samplers ---
+
+/** @returns null when it was refused */
+function buildSampler(
+  context: BuildContext,
+  field: string,
+  extension: TypedExtensionConfig | undefined,
+): Sampler | null {
+  const at = context.at(field);
+  const config = at.unpack('typed_config', extension?.typedConfig);
+  if (config === null) return null;
+  switch (config.$typeName as string) {
+    case `${EXTENSIONS}.samplers.v3.AlwaysOnSamplerConfig`:
+      return ALWAYS_ON;
+    case `${EXTENSIONS}.samplers.v3.ParentBasedSamplerConfig`: {
+      const { wrappedSampler } = config as ParentBasedSamplerConfig;
+      const root = buildSampler(at.at('typed_config'), 'wrapped_sampler', wrappedSampler);
+      return root === null ? null : new ParentBasedSampler(root);
+    }
+    case `${EXTENSIONS}.samplers.v3.TraceIdRatioBasedSamplerConfig`: {
+      const { samplingPercentage } = config as TraceIdRatioBasedSamplerConfig;
+      return new TraceIdRatioSampler(buildFractionalPercent(samplingPercentage));
+    }
+    default:
+      at.refuse(
+        'typed_config',
+        `sampler ${config.$typeName} is not supported yet`,
+        'supported: always_on, parent_based, trace_id_ratio_based',
+      );
+      return null;
+  }
+}
+
+// --- resource detectors ---
+
+/** @returns null when it was refused */
+function buildDetector(context: BuildContext, extension: TypedExtensionConfig): ResourceAttributes | null {
+  const config = context.unpack('typed_config', extension.typedConfig);
+  if (config === null) return null;
+  switch (config.$typeName as string) {
+    case `${EXTENSIONS}.resource_detectors.v3.EnvironmentResourceDetectorConfig`:
+      return environmentAttributes(process.env.OTEL_RESOURCE_ATTRIBUTES ?? '');
+    case `${EXTENSIONS}.resource_detectors.v3.StaticConfigResourceDetectorConfig`:
+      return new Map(Object.entries((config as StaticConfigResourceDetectorConfig).attributes));
+    default:
+      context.refuse(
+        'typed_config',
+        `resource detector ${config.$typeName} is not supported yet`,
+        'supported: environment, static_config',
+      );
+      return null;
+  }
+}
+
+// --- exporters ---
+
+/** @returns null when errors were reported */
+function buildExporter(
+  context: BuildContext,
+  config: OpenTelemetryConfig,
+  resource: ResourceAttributes,
+): ExporterMaker | null {
+  const withScope = config.setInstrumentationScope ?? true;
+  const chosen = [config.grpcService, config.httpService, config.exporter].filter((each) => each !== undefined);
+  if (chosen.length !== 1) {
+    context.refuse(
+      '',
+      'OpenTelemetry Tracer must have exactly one of gRPC, HTTP, or custom exporter configured.',
+      'give grpc_service or http_service',
+    );
+    return null;
+  }
+  if (config.httpService !== undefined) {
+    const service = buildHttpService(context.at('http_service'), config.httpService);
+    return service === null ? null : (environment) => new HttpSpanExporter(service, environment, resource, withScope);
+  }
+  if (config.grpcService === undefined) {
+    context.refuse('exporter', 'exporters by extension are not supported yet', 'use grpc_service or http_service');
+    return null;
+  }
+  const service = grpcServiceOf(context, config.grpcService);
+  if (service === null) return null;
+  return (environment) => {
+    const settings = grpcClientSettings(service.cluster, {
+      authority: service.authority,
+      timeoutMs: service.timeoutMs,
+      metadata: service.metadata,
+      ...(service.maxMessageBytes === 0 ? {} : { maxMessageBytes: service.maxMessageBytes }),
+      localAddress: service.skipEnvoyHeaders ? '' : environment.local.address,
+    });
+    const client = new ClusterGrpcClient(environment.clusters, environment.dispatcher, settings);
+    return new GrpcSpanExporter(client, environment.loggers.get('tracing'), resource, withScope);
+  };
+}
+
+/** Its cluster may come later: Envoy does not ask for it here. */
+function grpcServiceOf(context: BuildContext, message: GrpcService): GrpcServiceSpec | null {
+  const at = context.at('grpc_service');
+  if (message.targetSpecifier.case === 'googleGrpc') {
+    at.refuse(
+      'google_grpc',
+      'google_grpc is not supported for tracers',
+      'name a cluster: envoy_grpc: { cluster_name: ... }',
+    );
+    return null;
+  }
+  return buildGrpcService(new BuildContext({ ...context.shared, clusterNames: null }, at.path, at.stats), message);
+}
+
+/** Source: envoy.config.trace.v3.OpenTelemetryConfig. */
+export const openTelemetryTracer: ExtensionFactory<'tracer', OpenTelemetryConfig> = {
+  kind: 'tracer',
+  name: 'envoy.tracers.opentelemetry',
+  configType: CONFIG,
+  support: [
+    {
+      message: CONFIG,
+      fields: `grpc_service http_service service_name resource_detectors sampler max_cache_size
+        set_telemetry_sdk_resource_attributes set_service_name_resource_attribute set_instrumentation_scope`,
+      refused: 'exporter',
+    },
+    ...['AlwaysOnSamplerConfig', 'ParentBasedSamplerConfig', 'TraceIdRatioBasedSamplerConfig'].map((name) => ({
+      message: `${EXTENSIONS}.samplers.v3.${name}`,
+      fields: '*',
+    })),
+    ...['EnvironmentResourceDetectorConfig', 'StaticConfigResourceDetectorConfig'].map((name) => ({
+      message: `${EXTENSIONS}.resource_detectors.v3.${name}`,
+      fields: '*',
+    })),
+    { message: 'envoy.type.v3.FractionalPercent', fields: '*' },
+    ...GRPC_SERVICE_SUPPORT,
+    ...HTTP_SERVICE_SUPPORT,
+  ],
+  build(config, context) {
+    const before = context.errorCount;
+    const sampler = config.sampler === undefined ? null : buildSampler(context, 'sampler', config.sampler);
+    const detected = config.resourceDetectors.map((each, i) =>
+      buildDetector(context.at(`resource_detectors[${i}]`), each),
+    );
+    const resource = resourceOf({
+      serviceName: config.serviceName,
+      withServiceName: config.setServiceNameResourceAttribute ?? true,
+      withSdk: config.setTelemetrySdkResourceAttributes ?? true,
+      detected: detected.filter((found) => found !== null),
+    });
+    const makeExporter = buildExporter(context, config, resource);
+    if (makeExporter === null || context.errorCount > before) return null;
+    const stats = OTEL_STATS.create(context.shared.stats, 'tracing.opentelemetry');
+    const maxSpans = config.maxCacheSize ?? DEFAULT_MAX_CACHE_SIZE;
+    return (environment) => new OtelTracer(environment, stats, sampler, makeExporter(environment), maxSpans);
+  },
+};
