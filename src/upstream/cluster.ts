@@ -42,6 +42,14 @@ import { RawTcpPool } from './tcp-pool.ts';
 import type { UpstreamEnvironment } from './upstream-environment.ts';
 import { PoolKind, poolKind, withAlpnFallback } from './upstream-protocol.ts';
 
+/** Requests that were answered without asking a host. Source: Envoy, LoadReportStats. */
+export interface DroppedRequests {
+  /** By circuit breakers, maintenance mode and `drop_overloads`. */
+  total: number;
+  /** By `drop_overloads` alone. */
+  byOverload: number;
+}
+
 /** One cluster in one worker: hosts, balancer, pools, breakers and counts. */
 export class Cluster implements MembershipObserver {
   readonly spec: ClusterSpec;
@@ -68,6 +76,10 @@ export class Cluster implements MembershipObserver {
   readonly #originalDst: OriginalDstHosts | null;
   #removed = false;
   #dropOverload = 0;
+  /** What load reports call requests that `drop_overloads` turns away. */
+  dropCategory = '';
+  /** For load reports: requests that no host was asked for since this worker has the cluster. */
+  readonly dropped: DroppedRequests = { total: 0, byOverload: 0 };
 
   constructor(spec: ClusterSpec, environment: UpstreamEnvironment) {
     this.spec = spec;
@@ -155,7 +167,10 @@ export class Cluster implements MembershipObserver {
 
   /** Takes a new membership of one priority. */
   applyHosts(update: HostUpdate): void {
-    if (update.dropOverload !== undefined) this.#dropOverload = update.dropOverload;
+    if (update.dropOverload !== undefined) {
+      this.#dropOverload = update.dropOverload;
+      this.dropCategory = update.dropCategory ?? '';
+    }
     this.priorities.update(
       update.priority,
       update.hosts,

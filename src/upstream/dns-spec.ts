@@ -37,4 +37,5 @@ export interface DnsSpec {
   readonly weightedPriorityHealth: boolean;
   /** See HostUpdate. */
   readonly dropOverload: number;
+  readonly dropCategory: string;
 }

@@ -21,4 +21,6 @@ export interface HostUpdate {
   readonly weightedPriorityHealth: boolean;
   /** Share of requests that are turned away, 0-1, of the whole cluster; absent: as before. */
   readonly dropOverload?: number;
+  /** What load reports call those; goes with `dropOverload`. */
+  readonly dropCategory?: string;
 }

@@ -5,6 +5,7 @@ import type { LocalInfo } from '../pipeline/environment.ts';
 import type { StatsDelta } from '../stats/delta.ts';
 import type { EdsHealth, Locality } from '../upstream/host.ts';
 import type { HostUpdate } from '../upstream/host-update.ts';
+import type { ClusterLoad } from './load-counts.ts';
 
 /** How a worker starts. Structured-cloneable: it crosses into a thread. */
 export interface WorkerOptions {
@@ -51,6 +52,16 @@ export interface RehearsalFault {
   readonly details: string;
 }
 
+/** A scope of routes. */
+export interface ScopeOrder {
+  readonly name: string;
+  /** See `scopeKey`. */
+  readonly scopeKey: string;
+  readonly onDemand: boolean;
+  /** Key of its route table; empty: it is asked for on demand. */
+  readonly routes: string;
+}
+
 /** What main asks of a worker. `id` names the answer. */
 export type ToWorker =
   | {
@@ -81,6 +92,16 @@ export type ToWorker =
       readonly changed: readonly { readonly key: string; readonly bytes: Uint8Array }[];
       readonly removed: readonly string[];
     }
+  /** Scopes of one source; the tables that they name were sent before. */
+  | {
+      readonly kind: 'scopes';
+      readonly id: number;
+      readonly key: string;
+      readonly changed: readonly ScopeOrder[];
+      readonly removed: readonly string[];
+      /** Nobody uses the source any more. */
+      readonly gone: boolean;
+    }
   /** Discovered configurations of extensions: bytes of a TypedExtensionConfig. Sent before the listeners that need them. */
   | {
       readonly kind: 'extensions';
@@ -105,6 +126,8 @@ export type ToWorker =
   | { readonly kind: 'drain'; readonly action: DrainAction }
   | { readonly kind: 'reopen' }
   | { readonly kind: 'hostStats'; readonly id: number }
+  /** What clusters have carried since they were asked last. */
+  | { readonly kind: 'loads'; readonly id: number; readonly clusters: readonly string[] }
   | { readonly kind: 'certs'; readonly id: number }
   /** Builds and opens what an edit needs, and changes nothing. */
   | {
@@ -162,6 +185,7 @@ export type FromWorker =
   | { readonly kind: 'listening'; readonly id: number; readonly outcomes: readonly ListenOutcome[] }
   | { readonly kind: 'stats'; readonly id: number; readonly delta: StatsDelta }
   | { readonly kind: 'hostStats'; readonly id: number; readonly hosts: readonly HostStatus[] }
+  | { readonly kind: 'loads'; readonly id: number; readonly loads: readonly ClusterLoad[] }
   | { readonly kind: 'certs'; readonly id: number; readonly contexts: readonly TlsContextInUse[] }
   | { readonly kind: 'rehearsed'; readonly id: number; readonly faults: readonly RehearsalFault[] }
   | { readonly kind: 'bug'; readonly message: string }

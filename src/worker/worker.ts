@@ -26,6 +26,7 @@ import { StatsStore } from '../stats/store.ts';
 import { ClusterManager } from '../upstream/cluster-manager.ts';
 import { ActiveListener } from './active-listener.ts';
 import { listenSpecOf } from './listen-spec.ts';
+import { LoadCounts } from './load-counts.ts';
 import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from './log-files.ts';
 import type {
   FromWorker,
@@ -67,6 +68,7 @@ export class Worker {
   /** Replaced or removed, until their last connection has ended. */
   readonly #draining = new Set<ActiveListener>();
   readonly #routes = new RouteTables();
+  readonly #loads = new LoadCounts();
   readonly #secrets = new WorkerSecrets();
   readonly #extensions = new WorkerExtensions();
   readonly #runtime: RuntimeSnapshot;
@@ -194,6 +196,9 @@ export class Worker {
         break;
       case 'reopen':
         this.#logFiles.reopen();
+        break;
+      case 'loads':
+        post({ kind: 'loads', id: message.id, loads: this.#loads.take(this.#clusters, message.clusters) });
         break;
       case 'certs':
         post({ kind: 'certs', id: message.id, contexts: this.#secrets.contexts() });

@@ -1,4 +1,4 @@
-import { create, fromBinary, fromJson, type JsonObject, toBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, fromJson, type JsonObject, toBinary, toJson } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { type ApiRegistry, openApiRegistry } from '../../src/api/api-registry.ts';
 import type {
@@ -164,6 +164,37 @@ class Stream implements GrpcServerCallHandler {
   }
 }
 
+/** One stream of load reports. */
+class LoadStream implements GrpcServerCallHandler {
+  readonly plane: ScriptedControlPlane;
+  readonly call: GrpcServerCall;
+
+  constructor(plane: ScriptedControlPlane, call: GrpcServerCall) {
+    this.plane = plane;
+    this.call = call;
+  }
+
+  onMessage(bytes: Uint8Array): void {
+    this.plane.loadReports.push(this.plane.loadReport(bytes));
+    this.plane.onLoadReport(this);
+  }
+
+  /** @param response a LoadStatsResponse as JSON */
+  ask(response: JsonObject): void {
+    this.call.send(this.plane.loadResponse(response));
+  }
+
+  onHalfClose(): void {
+    this.call.finish(0, '');
+  }
+
+  onReady(): void {}
+
+  onCancelled(): void {
+    this.plane.loadStreams.delete(this);
+  }
+}
+
 let api: ApiRegistry | null = null;
 
 /** A resource in JSON as the message that goes over the wire. */
@@ -181,6 +212,11 @@ export class ScriptedControlPlane {
   readonly streams = new Set<Stream>();
   /** Requests by short name of their type, in order. */
   readonly requests = new Map<string, JsonObject[]>();
+  /** Load reports, as JSON. */
+  readonly loadReports: JsonObject[] = [];
+  readonly loadStreams = new Set<LoadStream>();
+  /** What is asked of everybody who says its first word. */
+  loadWish: JsonObject | null = null;
   readonly #dispatcher = new Dispatcher(new SystemClock(), new SystemRandom());
   readonly #server: GrpcServer;
   readonly #api: ApiRegistry;
@@ -198,6 +234,11 @@ export class ScriptedControlPlane {
       secure: null,
       services: {
         open: (method, call) => {
+          if (method.endsWith('/StreamLoadStats')) {
+            const stream = new LoadStream(this, call);
+            this.loadStreams.add(stream);
+            return stream;
+          }
           const stream = new Stream(this, call, /\/Delta\w+$/.test(method));
           this.streams.add(stream);
           return stream;
@@ -235,8 +276,31 @@ export class ScriptedControlPlane {
 
   /** Ends every stream with a status. */
   cut(status = 14): void {
-    for (const stream of this.streams) stream.call.finish(status as 14, 'cut');
+    for (const stream of [...this.streams, ...this.loadStreams]) stream.call.finish(status as 14, 'cut');
     this.streams.clear();
+    this.loadStreams.clear();
+  }
+
+  onLoadReport(stream: LoadStream): void {
+    if (this.loadWish !== null && this.loadReports.length === 1) stream.ask(this.loadWish);
+  }
+
+  /** Asks everybody for other reports. */
+  askForLoad(wish: JsonObject): void {
+    for (const stream of this.loadStreams) stream.ask(wish);
+  }
+
+  loadReport(bytes: Uint8Array): JsonObject {
+    const desc = this.#api.message('envoy.service.load_stats.v3.LoadStatsRequest')!;
+    return toJson(desc, fromBinary(desc, bytes), {
+      registry: this.#api.registry,
+      useProtoFieldName: true,
+    }) as JsonObject;
+  }
+
+  loadResponse(response: JsonObject): Uint8Array {
+    const desc = this.#api.message('envoy.service.load_stats.v3.LoadStatsResponse')!;
+    return toBinary(desc, fromJson(desc, response));
   }
 
   /** The resources of one type from now on; everybody who wants them is sent them. */

@@ -41,7 +41,7 @@ export const BOOTSTRAP_SUPPORT: readonly FieldSupport[] = [
   ...CONFIG_SOURCE_SUPPORT,
   { message: `${BOOTSTRAP}.Bootstrap.ApplicationLogConfig`, fields: '*' },
   { message: `${BOOTSTRAP}.Bootstrap.ApplicationLogConfig.LogFormat`, fields: '*' },
-  { message: `${BOOTSTRAP}.ClusterManager`, fields: '', inert: 'enable_deferred_cluster_creation' },
+  { message: `${BOOTSTRAP}.ClusterManager`, fields: 'load_stats_config', inert: 'enable_deferred_cluster_creation' },
   {
     message: `${BOOTSTRAP}.Admin`,
     fields: 'address access_log_path access_log socket_options allow_paths',
@@ -99,6 +99,8 @@ export interface BootstrapPlan {
   readonly listenerSource: SourceSpec | null;
   readonly clusterSource: SourceSpec | null;
   readonly ads: ApiSourceSpec | null;
+  /** Who is told of the load; null: nobody. */
+  readonly loadReports: ApiSourceSpec | null;
   /** How much may be on its way on a connection to an internal listener, each way. */
   readonly internalBufferBytes: number;
 }
@@ -174,6 +176,9 @@ export function buildBootstrap(
   const { ldsConfig, cdsConfig, adsConfig } = message.dynamicResources ?? {};
   const dynamic = context.at('dynamic_resources');
   const ads = adsConfig === undefined ? null : buildApiSource(dynamic.at('ads_config'), adsConfig, 'ads');
+  const loadStats = message.clusterManager?.loadStatsConfig;
+  const manager = context.at('cluster_manager.load_stats_config');
+  const loadReports = loadStats === undefined ? null : buildApiSource(manager, loadStats, 'load reports');
   const listenerSource = ldsConfig === undefined ? null : buildConfigSource(dynamic, 'lds_config', ldsConfig);
   const clusterSource = cdsConfig === undefined ? null : buildConfigSource(dynamic, 'cds_config', cdsConfig);
   if (context.errorCount > before) return null;
@@ -192,6 +197,7 @@ export function buildBootstrap(
     listenerSource,
     clusterSource,
     ads,
+    loadReports,
     internalBufferBytes,
   };
 }

@@ -41,7 +41,13 @@ const DEFAULT_REFRESH_MS = 5000;
 /** How often and where; the same for both ways of writing a DNS cluster. */
 type Timing = Omit<
   DnsSpec,
-  'logical' | 'targets' | 'localityWeights' | 'overprovisioningFactor' | 'weightedPriorityHealth' | 'dropOverload'
+  | 'logical'
+  | 'targets'
+  | 'localityWeights'
+  | 'overprovisioningFactor'
+  | 'weightedPriorityHealth'
+  | 'dropOverload'
+  | 'dropCategory'
 >;
 
 function failureRate(
@@ -141,6 +147,7 @@ export function buildDns(context: BuildContext, message: Cluster, logical: boole
       overprovisioningFactor: 140,
       weightedPriorityHealth: false,
       dropOverload: 0,
+      dropCategory: '',
     };
   }
   const at = context.at('load_assignment');

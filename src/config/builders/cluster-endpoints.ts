@@ -169,6 +169,7 @@ export interface AssignmentPolicy {
   readonly weightedPriorityHealth: boolean;
   /** 0-1. */
   readonly dropOverload: number;
+  readonly dropCategory: string;
 }
 
 export function buildAssignmentPolicy(context: BuildContext, message: ClusterLoadAssignment): AssignmentPolicy {
@@ -183,6 +184,7 @@ export function buildAssignmentPolicy(context: BuildContext, message: ClusterLoa
     overprovisioningFactor: message.policy?.overprovisioningFactor ?? DEFAULT_OVERPROVISIONING,
     weightedPriorityHealth: message.policy?.weightedPriorityHealth ?? false,
     dropOverload: dropShare(context, message.policy?.dropOverloads[0]?.dropPercentage),
+    dropCategory: message.policy?.dropOverloads[0]?.category ?? '',
   };
 }
 

@@ -41,7 +41,8 @@ export const CLUSTER_SUPPORT: readonly FieldSupport[] = [
       upstream_bind_config ring_hash_lb_config maglev_lb_config least_request_lb_config round_robin_lb_config lb_subset_config common_lb_config transport_socket transport_socket_matches metadata
       upstream_connection_options load_balancing_policy track_timeout_budgets track_cluster_stats preconnect_policy
       eds_cluster_config`,
-    inert: `close_connections_on_host_health_failure ignore_health_on_host_removal`,
+    // Envoy reads lrs_server nowhere: load is reported to the bootstrap's load_stats_config.
+    inert: `close_connections_on_host_health_failure ignore_health_on_host_removal lrs_server`,
   },
   { message: 'envoy.config.cluster.v3.Cluster.CustomClusterType', fields: '*' },
   { message: 'envoy.config.cluster.v3.Cluster.EdsClusterConfig', fields: '*' },

@@ -56,6 +56,7 @@ class Setup {
       overprovisioningFactor: 140,
       weightedPriorityHealth: false,
       dropOverload: 0,
+      dropCategory: '',
       ...fields,
     };
     const spec = clusterSpec('c', roundRobin(), { discovery: DiscoveryType.StrictDns, dns });

@@ -213,6 +213,7 @@ export class DnsDiscovery {
       overprovisioningFactor: this.spec.overprovisioningFactor,
       weightedPriorityHealth: this.spec.weightedPriorityHealth,
       dropOverload: this.spec.dropOverload,
+      dropCategory: this.spec.dropCategory,
     };
   }
 }

@@ -13,6 +13,7 @@ import { ResourceDecoder, type UnknownFields } from '../../xds/resource-decoder.
 import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
 import { CLUSTER_TYPE, LISTENER_TYPE, type ResourceType } from '../../xds/resource-type.ts';
 import type { LoadedBootstrap } from '../load-bootstrap.ts';
+import { LoadReporter } from '../load-reports/load-reporter.ts';
 import type { RuntimeLayers } from '../runtime/runtime-layers.ts';
 import type { ServerParts } from '../server.ts';
 import type { ServerFlags } from '../server-flags.ts';
@@ -106,6 +107,7 @@ export class DynamicConfig {
   readonly #remote: RemoteSources;
   /** Rejects with the end. */
   readonly #ended = deferred<never>();
+  #loadReporter: LoadReporter | null = null;
   /** With CDS. */
   #reloads: ReturnType<typeof CDS_STATS.create> | null = null;
 
@@ -194,6 +196,7 @@ export class DynamicConfig {
       logger: server.loggers.get('config'),
       stats,
       ads: plan.ads,
+      loadReports: plan.loadReports,
       early: [plan.clusterSource, plan.listenerSource].filter((source) => source !== null),
       localAddress,
       node,
@@ -227,6 +230,7 @@ export class DynamicConfig {
     );
     await this.#ready(this.clusterInit);
     await this.#startRuntime();
+    this.#startLoadReports();
     const { clusterSource } = plan;
     if (clusterSource !== null) {
       this.#loggers.get('upstream').info('cm init: initializing cds');
@@ -242,6 +246,24 @@ export class DynamicConfig {
     }
     this.clusters.onStarted();
     this.#loggers.get('upstream').info('cm init: all clusters initialized');
+  }
+
+  /** Source: Envoy, ClusterManagerImpl::initializeSecondaryClusters. */
+  #startLoadReports(): void {
+    const { bootstrap, dispatcher, stats, node } = this.#parts;
+    const { loadReports } = bootstrap.plan;
+    if (loadReports === null) return;
+    this.#loadReporter = new LoadReporter({
+      client: this.#remote.client(loadReports.service),
+      api: this.#parts.server.api,
+      dispatcher,
+      logger: this.#loggers.get('upstream'),
+      stats,
+      node: node(),
+      clusters: this.clusters.active,
+      collect: (names) => this.orders.loads(names),
+    });
+    this.#loadReporter.start();
   }
 
   /** Discovered layers of the runtime come before clusters that are discovered. */
@@ -308,6 +330,7 @@ export class DynamicConfig {
   stop(): void {
     this.#ended.reject(new Error('stopped while starting'));
     for (const subscription of this.#open) subscription.stop();
+    this.#loadReporter?.stop();
     this.#remote.stop();
     this.clusters.stop();
     this.secrets.stop();

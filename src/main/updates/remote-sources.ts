@@ -5,6 +5,7 @@ import type { ApiSourceSpec, RestSourceSpec } from '../../config/builders/api-co
 import type { SourceSpec } from '../../config/builders/config-source.ts';
 import type { GrpcServiceSpec, GrpcTarget } from '../../config/builders/grpc-service.ts';
 import { ClusterGrpcClient, grpcClientSettings } from '../../grpc/cluster-grpc-client.ts';
+import type { GrpcClient } from '../../grpc/grpc-client.ts';
 import { GrpcStreamSupervisor } from '../../grpc/grpc-stream-supervisor.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
 import { ipVersion } from '../../net/ip-version.ts';
@@ -35,6 +36,7 @@ export interface RemoteSourcesParts {
   readonly stats: Scope;
   /** `dynamic_resources.ads_config`; null: none. */
   readonly ads: ApiSourceSpec | null;
+  readonly loadReports: ApiSourceSpec | null;
   /** Sources that are known from the start. */
   readonly early: readonly SourceSpec[];
   readonly localAddress: string;
@@ -81,7 +83,7 @@ export class RemoteSources {
     this.#parts = parts;
     this.#bootstrapNames = new Set(parts.bootstrapClusters.map(({ name }) => name));
     // They must be there before their hosts are heard of.
-    if (parts.ads !== null) this.#prepare(parts.ads.service);
+    for (const api of [parts.ads, parts.loadReports]) if (api !== null) this.#prepare(api.service);
     for (const source of parts.early) {
       if (source.kind === 'api') this.#prepare(source.api.service);
       else if (source.kind === 'rest') this.#prepareCluster(source.rest.cluster);
@@ -112,21 +114,24 @@ export class RemoteSources {
     return new RestSource(client, { refreshMs, node: this.#parts.node() }, decoder, logger, dispatcher.random);
   }
 
-  #open(api: ApiSourceSpec, method: string, scope: Scope): DiscoveryStream {
-    const { dispatcher, clusters, decoder, logger } = this.#parts;
-    const { service } = api;
+  /** Calls to a service. */
+  client(service: GrpcServiceSpec): GrpcClient {
+    const { dispatcher, clusters, localAddress } = this.#parts;
     this.#prepare(service);
-    const client = new ClusterGrpcClient(
-      clusters,
-      dispatcher,
-      grpcClientSettings(service.cluster, {
-        authority: service.authority,
-        timeoutMs: service.timeoutMs,
-        metadata: service.metadata,
-        ...(service.maxMessageBytes === 0 ? {} : { maxMessageBytes: service.maxMessageBytes }),
-        localAddress: service.skipEnvoyHeaders ? '' : this.#parts.localAddress,
-      }),
-    );
+    const settings = grpcClientSettings(service.cluster, {
+      authority: service.authority,
+      timeoutMs: service.timeoutMs,
+      metadata: service.metadata,
+      ...(service.maxMessageBytes === 0 ? {} : { maxMessageBytes: service.maxMessageBytes }),
+      localAddress: service.skipEnvoyHeaders ? '' : localAddress,
+    });
+    return new ClusterGrpcClient(clusters, dispatcher, settings);
+  }
+
+  #open(api: ApiSourceSpec, method: string, scope: Scope): DiscoveryStream {
+    const { dispatcher, decoder, logger } = this.#parts;
+    const { service } = api;
+    const client = this.client(service);
     const stream = new DiscoveryStream(
       (handler) => new GrpcStreamSupervisor(client, dispatcher, method, handler, service.backoff),
       {

@@ -29,8 +29,10 @@ export class WorkerFeed {
     for (const update of updates) {
       const key = `${update.priority}|${update.cluster}`;
       const older = this.#hosts.get(key);
-      const keepsDrop = update.dropOverload === undefined && older?.dropOverload !== undefined;
-      this.#hosts.set(key, keepsDrop ? { ...update, dropOverload: older.dropOverload } : update);
+      const drop = update.dropOverload === undefined ? older?.dropOverload : undefined;
+      const merged =
+        drop === undefined ? update : { ...update, dropOverload: drop, dropCategory: older?.dropCategory ?? '' };
+      this.#hosts.set(key, merged);
     }
     this.#sendIfIdle();
   }

@@ -1,7 +1,8 @@
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import { CELLS_PER_CLUSTER } from '../../upstream/circuit-breaker.ts';
 import type { HostUpdate } from '../../upstream/host-update.ts';
-import type { ListenerOrder, ListenOutcome, RehearsalFault } from '../../worker/messages.ts';
+import type { ClusterLoad } from '../../worker/load-counts.ts';
+import type { ListenerOrder, ListenOutcome, RehearsalFault, ScopeOrder } from '../../worker/messages.ts';
 import type { WorkerHandle } from '../worker-handle.ts';
 import { WorkerFeed } from './worker-feed.ts';
 
@@ -119,6 +120,11 @@ export class WorkerOrders {
     await Promise.all(this.#workers.map((worker) => this.#request(worker, { kind: 'routes', changed, removed })));
   }
 
+  async scopes(key: string, changed: readonly ScopeOrder[], removed: readonly string[], gone: boolean): Promise<void> {
+    const order = { kind: 'scopes', key, changed, removed, gone } as const;
+    await Promise.all(this.#workers.map((worker) => this.#request(worker, order)));
+  }
+
   async extensions(
     changed: readonly { readonly key: string; readonly bytes: Uint8Array }[],
     removed: readonly string[],
@@ -137,6 +143,12 @@ export class WorkerOrders {
     // All build the same: what is told by one need not be told again.
     const faults = replies.map((reply) => (reply.kind === 'rehearsed' ? reply.faults : []));
     return faults.find((each) => each.length > 0) ?? [];
+  }
+
+  /** What clusters have carried since they were asked last, by worker. */
+  async loads(clusters: readonly string[]): Promise<readonly (readonly ClusterLoad[])[]> {
+    const replies = await Promise.all(this.#workers.map((worker) => worker.request({ kind: 'loads', clusters })));
+    return replies.map((reply) => (reply.kind === 'loads' ? reply.loads : []));
   }
 
   async removeListeners(removed: readonly string[]): Promise<void> {

@@ -159,10 +159,13 @@ export class RouterFilter extends HttpFilter implements ResponseWatermarks, Retr
       info.setFlag(ResponseFlag.UpstreamOverflow);
       account.charge(503, false, null);
       cluster.stats.upstream_rq_maintenance_mode.inc();
+      cluster.dropped.total++;
       this.#reply(503, 'maintenance mode', 'maintenance_mode', 'x-envoy-overloaded');
       return;
     }
     if (cluster.dropOverload > 0 && stream.dispatcher.random.float() < cluster.dropOverload) {
+      cluster.dropped.total++;
+      cluster.dropped.byOverload++;
       this.#dropOverloaded(account, cluster.dropOverload === 1);
       return;
     }
@@ -493,7 +496,11 @@ export class RouterFilter extends HttpFilter implements ResponseWatermarks, Retr
     const moment = this.responseStarted
       ? 'upstream_reset_after_response_started'
       : 'upstream_reset_before_response_started';
-    const overloaded = reason === ResetReason.Overflow ? 'x-envoy-overloaded' : '';
+    let overloaded = '';
+    if (reason === ResetReason.Overflow) {
+      request.cluster.dropped.total++;
+      overloaded = 'x-envoy-overloaded';
+    }
     this.#abort(
       status,
       flagOfReset(reason),

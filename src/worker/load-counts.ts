@@ -1,0 +1,101 @@
+import type { Address } from '../net/address.ts';
+import type { Cluster } from '../upstream/cluster.ts';
+import type { ClusterManager } from '../upstream/cluster-manager.ts';
+import type { HostStats, Locality } from '../upstream/host.ts';
+
+/** What one host has carried. */
+export interface HostLoad {
+  readonly priority: number;
+  readonly locality: Locality;
+  readonly address: Address;
+  /** Since it was asked last. */
+  readonly succeeded: number;
+  readonly failed: number;
+  readonly issued: number;
+  /** Now. */
+  readonly active: number;
+}
+
+/** What one cluster has carried in one worker. */
+export interface ClusterLoad {
+  readonly cluster: string;
+  readonly dropped: number;
+  readonly droppedByOverload: number;
+  readonly dropCategory: string;
+  /** Those that have anything to tell. */
+  readonly hosts: readonly HostLoad[];
+}
+
+interface SeenHost {
+  succeeded: number;
+  failed: number;
+  issued: number;
+}
+
+interface SeenCluster {
+  dropped: number;
+  byOverload: number;
+}
+
+/** One worker's counts for load reports: what came since the last time. Source: Envoy, LoadStatsReporterImpl (latch). */
+export class LoadCounts {
+  readonly #hosts = new WeakMap<HostStats, SeenHost>();
+  readonly #clusters = new WeakMap<Cluster, SeenCluster>();
+
+  /** @param names clusters that are not here are left out */
+  take(clusters: ClusterManager, names: readonly string[]): ClusterLoad[] {
+    const loads: ClusterLoad[] = [];
+    for (const name of names) {
+      const cluster = clusters.get(name);
+      if (cluster !== null) loads.push(this.#takeOne(cluster));
+    }
+    return loads;
+  }
+
+  #takeOne(cluster: Cluster): ClusterLoad {
+    let seen = this.#clusters.get(cluster);
+    if (seen === undefined) {
+      seen = { dropped: 0, byOverload: 0 };
+      this.#clusters.set(cluster, seen);
+    }
+    const { total, byOverload } = cluster.dropped;
+    const load = {
+      cluster: cluster.name,
+      dropped: total - seen.dropped,
+      droppedByOverload: byOverload - seen.byOverload,
+      dropCategory: cluster.dropCategory,
+      hosts: this.#takeHosts(cluster),
+    };
+    seen.dropped = total;
+    seen.byOverload = byOverload;
+    return load;
+  }
+
+  #takeHosts(cluster: Cluster): HostLoad[] {
+    const loads: HostLoad[] = [];
+    for (const host of cluster.priorities.allHosts()) {
+      const { stats } = host;
+      // Most hosts of a large cluster have done nothing since.
+      if (stats.rqTotal + stats.rqError + stats.rqSuccess === 0) continue;
+      let seen = this.#hosts.get(stats);
+      if (seen === undefined) {
+        seen = { succeeded: 0, failed: 0, issued: 0 };
+        this.#hosts.set(stats, seen);
+      }
+      const load = {
+        priority: host.priority,
+        locality: host.locality,
+        address: host.address,
+        succeeded: stats.rqSuccess - seen.succeeded,
+        failed: stats.rqError - seen.failed,
+        issued: stats.rqTotal - seen.issued,
+        active: stats.rqActive,
+      };
+      seen.succeeded = stats.rqSuccess;
+      seen.failed = stats.rqError;
+      seen.issued = stats.rqTotal;
+      if (load.succeeded + load.failed + load.issued + load.active > 0) loads.push(load);
+    }
+    return loads;
+  }
+}
