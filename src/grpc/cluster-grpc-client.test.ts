@@ -105,6 +105,8 @@ class ScriptedPool implements HttpPool, RequestEncoder, CodecStream, PendingStre
     this.onWrite?.();
   }
 
+  encodeMetadata(): void {}
+
   encodeTrailers(): void {
     throw new Error('gRPC clients send no trailers');
   }

@@ -1,5 +1,6 @@
 import type { ByteBuffer } from '../base/byte-buffer.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from './header-map.ts';
+import type { MetadataSink, StreamMetadata } from './stream-metadata.ts';
 
 /** Negotiated protocol of one side. */
 export const Protocol = { Http10: 0, Http11: 1, Http2: 2, Http3: 3 } as const;
@@ -100,6 +101,8 @@ export interface RequestDecoder {
   /** The receiver may move or drain; what it leaves is dropped. */
   onData(data: ByteBuffer, end: boolean): void;
   onTrailers(trailers: HeaderMap): void;
+  /** HTTP/2's METADATA, behind the headers and before the end. Whoever has no use for it leaves it out. */
+  onMetadata?(metadata: StreamMetadata): void;
 }
 
 /** Receives a response's parts. */
@@ -109,9 +112,11 @@ export interface ResponseDecoder {
   onHeaders(headers: ResponseHeaders, end: boolean): void;
   onData(data: ByteBuffer, end: boolean): void;
   onTrailers(trailers: HeaderMap): void;
+  /** HTTP/2's METADATA, before the headers too. Whoever has no use for it leaves it out. */
+  onMetadata?(metadata: StreamMetadata): void;
 }
 
-export interface ResponseEncoder {
+export interface ResponseEncoder extends MetadataSink {
   readonly stream: CodecStream;
   encode1xxHeaders(headers: ResponseHeaders): void;
   encodeHeaders(headers: ResponseHeaders, end: boolean): void;
@@ -127,7 +132,7 @@ export interface ResponseEncoder {
   readonly streamErrorOnInvalidHttpMessage: boolean;
 }
 
-export interface RequestEncoder {
+export interface RequestEncoder extends MetadataSink {
   readonly stream: CodecStream;
   /** @returns null, or why these headers cannot be encoded (missing :path, ...): the caller resets */
   encodeHeaders(headers: RequestHeaders, end: boolean): string | null;

@@ -9,6 +9,7 @@ import {
 } from '../http/codec.ts';
 import { isGrpcContentType } from '../http/grpc-headers.ts';
 import { HeaderMap, type RequestHeaders, type ResponseHeaders } from '../http/header-map.ts';
+import { HeldMetadata, type MetadataSink, type StreamMetadata } from '../http/stream-metadata.ts';
 import type { Connection } from '../net/connection.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { Route } from '../routing/route.ts';
@@ -78,6 +79,11 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
   trace: StreamTrace | null = null;
   #traced = false;
   #localReplySent = false;
+  #metadataSink: MetadataSink | null = null;
+  /** Waits for `#metadataSink`. */
+  #requestMetadata: HeldMetadata | null = null;
+  /** Waits for the response's headers. */
+  #responseMetadata: HeldMetadata | null = null;
   #destroyed = false;
   #route: Route | null = null;
   #routePicked = false;
@@ -240,6 +246,23 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     this.#markRequestComplete();
     this.#timers.touch();
     if (this.#deferred === null && !this.#filters.requestHalted) this.#filters.requestTrailers();
+  }
+
+  /** Filters have no say in it; the terminal filter takes it when it is ready. */
+  onMetadata(metadata: StreamMetadata): void {
+    if (this.#destroyed || this.#localReplySent) return;
+    this.#timers.touch();
+    if (this.#metadataSink !== null) {
+      this.#metadataSink.encodeMetadata(metadata);
+      return;
+    }
+    this.#requestMetadata ??= new HeldMetadata();
+    if (!this.#requestMetadata.add(metadata)) this.resetByFilter(ResetReason.Overflow, 'too_much_metadata');
+  }
+
+  setMetadataSink(sink: MetadataSink | null): void {
+    this.#metadataSink = sink;
+    if (sink !== null) this.#requestMetadata?.passTo(sink);
   }
 
   #markRequestComplete(): void {
@@ -435,6 +458,16 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     this.#filters.responseTrailers();
   }
 
+  encodeMetadata(metadata: StreamMetadata): void {
+    if (this.#destroyed || this.#localReplySent || this.responseComplete) return;
+    if (this.responseStarted) {
+      this.encoder.encodeMetadata(metadata);
+      return;
+    }
+    this.#responseMetadata ??= new HeldMetadata();
+    if (!this.#responseMetadata.add(metadata)) this.resetByFilter(ResetReason.Overflow, 'too_much_metadata');
+  }
+
   // --- response, to the codec ---
 
   encodeHeadersToCodec(end: boolean): void {
@@ -449,6 +482,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     }
     this.encoder.encodeHeaders(headers, end);
     if (end) this.#onResponseEnd();
+    else if (this.#responseMetadata !== null && !this.#localReplySent) this.#responseMetadata.passTo(this.encoder);
   }
 
   encodeDataToCodec(data: ByteBuffer, end: boolean): void {

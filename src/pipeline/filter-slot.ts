@@ -1,6 +1,7 @@
 import type { ByteBuffer } from '../base/byte-buffer.ts';
 import type { ResetReason } from '../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
+import type { MetadataSink, StreamMetadata } from '../http/stream-metadata.ts';
 import type { Connection } from '../net/connection.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { Route } from '../routing/route.ts';
@@ -145,6 +146,14 @@ export class FilterSlot implements WalkStop, FilterStream {
 
   encodeTrailers(trailers: HeaderMap): void {
     this.#owner.onResponseTrailers(trailers);
+  }
+
+  encodeMetadata(metadata: StreamMetadata): void {
+    this.#owner.encodeMetadata(metadata);
+  }
+
+  setMetadataSink(sink: MetadataSink | null): void {
+    this.#owner.setMetadataSink(sink);
   }
 
   recreateStream(response: ResponseHeaders, body: ByteBuffer | null): boolean {

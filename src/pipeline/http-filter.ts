@@ -1,6 +1,7 @@
 import type { ByteBuffer } from '../base/byte-buffer.ts';
 import type { ResetReason } from '../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
+import type { MetadataSink, StreamMetadata } from '../http/stream-metadata.ts';
 import type { Connection } from '../net/connection.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { Route } from '../routing/route.ts';
@@ -86,6 +87,10 @@ export interface FilterStream {
   encodeHeaders(headers: ResponseHeaders, end: boolean): void;
   encodeData(data: ByteBuffer, end: boolean): void;
   encodeTrailers(trailers: HeaderMap): void;
+  /** Waits here for the response's headers. */
+  encodeMetadata(metadata: StreamMetadata): void;
+  /** Where the request's metadata goes from now on, with what came before; null: nowhere yet. */
+  setMetadataSink(sink: MetadataSink | null): void;
   /**
    * The request begins anew with its changed headers, through all filters, as if it had just come; this stream ends, and is logged, with
    * `response`. Nothing may be done with it afterwards.

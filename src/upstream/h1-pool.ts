@@ -13,6 +13,7 @@ import {
 } from '../http/codec.ts';
 import { Http1ClientCodec } from '../http/h1/client-codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
+import type { StreamMetadata } from '../http/stream-metadata.ts';
 import { hasToken } from '../http/token-list.ts';
 import { CloseType } from '../net/connection.ts';
 import { FilterStatus, NetworkFilter } from '../net/filter.ts';
@@ -81,6 +82,10 @@ class H1Stream implements RequestEncoder, ResponseDecoder, CodecStream, StreamEv
     if (this.state !== StreamState.Open) return;
     this.requestEnded = true;
     this.#encoder.encodeTrailers(trailers);
+  }
+
+  encodeMetadata(metadata: StreamMetadata): void {
+    if (this.state === StreamState.Open) this.#encoder.encodeMetadata(metadata);
   }
 
   enableTcpTunneling(): void {

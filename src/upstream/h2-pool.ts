@@ -13,6 +13,7 @@ import {
 } from '../http/codec.ts';
 import { Http2ClientCodec } from '../http/h2/client-codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
+import type { StreamMetadata } from '../http/stream-metadata.ts';
 import { FilterStatus, NetworkFilter } from '../net/filter.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import { HttpConnectionPool, type HttpPoolClient } from './http-pool.ts';
@@ -74,6 +75,10 @@ class H2Stream implements RequestEncoder, ResponseDecoder, CodecStream, StreamEv
     if (this.#done) return;
     this.#encoder.encodeTrailers(trailers);
     this.#onRequestEnd();
+  }
+
+  encodeMetadata(metadata: StreamMetadata): void {
+    if (!this.#done) this.#encoder.encodeMetadata(metadata);
   }
 
   enableTcpTunneling(): void {
@@ -149,6 +154,10 @@ class H2Stream implements RequestEncoder, ResponseDecoder, CodecStream, StreamEv
     if (this.#done) return;
     this.#decoder.onTrailers(trailers);
     this.#onResponseEnd();
+  }
+
+  onMetadata(metadata: StreamMetadata): void {
+    if (!this.#done) this.#decoder.onMetadata?.(metadata);
   }
 
   #onResponseEnd(): void {

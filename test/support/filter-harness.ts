@@ -316,6 +316,9 @@ export class FilterHarness implements FilterStream {
     this.response.pass(data.latin1(), end);
   }
 
+  encodeMetadata(): void {}
+  setMetadataSink(): void {}
+
   encodeTrailers(_trailers: HeaderMap): void {
     this.response.pass('T', true);
   }

@@ -98,12 +98,21 @@ export function windowUpdate(id: number, increment: number): Buffer {
   return frame(FrameType.WindowUpdate, 0, id, payload);
 }
 
+/** Envoy's METADATA frames: their type is none of the RFC's. */
+export const METADATA_FRAME = 0x4d;
+
+export function metadataFrame(id: number, fields: readonly string[], end = true): Buffer {
+  return frame(METADATA_FRAME, end ? END_HEADERS : 0, id, headerBlock(fields));
+}
+
 /** One stream as the other side has shown it so far. */
 export interface SeenStream {
   readonly id: number;
   /** Header lists in order: informational ones, the final one, trailers. */
   readonly heads: string[][];
   body: string;
+  /** What METADATA said, a list of fields each. */
+  readonly metadata: string[][];
   ended: boolean;
   /** RST_STREAM's code. */
   reset: number | null;
@@ -121,6 +130,8 @@ export class Http2Peer {
   /** A header block under way. */
   #block: Buffer[] = [];
   #blockFlags = 0;
+  /** METADATA under way. */
+  #metadata: Buffer[] = [];
   /** Answers SETTINGS and PING, and gives windows back. */
   polite = true;
 
@@ -160,7 +171,7 @@ export class Http2Peer {
   stream(id: number): SeenStream {
     let stream = this.streams.get(id);
     if (stream === undefined) {
-      stream = { id, heads: [], body: '', ended: false, reset: null };
+      stream = { id, heads: [], body: '', metadata: [], ended: false, reset: null };
       this.streams.set(id, stream);
     }
     return stream;
@@ -194,6 +205,12 @@ export class Http2Peer {
         this.#block.push(payload);
         if ((flags & END_HEADERS) !== 0) this.#onHeaders(id);
         break;
+      case METADATA_FRAME:
+        this.#metadata.push(payload);
+        if ((flags & END_HEADERS) === 0) break;
+        this.stream(id).metadata.push(fieldsOf(new HpackDecoder(4096), Buffer.concat(this.#metadata)));
+        this.#metadata = [];
+        break;
       case FrameType.RstStream:
         this.stream(id).reset = payload.readUInt32BE(0);
         break;
@@ -217,15 +234,8 @@ export class Http2Peer {
   }
 
   #onHeaders(id: number): void {
-    const block = Buffer.concat(this.#block);
-    const fields: string[] = [];
-    this.#decoder.decode(block, 0, block.length, {
-      onField: (name, value) => {
-        fields.push(`${name}: ${value}`);
-      },
-    });
     const stream = this.stream(id);
-    stream.heads.push(fields);
+    stream.heads.push(fieldsOf(this.#decoder, Buffer.concat(this.#block)));
     if ((this.#blockFlags & END_STREAM) !== 0) stream.ended = true;
   }
 
@@ -242,10 +252,21 @@ export class Http2Peer {
         if (index > 0) out.push(' --');
         for (const field of [...pseudo, ...head.filter((each) => !each.startsWith(':'))]) out.push(field);
       });
+      for (const fields of stream.metadata) out.push(` METADATA ${fields.sort().join(', ')}`);
       if (stream.body !== '') out.push(` [${showBytes(stream.body)}]`);
     }
     return out.join('\n');
   }
+}
+
+function fieldsOf(decoder: HpackDecoder, block: Buffer): string[] {
+  const fields: string[] = [];
+  decoder.decode(block, 0, block.length, {
+    onField: (name, value) => {
+      fields.push(`${name}: ${value}`);
+    },
+  });
+  return fields;
 }
 
 function settingsText(payload: Buffer): string {

@@ -118,7 +118,6 @@ describe('HTTP/2 options', () => {
     ['custom_settings_parameters: [{ identifier: 2, value: 1 }]', 'server push'],
     ['custom_settings_parameters: [{ identifier: 9, value: 1 }, { identifier: 9, value: 2 }]', 'inconsistent'],
     ['max_concurrent_streams: 5, custom_settings_parameters: [{ identifier: 3, value: 1 }]', 'max_concurrent_streams'],
-    ['allow_metadata: true', 'METADATA'],
   ])('refused: %s', (fields, words) => {
     const { errors } = build(typed(`explicit_http_config: { http2_protocol_options: { ${fields} } }`));
     expect(errors.join('\n')).toContain(words);

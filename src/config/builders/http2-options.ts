@@ -15,9 +15,10 @@ export const HTTP2_SUPPORT: readonly FieldSupport[] = [
       max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream
       max_inbound_window_update_frames_per_data_frame_sent stream_error_on_invalid_http_messaging
       override_stream_error_on_invalid_http_message custom_settings_parameters connection_keepalive allow_metadata
-      stream_reset_burst stream_reset_rate enable_huffman_encoding max_header_field_size_kb disallow_obs_text`,
-    // Which of Envoy's two codecs is used; how much of METADATA, which is refused, may be held.
-    inert: 'use_oghttp2_codec max_metadata_size',
+      stream_reset_burst stream_reset_rate enable_huffman_encoding max_header_field_size_kb disallow_obs_text
+      max_metadata_size`,
+    // Which of Envoy's two codecs is used.
+    inert: 'use_oghttp2_codec',
   },
   { message: `${HTTP2}.SettingsParameter`, fields: '*' },
   { message: KEEPALIVE, fields: 'interval timeout interval_jitter connection_idle_interval' },
@@ -96,9 +97,6 @@ export function buildHttp2Options(
   const defaults = http2Options(limits);
   if (message === undefined) return { ...defaults, streamErrorOnInvalidHttpMessage: streamError ?? false };
   checkCustomSettings(context, message);
-  if (message.allowMetadata) {
-    context.refuse('allow_metadata', 'METADATA frames are not supported', 'leave it out: they are ignored then');
-  }
   const maxFieldKb = message.maxHeaderFieldSizeKb;
   const upstream = streamError === undefined;
   // Envoy compares with the limit upstream only where that is given.
@@ -131,6 +129,8 @@ export function buildHttp2Options(
     streamResetBurst: Number(message.streamResetBurst ?? defaults.streamResetBurst),
     streamResetRate: Number(message.streamResetRate ?? defaults.streamResetRate),
     huffman: message.enableHuffmanEncoding ?? defaults.huffman,
+    allowMetadata: message.allowMetadata,
+    maxMetadataBytes: Number(message.maxMetadataSize ?? defaults.maxMetadataBytes),
     maxFieldBytes: maxFieldKb === undefined ? defaults.maxFieldBytes : maxFieldKb * 1024,
     disallowObsText: message.disallowObsText ?? defaults.disallowObsText,
     // The connection manager's counts where only the deprecated field is set here (Envoy: http2::initializeAndValidateOptions).

@@ -43,6 +43,10 @@ export class Http1ClientStream extends MessageWriter implements RequestEncoder {
     return this;
   }
 
+  encodeMetadata(): void {
+    this.#codec.dropMetadata();
+  }
+
   encodeHeaders(headers: RequestHeaders, end: boolean): string | null {
     if (this.ended) return null;
     const method = headers.method;

@@ -122,6 +122,11 @@ export abstract class MessageParser {
     this.stats = stats;
   }
 
+  /** HTTP/1 has no way to say metadata (Envoy: Http1::StreamEncoderImpl::encodeMetadata). */
+  dropMetadata(): void {
+    this.stats.metadataNotSupportedError.inc();
+  }
+
   /** First byte of a message. @returns an error when no message can begin with it */
   protected abstract onMessageBegin(byte: number): ProtocolError | null;
   /** An empty target for the fields that follow. */

@@ -46,6 +46,10 @@ export class Http1ServerStream extends MessageWriter implements ResponseEncoder 
     return this;
   }
 
+  encodeMetadata(): void {
+    this.#codec.dropMetadata();
+  }
+
   get streamErrorOnInvalidHttpMessage(): boolean {
     return this.#codec.streamErrorOnInvalidHttpMessage;
   }

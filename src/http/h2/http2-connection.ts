@@ -3,6 +3,7 @@ import type { Random } from '../../base/random.ts';
 import { Timer, type TimerTarget, type TimerWheel } from '../../base/timer-wheel.ts';
 import { type CodecTransport, Protocol, type ProtocolError, ResetReason } from '../codec.ts';
 import type { HeaderMap } from '../header-map.ts';
+import type { StreamMetadata } from '../stream-metadata.ts';
 import { FrameReader } from './frame/frame-reader.ts';
 import {
   DEFAULT_MAX_FRAME_BYTES,
@@ -16,6 +17,7 @@ import {
 import { FrameWriter } from './frame/frame-writer.ts';
 import { encodedBound, HeaderWriter } from './frame/header-writer.ts';
 import { InboundLimits } from './frame/inbound-limits.ts';
+import { MetadataBlock, metadataPayload } from './frame/metadata-block.ts';
 import { OutboundFrames } from './frame/outbound-frames.ts';
 import { DEFAULT_TABLE_SIZE, HpackDecoder } from './hpack/hpack-decoder.ts';
 import { HpackEncoder } from './hpack/hpack-encoder.ts';
@@ -27,6 +29,8 @@ import { ClosedBy, ClosedStreams } from './stream/closed-streams.ts';
 import { BlockKind, HeaderBlock, NO_CONTENT_LENGTH, VERDICT_DETAILS, Verdict } from './stream/header-block.ts';
 import type { Http2Stream } from './stream/http2-stream.ts';
 import { StreamEvent, StreamState } from './stream/stream-state.ts';
+
+const METADATA_FAILURE = 'codec_error:The_user_callback_function_failed';
 
 /** What the owner of a codec hears when the codec gives up between two dispatches. */
 interface FailureEvents {
@@ -610,6 +614,33 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     stream.transition(StreamEvent.ReceiveEnd);
     stream.body?.onTrailers(this.block.takeTrailers());
     this.settle(stream);
+  }
+
+  /** What is meant for no stream that is open, or comes behind its end, is dropped. */
+  protected onMetadataFrame(id: number, bytes: Buffer, start: number, end: number, last: boolean): void {
+    const stream = this.streams.get(id);
+    if (stream === undefined || stream.remoteEnded) return;
+    stream.metadata ??= new MetadataBlock(this.options.maxMetadataBytes);
+    const block = stream.metadata;
+    if (!block.add(bytes, start, end)) {
+      this.#fail('too large METADATA', METADATA_FAILURE, 'peer', false);
+      return;
+    }
+    if (!last) return;
+    stream.metadata = null;
+    if (block.isEmpty) {
+      this.stats.metadataEmptyFrames.inc();
+      return;
+    }
+    const metadata = block.finish();
+    if (metadata === null) this.#fail('malformed METADATA', METADATA_FAILURE, 'peer', false);
+    else stream.body?.onMetadata?.(metadata);
+  }
+
+  sendMetadata(stream: Http2Stream, metadata: StreamMetadata): void {
+    if (!this.options.allowMetadata || this.failure !== null) return;
+    this.frames.metadata(stream.id, metadataPayload(metadata));
+    this.#afterWrite();
   }
 
   protected onDataBegin(id: number, size: number, padding: number, endStream: boolean): void {

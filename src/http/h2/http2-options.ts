@@ -42,8 +42,10 @@ export interface Http2Options {
   readonly keepaliveJitterPercent: number;
   /** A connection that was idle this long is pinged before its next stream, ms; 0: never. */
   readonly keepaliveIdleIntervalMs: number;
-  /** Padding and the like of METADATA frames: ours are never sent; a peer's are refused unless this is on (unsupported: always off). */
+  /** METADATA frames are understood and sent; otherwise the peer's are ignored and none is sent. */
   readonly allowMetadata: boolean;
+  /** Bytes of one METADATA message, and of what it expands to. Envoy: 1 MiB. */
+  readonly maxMetadataBytes: number;
   /** Bytes of a message's header list, and of its trailers, as RFC 9113 counts them (32 per field). Envoy: 60 KiB, 80 upstream. */
   readonly maxHeadersBytes: number;
   /** Envoy: 100. */
@@ -81,6 +83,7 @@ export function http2Options(changes: Partial<Http2Options> = {}): Http2Options 
     keepaliveJitterPercent: 15,
     keepaliveIdleIntervalMs: 0,
     allowMetadata: false,
+    maxMetadataBytes: 1024 * 1024,
     maxHeadersBytes: 60 * 1024,
     maxHeadersCount: 100,
     headersWithUnderscores: 0,

@@ -127,6 +127,9 @@ class TcpTunnel implements RequestEncoder, CodecStream, ConnectionEvents, Upstre
     if (this.#responseEnded) this.#lease.release();
   }
 
+  /** There is no way to say it. */
+  encodeMetadata(): void {}
+
   encodeTrailers(_trailers: HeaderMap): void {
     this.connection.write(new ByteBuffer(), true);
     this.#onRequestEnd();

@@ -8,6 +8,7 @@ import {
   type StreamEvents,
 } from '../../http/codec.ts';
 import type { HeaderMap, RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
+import { HeldMetadata, type StreamMetadata } from '../../http/stream-metadata.ts';
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
 import { type PendingStream, PoolFailure, type PoolWaiter, type UpstreamConnectionInfo } from '../../upstream/pool.ts';
@@ -76,6 +77,8 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
   #responseHeadersSize = -1;
   #responseHeadersCount = 0;
   #log: UpstreamLog | null = null;
+  /** Came before the headers of the answer: of an attempt that is given up nothing may be passed on. */
+  #metadata: HeldMetadata | null = null;
   /** Of this attempt; null: it has none. */
   #span: Span | null = null;
   #status = 0;
@@ -215,6 +218,7 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
   abandon(): void {
     if (this.#over) return;
     this.#over = true;
+    this.#router.stream.setMetadataSink(null);
     this.#pending?.cancel();
     this.#pending = null;
     const encoder = this.#encoder;
@@ -233,6 +237,8 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
     this.#log?.stream.setFlag(flagOfReset(reason));
     this.#flags |= flagOfReset(reason);
     if (this.#span !== null) tagReset(this.#span, reason);
+    // Before the router begins another attempt.
+    this.#router.stream.setMetadataSink(null);
     this.#router.onUpstreamReset(this, reason, transportFailure);
     this.#cleanUp();
   }
@@ -321,6 +327,7 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
       return;
     }
     if (this.#over) return;
+    if (!this.#headersEnd) stream.setMetadataSink(encoder);
     if (this.#headersEnd) this.#markSent();
     else this.#sendWaiting();
   }
@@ -362,6 +369,7 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
     if (this.#span?.sampled) tagGrpcResponse(this.#span, headers);
     this.#log?.onHeaders(headers);
     router.onUpstreamHeaders(this, headers, end);
+    if (this.#metadata !== null && !this.#over) this.#metadata.passTo(router.stream);
     if (!this.#over) this.#applySinkPauses();
   }
 
@@ -408,6 +416,16 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
     this.#log?.onTrailers(trailers);
     if (this.#span?.sampled) tagGrpcResponse(this.#span, trailers);
     this.#router.onUpstreamTrailers(this, trailers);
+  }
+
+  onMetadata(metadata: StreamMetadata): void {
+    if (this.#over) return;
+    if (!this.awaitingHeaders) {
+      this.#router.stream.encodeMetadata(metadata);
+      return;
+    }
+    this.#metadata ??= new HeldMetadata();
+    if (!this.#metadata.add(metadata)) this.#fail(ResetReason.Overflow, '');
   }
 
   #markReceived(): void {

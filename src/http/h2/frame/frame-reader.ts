@@ -89,6 +89,8 @@ export abstract class FrameReader {
     wireBytes: number,
   ): void;
   /** A DATA frame begins; `size` is its whole payload, which counts against the windows; `padding` of it is never passed on. */
+  /** A part of a METADATA message; `last` ends it. Only where they are allowed. */
+  protected abstract onMetadataFrame(id: number, bytes: Buffer, start: number, end: number, last: boolean): void;
   protected abstract onDataBegin(id: number, size: number, padding: number, endStream: boolean): void;
   /** A part of the present frame's data. What is left in `data` is dropped. `end`: the stream's last byte. */
   protected abstract onDataPart(id: number, data: ByteBuffer, end: boolean): void;
@@ -311,8 +313,11 @@ export abstract class FrameReader {
         this.onWindowUpdate(id, increment);
         break;
       }
+      case FrameType.Metadata:
+        if (this.options.allowMetadata) this.#readMetadata(flags, id, bytes, start, end);
+        break;
       default:
-      // Unknown frames are ignored (section 4.1); METADATA is one of them.
+      // Unknown frames are ignored (section 4.1).
     }
   }
 
@@ -369,6 +374,19 @@ export abstract class FrameReader {
     this.#blockWireBytes = wireBytes;
     this.#blockBytes = 0;
     this.#hold(bytes, at, stop);
+  }
+
+  #readMetadata(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
+    if ((flags & FrameFlag.Padded) === 0) {
+      this.onMetadataFrame(id, bytes, start, end, (flags & FrameFlag.EndHeaders) !== 0);
+      return;
+    }
+    const padding = start === end ? 0 : bytes[start]! + 1;
+    if (padding === 0 || padding > end - start) {
+      this.protocolError('METADATA with more padding than payload');
+      return;
+    }
+    this.onMetadataFrame(id, bytes, start + 1, end - padding + 1, (flags & FrameFlag.EndHeaders) !== 0);
   }
 
   #readContinuation(flags: number, bytes: Buffer, start: number, end: number): void {

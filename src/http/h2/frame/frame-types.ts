@@ -10,6 +10,8 @@ export const FrameType = {
   GoAway: 7,
   WindowUpdate: 8,
   Continuation: 9,
+  /** None of the RFC's: Envoy's. */
+  Metadata: 0x4d,
 } as const;
 
 export const FrameFlag = { EndStream: 1, Ack: 1, EndHeaders: 4, Padded: 8, Priority: 0x20 } as const;

@@ -106,6 +106,24 @@ export class FrameWriter {
     return total;
   }
 
+  /** One METADATA message in as many frames as it takes. */
+  metadata(id: number, payload: Buffer): void {
+    const output = this.#sink.output;
+    const max = this.maxFrameBytes;
+    let from = 0;
+    do {
+      const part = Math.min(max, payload.length - from);
+      const flags = from + part === payload.length ? FrameFlag.EndHeaders : 0;
+      this.#outbound.add(FRAME_HEADER_BYTES + part, false);
+      const tail = output.reserve(FRAME_HEADER_BYTES + part);
+      const at = writeHeader(tail.bytes, tail.end, part, FrameType.Metadata, flags, id);
+      payload.copy(tail.bytes, at, from, from + part);
+      output.commit(tail, FRAME_HEADER_BYTES + part);
+      from += part;
+    } while (from < payload.length);
+    this.#sink.written();
+  }
+
   #control(
     size: number,
     type: number,

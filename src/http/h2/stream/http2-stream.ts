@@ -2,6 +2,8 @@ import { ByteBuffer, type WatermarkObserver } from '../../../base/byte-buffer.ts
 import type { Timer } from '../../../base/timer-wheel.ts';
 import { BytesMeter, type CodecStream, Protocol, type ResetReason, type StreamEvents } from '../../codec.ts';
 import type { HeaderMap } from '../../header-map.ts';
+import type { StreamMetadata } from '../../stream-metadata.ts';
+import type { MetadataBlock } from '../frame/metadata-block.ts';
 import type { Http2Connection } from '../http2-connection.ts';
 import { nextState, type StreamEvent, StreamState } from './stream-state.ts';
 
@@ -9,6 +11,7 @@ import { nextState, type StreamEvent, StreamState } from './stream-state.ts';
 export interface BodyDecoder {
   onData(data: ByteBuffer, end: boolean): void;
   onTrailers(trailers: HeaderMap): void;
+  onMetadata?(metadata: StreamMetadata): void;
 }
 
 /**
@@ -47,6 +50,8 @@ export abstract class Http2Stream implements CodecStream, WatermarkObserver {
   flushTimer: Timer | null = null;
   /** {@link ResetReason} of the owner's reset that waits until the answer has gone out; -1: none. */
   deferredReset = -1;
+  /** A METADATA message under way. */
+  metadata: MetadataBlock | null = null;
   #pauses = 0;
 
   constructor(connection: Http2Connection, state: StreamState) {
@@ -117,6 +122,12 @@ export abstract class Http2Stream implements CodecStream, WatermarkObserver {
     if (this.localEnded || this.state === StreamState.Closed) return;
     this.localEnded = true;
     this.connection.sendTrailers(this, trailers);
+  }
+
+  /** No window holds it back. */
+  encodeMetadata(metadata: StreamMetadata): void {
+    if (this.localEnded || this.state === StreamState.Closed) return;
+    this.connection.sendMetadata(this, metadata);
   }
 
   /** Where data waits for the window. */
