@@ -7,6 +7,7 @@ import type { Scope } from '../stats/store.ts';
 import type { RouteDependency } from './builders/config-source.ts';
 import type { ExtensionDependency, ExtensionFeed } from './builders/discovered-extension.ts';
 import type { FilterChainSpec } from './builders/filter-chains.ts';
+import type { ScopeDependency } from './builders/scoped-routes.ts';
 import type { ExtensionRegistry } from './extension-registry.ts';
 import type { AnyMessages } from './load/any-messages.ts';
 import type { TlsBuild } from './secrets/tls-build.ts';
@@ -37,6 +38,8 @@ export interface BuildScope {
   readonly checksFiles?: boolean;
   /** Takes the route tables that the listener under construction gets by RDS; absent: nobody asks. */
   readonly routeDependencies?: RouteDependency[];
+  /** Takes the scopes of routes that the listener under construction gets by SRDS; absent: nobody asks. */
+  readonly scopeDependencies?: ScopeDependency[];
   /** Takes the extensions that the listener under construction gets by ECDS; absent: nobody asks. */
   readonly extensionDependencies?: ExtensionDependency[];
   /** In a worker: the discovered configurations of extensions. Absent: none are known. */

@@ -14,6 +14,7 @@ import type { Connection } from '../net/connection.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { Route } from '../routing/route.ts';
 import { ActionKind } from '../routing/route-action.ts';
+import type { RouteTable, RouteTableChoice } from '../routing/route-table.ts';
 import { AccessLogType, type LogContext } from './access-logger.ts';
 import type { HttpConnectionManager } from './connection-manager.ts';
 import type { ConnectionManagerConfig } from './connection-manager-config.ts';
@@ -85,6 +86,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
   /** Waits for the response's headers. */
   #responseMetadata: HeldMetadata | null = null;
   #destroyed = false;
+  #routes: RouteTableChoice | null = null;
   #route: Route | null = null;
   #routePicked = false;
   #chainCreated = false;
@@ -283,11 +285,17 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     return this.#route;
   }
 
+  /** Taken once: a request that is routed anew is so by the table that it began with. Null: there is none. */
+  routeTable(headers: RequestHeaders): RouteTable | null {
+    this.#routes ??= this.config.routes.current();
+    return this.#routes === null ? null : this.#routes.tableFor(headers);
+  }
+
   pickRoute(): void {
     this.#routePicked = true;
-    const table = this.manager.routeTable();
     const headers = this.requestHeaders;
-    const route = table === null || headers === null ? null : table.route(headers, this.info);
+    const table = headers === null ? null : this.routeTable(headers);
+    const route = table === null ? null : table.route(headers!, this.info);
     this.#route = route;
     this.info.route = route;
     this.info.routeResolutionCount++;

@@ -3,7 +3,7 @@ import type { RequestHeaders } from '../http/header-map.ts';
 import type { Address } from '../net/address.ts';
 import type { Connection } from '../net/connection.ts';
 import type { PathNormalization } from '../routing/path-normalization.ts';
-import type { RouteTable } from '../routing/route-table.ts';
+import type { RouteTableChoice } from '../routing/route-table.ts';
 import type { RuntimeFraction } from '../routing/runtime-fraction.ts';
 import type { AccessLogger } from './access-logger.ts';
 import type { ClientCertPolicy } from './client-cert-header.ts';
@@ -24,10 +24,10 @@ export interface FilterEntry {
   readonly disabled: boolean;
 }
 
-/** Where the connection manager's route table comes from: fixed, or replaced by RDS. */
+/** Where the connection manager's route table comes from: fixed, replaced by RDS, or picked by scopes. */
 export interface RouteTableSource {
   /** Null while RDS has not delivered one. */
-  current(): RouteTable | null;
+  current(): RouteTableChoice | null;
 }
 
 /** Finds out the client's address from a request. Source: original_ip_detection_extensions. */

@@ -19,7 +19,6 @@ import {
   type ConnectionStats,
 } from '../net/connection.ts';
 import { FilterStatus, NetworkFilter } from '../net/filter.ts';
-import type { RouteTable } from '../routing/route-table.ts';
 import { ActiveStream } from './active-stream.ts';
 import { ClientCertHeader } from './client-cert-header.ts';
 import type { ConnectionManagerConfig } from './connection-manager-config.ts';
@@ -81,10 +80,6 @@ export class HttpConnectionManager
 
   get protocol(): Protocol | null {
     return this.#codec === null ? null : this.#codec.protocol;
-  }
-
-  routeTable(): RouteTable | null {
-    return this.config.routes.current();
   }
 
   /** Which hooks `filter`'s class overrides. Kept per class: the prototype is asked once. */

@@ -3,6 +3,7 @@ import type { SharedTable } from '../base/shared-table.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { TransportSocketServices } from '../net/transport-socket.ts';
 import type { RuntimeReader } from '../routing/runtime-fraction.ts';
+import { ScopeSet } from '../routing/scoped-routes.ts';
 import type { Scope } from '../stats/store.ts';
 import type { ClusterManager } from '../upstream/cluster-manager.ts';
 import type { LogFiles } from './access-logger.ts';
@@ -49,9 +50,14 @@ export interface WorkerEnvironment {
 export interface RouteTableFeed {
   /** @param key of a `RouteDependency`. There is no table before main has sent one. */
   source(key: string): RouteTableSource;
+  /** @param key of a `ScopeDependency`. There are no scopes before main has sent them. */
+  scopes(key: string): ScopeSet;
 }
 
-export const NO_ROUTE_TABLES: RouteTableFeed = { source: () => ({ current: () => null }) };
+export const NO_ROUTE_TABLES: RouteTableFeed = {
+  source: () => ({ current: () => null }),
+  scopes: () => new ScopeSet(),
+};
 
 /** What a network filter is made for: one connection of one listener. */
 export interface ConnectionContext {

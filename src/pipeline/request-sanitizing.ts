@@ -291,7 +291,7 @@ function cleanInternalHeaders(stream: ActiveStream, headers: RequestHeaders, edg
     }
   }
   if (found) headers.removeWhere((name) => INTERNAL_ONLY.has(name) || (edge && EDGE_ONLY.has(name)));
-  const table = stream.manager.routeTable();
+  const table = stream.routeTable(headers);
   if (table === null) return;
   const names = table.internalOnlyHeaders;
   for (let i = 0; i < names.length; i++) headers.remove(names[i]!);

@@ -31,8 +31,14 @@ interface WildcardLength {
   readonly hosts: Map<string, VirtualHost>;
 }
 
+/** What picks a route table for a request: a table itself, or scopes. */
+export interface RouteTableChoice {
+  /** Null: there is none for it. */
+  tableFor(headers: RequestHeaders): RouteTable | null;
+}
+
 /** A compiled route configuration. Source: envoy.config.route.v3.RouteConfiguration. */
-export class RouteTable implements TableSettings {
+export class RouteTable implements TableSettings, RouteTableChoice {
   readonly name: string;
   readonly requestMutations: HeaderMutations;
   readonly responseMutations: HeaderMutations;
@@ -77,6 +83,10 @@ export class RouteTable implements TableSettings {
     else if (domain.startsWith('*')) addWildcard(this.#suffixes, domain.slice(1), host);
     else if (domain.endsWith('*')) addWildcard(this.#prefixes, domain.slice(0, -1), host);
     else this.#exact.set(domain, host);
+  }
+
+  tableFor(_headers: RequestHeaders): RouteTable {
+    return this;
   }
 
   /** Null: no virtual host or no route matches (Envoy's `route_not_found`, 404). */

@@ -1,6 +1,10 @@
 import type { RouteTableFeed } from '../pipeline/environment.ts';
 import type { RouteTable } from '../routing/route-table.ts';
+import { ScopeSet } from '../routing/scoped-routes.ts';
 import type { Scope } from '../stats/store.ts';
+import type { ScopeOrder } from './messages.ts';
+
+const NO_TABLE = { current: () => null };
 
 /** One discovered route table: streams take `current()` as they begin, and keep what they took. */
 class RouteSlot {
@@ -23,6 +27,7 @@ class RouteSlot {
 /** The discovered route tables of one worker, by the keys of their `RouteDependency`. */
 export class RouteTables implements RouteTableFeed {
   readonly #slots = new Map<string, RouteSlot>();
+  readonly #scopes = new Map<string, ScopeSet>();
 
   source(key: string): RouteSlot {
     let slot = this.#slots.get(key);
@@ -36,6 +41,29 @@ export class RouteTables implements RouteTableFeed {
   /** @param stats what the table was built with; closed when it is replaced */
   set(key: string, table: RouteTable, stats: Scope): void {
     this.source(key).replace(table, stats);
+  }
+
+  scopes(key: string): ScopeSet {
+    let set = this.#scopes.get(key);
+    if (set === undefined) {
+      set = new ScopeSet();
+      this.#scopes.set(key, set);
+    }
+    return set;
+  }
+
+  /** @param changed their tables are there, or are asked for on demand */
+  applyScopes(key: string, changed: readonly ScopeOrder[], removed: readonly string[]): void {
+    const set = this.scopes(key);
+    for (const name of removed) set.remove(name);
+    for (const { name, scopeKey, onDemand, routes } of changed) {
+      set.set({ name, key: scopeKey, onDemand, tables: routes === '' ? NO_TABLE : this.source(routes) });
+    }
+  }
+
+  /** Nobody uses the scopes any more. */
+  removeScopes(key: string): void {
+    this.#scopes.delete(key);
   }
 
   remove(key: string): void {

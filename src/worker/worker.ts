@@ -161,6 +161,11 @@ export class Worker {
         this.#applyRoutes(message.changed, message.removed);
         post({ kind: 'done', id: message.id });
         break;
+      case 'scopes':
+        if (message.gone) this.#routes.removeScopes(message.key);
+        else this.#routes.applyScopes(message.key, message.changed, message.removed);
+        post({ kind: 'done', id: message.id });
+        break;
       case 'extensions':
         for (const { key, bytes } of message.changed) {
           this.#extensions.set(key, this.#decode<TypedExtensionConfig>(EXTENSION_CONFIG, bytes));

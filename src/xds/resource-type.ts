@@ -59,6 +59,13 @@ export const ROUTE_TYPE = type(
   'envoy.service.route.v3.RouteDiscoveryService',
   'Routes',
 );
+export const SCOPE_TYPE = type(
+  'envoy.config.route.v3.ScopedRouteConfiguration',
+  'name',
+  'SRDS',
+  'envoy.service.route.v3.ScopedRoutesDiscoveryService',
+  'ScopedRoutes',
+);
 export const SECRET_TYPE = type(
   'envoy.extensions.transport_sockets.tls.v3.Secret',
   'name',

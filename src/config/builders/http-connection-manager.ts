@@ -15,6 +15,7 @@ import { HttpConnectionManager as Manager } from '../../pipeline/connection-mana
 import type {
   ConnectionManagerConfig,
   FilterEntry,
+  RouteTableSource,
   ServerHeader,
   UpgradeEntry,
 } from '../../pipeline/connection-manager-config.ts';
@@ -23,13 +24,14 @@ import {
   createListenerHttpStats,
   createTracingStats,
 } from '../../pipeline/connection-manager-stats.ts';
-import type { ConnectionContext } from '../../pipeline/environment.ts';
+import type { ConnectionContext, RouteTableFeed } from '../../pipeline/environment.ts';
 import { isPrivateIp } from '../../pipeline/forwarded-for.ts';
 import { HttpDateCache } from '../../pipeline/http-date.ts';
 import type { HttpFilterBuilder, HttpFilter as StreamFilter } from '../../pipeline/http-filter.ts';
 import { MissingConfigFilter } from '../../pipeline/missing-config-filter.ts';
 import { EscapedSlashesAction } from '../../routing/path-normalization.ts';
 import { FractionalPercent, RuntimeFraction } from '../../routing/runtime-fraction.ts';
+import { ScopedRoutes } from '../../routing/scoped-routes.ts';
 import { createHttp2CodecStats } from '../../upstream/codec-stats.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
@@ -43,6 +45,7 @@ import { buildHttp2Options, HTTP2_SUPPORT } from './http2-options.ts';
 import { buildLocalReplies } from './local-reply.ts';
 import { buildRds, RDS_SUPPORT } from './rds.ts';
 import { buildRouteTable } from './route-config.ts';
+import { type BuiltScopes, buildScopedRoutes, SCOPED_ROUTES_SUPPORT } from './scoped-routes.ts';
 import { buildRequestIdOptions, buildTracing, TRACING_SUPPORT } from './tracing.ts';
 
 const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3';
@@ -50,7 +53,7 @@ const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3';
 export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
   {
     message: `${HCM}.HttpConnectionManager`,
-    fields: `codec_type stat_prefix route_config rds http_filters add_user_agent common_http_protocol_options
+    fields: `codec_type stat_prefix route_config rds scoped_routes http_filters add_user_agent common_http_protocol_options
       http_protocol_options http2_protocol_options server_name server_header_transformation scheme_header_transformation
       max_request_headers_kb stream_idle_timeout stream_flush_timeout request_timeout request_headers_timeout drain_timeout
       delayed_close_timeout access_log access_log_flush_interval flush_access_log_on_new_request access_log_options
@@ -84,6 +87,7 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
   ...HTTP2_SUPPORT,
   ...TRACING_SUPPORT,
   ...RDS_SUPPORT,
+  ...SCOPED_ROUTES_SUPPORT,
 ];
 
 const FORWARD_CERT = ['sanitize', 'forward-only', 'append-forward', 'sanitize-set', 'always-forward-only'] as const;
@@ -122,6 +126,7 @@ export function buildConnectionManager(
   checkUpgradeNames(context, message.upgradeConfigs);
   let table: ReturnType<typeof buildRouteTable> = null;
   let discovered: RouteDependency | null = null;
+  let scoped: BuiltScopes | null = null;
   switch (message.routeSpecifier.case) {
     case 'routeConfig':
       table = buildRouteTable(inner.at('route_config'), message.routeSpecifier.value);
@@ -133,7 +138,7 @@ export function buildConnectionManager(
       discovered = buildRds(context.at('rds'), message.routeSpecifier.value, message.statPrefix);
       break;
     default:
-      context.refuse('scoped_routes', 'scoped routes are not supported yet', 'use route_config or rds');
+      scoped = buildScopedRoutes(inner.at('scoped_routes'), message.routeSpecifier.value, message.statPrefix);
   }
   const loggers = buildAccessLogs(context, 'access_log', message.accessLog);
   const localReplies = buildLocalReplies(context, 'local_reply_config', message.localReplyConfig);
@@ -203,7 +208,8 @@ export function buildConnectionManager(
   const requestId = buildRequestIdOptions(context, message.requestIdExtension);
   const makeTracing = buildTracing(context.at('tracing'), message.tracing, requestId);
   const { runtime } = context.shared;
-  if (context.errorCount > before || filters === null || (table === null && discovered === null)) return null;
+  if (context.errorCount > before || filters === null || (table === null && discovered === null && scoped === null))
+    return null;
 
   const stats = createConnectionManagerStats(scope);
   const clientCert = clientCertPolicy(message);
@@ -218,7 +224,13 @@ export function buildConnectionManager(
   };
   const listenerStats = createListenerHttpStats(context.stats.createScope(`http.${message.statPrefix}.`));
   const fixedRoutes = { current: () => table };
-  const routeKey = discovered === null ? '' : discovered.key;
+  const routesOf = (feed: RouteTableFeed): RouteTableSource => {
+    if (discovered !== null) return feed.source(discovered.key);
+    if (scoped === null) return fixedRoutes;
+    const scopes = scoped.kind === 'fixed' ? scoped.scopes : feed.scopes(scoped.key);
+    const choice = new ScopedRoutes(scoped.fragments, scopes);
+    return { current: () => choice };
+  };
   const options = message.accessLogOptions;
   const slashes = {
     normalizePath: false,
@@ -253,7 +265,7 @@ export function buildConnectionManager(
         http2Stats ??= createHttp2CodecStats(environment.stats);
         return new Http2ServerCodec(transport, events, http2, http2Stats, dispatcher.timers, dispatcher.random);
       },
-      routes: routeKey === '' ? fixedRoutes : environment.routeTables.source(routeKey),
+      routes: routesOf(environment.routeTables),
       filters,
       upgrades: upgrades.filter((upgrade) => upgrade !== null),
       accessLoggers: loggers.map((make) => make(environment)),

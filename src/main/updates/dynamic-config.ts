@@ -28,6 +28,7 @@ import { RemoteSources } from './remote-sources.ts';
 import { ResourceBuilds } from './resource-builds.ts';
 import { RouteUpdates } from './route-updates.ts';
 import { RuntimeLayerWatcher } from './runtime-updates.ts';
+import { ScopeUpdates } from './scope-updates.ts';
 import { SecretUpdates } from './secret-updates.ts';
 import { Subscriptions } from './subscriptions.ts';
 import { WorkerOrders } from './worker-orders.ts';
@@ -92,6 +93,7 @@ export class DynamicConfig {
   readonly clusters: ClusterUpdates;
   readonly routes: RouteUpdates;
   readonly secrets: SecretUpdates;
+  readonly scopes: ScopeUpdates;
   readonly extensions: ExtensionUpdates;
   readonly needs: NeedsKeeper;
   readonly listeners: ListenerUpdates;
@@ -166,8 +168,17 @@ export class DynamicConfig {
       clusterNames: () => this.clusters.names(),
       keeper: () => this.needs,
     });
+    this.scopes = new ScopeUpdates({
+      builds: this.builds,
+      orders,
+      subscriptions: this.subscriptions,
+      routes: this.routes,
+      stats: parts.stats,
+      clusterNames: () => this.clusters.names(),
+    });
     this.needs = new NeedsKeeper({
       routes: this.routes,
+      scopes: this.scopes,
       extensions: this.extensions,
       secrets: this.secrets,
       drainMs: parts.drainMs,
@@ -335,6 +346,7 @@ export class DynamicConfig {
     this.clusters.stop();
     this.secrets.stop();
     this.routes.stop();
+    this.scopes.stop();
     this.extensions.stop();
     this.needs.stop();
     this.listeners.stop();

@@ -1,22 +1,24 @@
 import type { RouteDependency } from '../../config/builders/config-source.ts';
 import type { ExtensionDependency } from '../../config/builders/discovered-extension.ts';
+import type { ScopeDependency } from '../../config/builders/scoped-routes.ts';
 import type { SecretDependency } from '../../config/secrets/secret-dependency.ts';
 import type { ExtensionUpdates } from './extension-updates.ts';
 import type { InitTarget, InitTargets } from './init-targets.ts';
 import type { RouteUpdates } from './route-updates.ts';
+import type { ScopeUpdates } from './scope-updates.ts';
 import type { SecretUpdates } from './secret-updates.ts';
 
 /** What a resource needs before it can serve: others, each from a source of its own. */
 export interface Needs {
   readonly routes: readonly RouteDependency[];
+  readonly scopes: readonly ScopeDependency[];
   readonly extensions: readonly ExtensionDependency[];
   readonly secrets: readonly SecretDependency[];
 }
 
-export const NO_NEEDS: Needs = { routes: [], extensions: [], secrets: [] };
-
 export interface NeedsKeeperParts {
   readonly routes: RouteUpdates;
+  readonly scopes: ScopeUpdates;
   readonly extensions: ExtensionUpdates;
   readonly secrets: SecretUpdates;
   readonly drainMs: number;
@@ -33,13 +35,18 @@ export class NeedsKeeper {
 
   /** Asks for everything. @param targets is ready when all has been answered */
   acquire(needs: Needs, targets: InitTargets): void {
-    const { routes, extensions, secrets } = this.#parts;
+    const { routes, scopes, extensions, secrets } = this.#parts;
     const begin: (() => void)[] = [];
     // All of them first: one may answer at once.
     for (const route of needs.routes) {
       routes.acquire(route);
       const target = targets.add(`RDS ${route.name}`);
       begin.push(() => routes.start(route.key, target));
+    }
+    for (const scope of needs.scopes) {
+      scopes.acquire(scope);
+      const target = targets.add(`SRDS ${scope.name}`);
+      begin.push(() => scopes.start(scope.key, target));
     }
     for (const extension of needs.extensions) {
       extensions.acquire(extension);
@@ -54,15 +61,17 @@ export class NeedsKeeper {
   }
 
   release(needs: Needs): void {
-    const { routes, extensions, secrets } = this.#parts;
+    const { routes, scopes, extensions, secrets } = this.#parts;
     for (const route of needs.routes) routes.release(route.key);
+    for (const scope of needs.scopes) scopes.release(scope.key);
     for (const extension of needs.extensions) extensions.release(extension);
     for (const secret of needs.secrets) secrets.release(secret.key);
   }
 
   /** When the drain time is over. */
   releaseLater(needs: Needs): void {
-    if (needs.routes.length + needs.extensions.length + needs.secrets.length === 0) return;
+    const { routes, scopes, extensions, secrets } = needs;
+    if ([routes, scopes, extensions, secrets].every((list) => list.length === 0)) return;
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       this.release(needs);

@@ -1,20 +1,30 @@
-import { fromJson, type JsonObject, type Message } from '@bufbuild/protobuf';
+import { create, fromJson, type JsonObject, type Message } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
+import type { ConfigSource } from '../../api/gen/envoy/config/core/v3/config_source_pb.d.ts';
 import type { TypedExtensionConfig } from '../../api/gen/envoy/config/core/v3/extension_pb.d.ts';
 import type { ClusterLoadAssignment } from '../../api/gen/envoy/config/endpoint/v3/endpoint_pb.d.ts';
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb.d.ts';
+import type { ScopedRouteConfiguration } from '../../api/gen/envoy/config/route/v3/scoped_route_pb.d.ts';
+import type { Rds } from '../../api/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.d.ts';
 import type { Secret } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.d.ts';
-import { decodeMessage } from '../../api/message-codec.ts';
+import { decodeMessage, encodeMessage } from '../../api/message-codec.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { BuildContext, type BuildScope } from '../../config/build-context.ts';
 import { buildCluster } from '../../config/builders/cluster.ts';
 import { buildStaticHosts } from '../../config/builders/cluster-endpoints.ts';
-import { buildConfigSource, type RouteDependency, type SourceSpec } from '../../config/builders/config-source.ts';
+import {
+  buildConfigSource,
+  digestOf,
+  type RouteDependency,
+  type SourceSpec,
+} from '../../config/builders/config-source.ts';
 import { buildExtension, type ExtensionDependency } from '../../config/builders/discovered-extension.ts';
 import { buildListener, type ListenerSpec } from '../../config/builders/listener.ts';
+import { buildRds } from '../../config/builders/rds.ts';
 import { buildRouteTable } from '../../config/builders/route-config.ts';
+import type { ScopeDependency } from '../../config/builders/scoped-routes.ts';
 import { errorLine } from '../../config/diagnostics/render.ts';
 import type { ExtensionRegistry } from '../../config/extension-registry.ts';
 import type { FieldSupportTable } from '../../config/field-support.ts';
@@ -32,6 +42,7 @@ import { locate } from '../../xds/resource-decoder.ts';
 import type { DiscoveredResource, ResourceOrigin } from '../../xds/resource-source.ts';
 import type { Needs } from './needs.ts';
 
+const RDS = 'envoy.extensions.filters.network.http_connection_manager.v3.Rds';
 const NOWHERE: ResourceOrigin = { positions: null, path: '', anys: null };
 
 export interface BuiltCluster {
@@ -122,11 +133,17 @@ export class ResourceBuilds {
   /** Takes down what a resource under construction needs. */
   #collected(): { readonly scope: Partial<BuildScope>; needs(): Needs } {
     const routes: RouteDependency[] = [];
+    const scopes: ScopeDependency[] = [];
     const extensions: ExtensionDependency[] = [];
     const secrets = new NeededSecrets(this.#tls);
     return {
-      scope: { routeDependencies: routes, extensionDependencies: extensions, tls: secrets },
-      needs: () => ({ routes, extensions, secrets: secrets.all }),
+      scope: {
+        routeDependencies: routes,
+        scopeDependencies: scopes,
+        extensionDependencies: extensions,
+        tls: secrets,
+      },
+      needs: () => ({ routes, scopes, extensions, secrets: secrets.all }),
     };
   }
 
@@ -136,6 +153,30 @@ export class ResourceBuilds {
     const more = message.validateClusters === true ? { clusterNames } : {};
     const built = this.#build(resource, more, (context) => buildRouteTable(context, message));
     return built.ok ? ok(true) : built;
+  }
+
+  /** The route table that a scope brings. */
+  scope(resource: DiscoveredResource, clusterNames: ReadonlySet<string>): Result<true, string> {
+    const message = (resource.message as ScopedRouteConfiguration).routeConfiguration!;
+    const more = message.validateClusters === true ? { clusterNames } : {};
+    const built = this.#build(resource, more, (context) => buildRouteTable(context.at('route_configuration'), message));
+    return built.ok ? ok(true) : built;
+  }
+
+  /** Where a scope's route table comes from. Null: the source is no good, which the listener's builder has said. */
+  routeDependency(configSource: ConfigSource, name: string, statPrefix: string): RouteDependency | null {
+    const rds = create(this.#api.message(RDS)!, { configSource, routeConfigName: name }) as Rds;
+    const dependency = buildRds(this.#context({}), rds, '');
+    return dependency === null ? null : { ...dependency, statPrefix };
+  }
+
+  /** Equal for equal messages. */
+  digestOf(message: Message): string {
+    return digestOf(this.#context({}), message);
+  }
+
+  encode<M extends Message>(message: M): Uint8Array {
+    return encodeMessage(this.#api.message(message.$typeName)!, message);
   }
 
   assignment(resource: DiscoveredResource, cluster: string): Result<readonly HostUpdate[], string> {

@@ -25,6 +25,7 @@ import { ListenerUpdates } from './listener-updates.ts';
 import { NeedsKeeper } from './needs.ts';
 import { ResourceBuilds } from './resource-builds.ts';
 import { RouteUpdates } from './route-updates.ts';
+import { ScopeUpdates } from './scope-updates.ts';
 import { SecretUpdates } from './secret-updates.ts';
 import type { Subscriptions } from './subscriptions.ts';
 import { WorkerOrders } from './worker-orders.ts';
@@ -172,7 +173,8 @@ function setUp(workerCount = 2) {
   const routes = new RouteUpdates(builds, orders, shared.subscriptions, stats, () => clusters.names());
   const clusterNames = () => clusters.names();
   const extensions = new ExtensionUpdates({ ...shared, clusterNames, keeper: () => needs });
-  const needs: NeedsKeeper = new NeedsKeeper({ routes, extensions, secrets, drainMs: 20 });
+  const scopes = new ScopeUpdates({ ...shared, routes, clusterNames });
+  const needs: NeedsKeeper = new NeedsKeeper({ routes, scopes, extensions, secrets, drainMs: 20 });
   const listeners = new ListenerUpdates({
     ...shared,
     listenerType: api.message(LISTENER)!,

@@ -95,12 +95,12 @@ async function allDumps(server: Server, includeEds: boolean, matches: (name: str
   dumps.push(...extensionDumps(server, print, matches));
   if (includeEds) dumps.push({ type: `${ADMIN}.EndpointsConfigDump`, content: await endpointDump(server, matches) });
   dumps.push({ type: `${ADMIN}.ListenersConfigDump`, content: listenerDump(listeners, print, matches) });
-  dumps.push({ type: `${ADMIN}.ScopedRoutesConfigDump`, content: {} });
+  dumps.push({ type: `${ADMIN}.ScopedRoutesConfigDump`, content: scopeDump(server, print, matches) });
   const inline: JsonObject[] = [];
   const { active, warming, draining, drainingChains } = listeners;
   for (const version of [...active.values(), ...warming.values(), ...draining, ...drainingChains]) {
     const found: JsonObject[] = [];
-    collectRoutes(print(LISTENER, version.message), found);
+    collectFields(print(LISTENER, version.message), 'route_config', found);
     for (const route of found) {
       if (!matches(typeof route.name === 'string' ? route.name : '')) continue;
       inline.push({ route_config: any(ROUTE, route), last_updated: iso(version.updatedMs) });
@@ -146,6 +146,7 @@ const ROUTE = 'envoy.config.route.v3.RouteConfiguration';
 const EXTENSION = 'envoy.config.core.v3.TypedExtensionConfig';
 /** In the order of Envoy's dump. */
 const EXTENSION_KINDS = ['http-filter', 'network-filter', 'listener-filter'] as const;
+const SCOPE = 'envoy.config.route.v3.ScopedRouteConfiguration';
 const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
 
 type Print = (type: string, value: Message) => JsonObject;
@@ -190,6 +191,37 @@ function clusterDump(
     ...list('dynamic_active_clusters', active),
     ...list('dynamic_warming_clusters', warming),
   };
+}
+
+function scopeDump(server: Server, print: Print, matches: (name: string) => boolean): JsonObject {
+  const { listeners, scopes } = server.dynamic;
+  const inline: JsonObject[] = [];
+  const { active, warming, draining, drainingChains } = listeners;
+  for (const version of [...active.values(), ...warming.values(), ...draining, ...drainingChains]) {
+    const found: JsonObject[] = [];
+    collectFields(print(LISTENER, version.message), 'scoped_routes', found);
+    for (const { name, scoped_route_configurations_list: fixed } of found) {
+      if (fixed === undefined || !matches(typeof name === 'string' ? name : '')) continue;
+      const list = ((fixed as JsonObject).scoped_route_configurations ?? []) as JsonObject[];
+      inline.push({
+        ...(name === undefined ? {} : { name }),
+        scoped_route_configs: list.map((each) => ({ '@type': TYPE_PREFIX + SCOPE, ...each })),
+        last_updated: iso(version.updatedMs),
+      });
+    }
+  }
+  const discovered = [...scopes.current()]
+    .filter(({ name }) => matches(name))
+    .map(({ name, version, updatedMs, messages }) => ({
+      name,
+      ...(version === '' ? {} : { version_info: version }),
+      ...list(
+        'scoped_route_configs',
+        messages.map((message) => ({ '@type': TYPE_PREFIX + SCOPE, ...print(SCOPE, message) })),
+      ),
+      last_updated: iso(updatedMs),
+    }));
+  return { ...list('inline_scoped_route_configs', inline), ...list('dynamic_scoped_route_configs', discovered) };
 }
 
 /** One dump for each kind that there is. */
@@ -276,13 +308,13 @@ function listenerDump(listeners: ListenerUpdates, print: Print, matches: (name: 
   };
 }
 
-/** The inline route tables of every connection manager. */
-function collectRoutes(value: JsonValue, into: JsonObject[]): void {
+/** What every connection manager has in a field. */
+function collectFields(value: JsonValue, field: string, into: JsonObject[]): void {
   if (Array.isArray(value)) {
-    for (const item of value) collectRoutes(item, into);
+    for (const item of value) collectFields(item, field, into);
   } else if (typeof value === 'object' && value !== null) {
-    if (value['@type'] === HCM && value.route_config !== undefined) into.push(value.route_config as JsonObject);
-    for (const item of Object.values(value)) collectRoutes(item, into);
+    if (value['@type'] === HCM && value[field] !== undefined) into.push(value[field] as JsonObject);
+    for (const item of Object.values(value)) collectFields(item, field, into);
   }
 }
 

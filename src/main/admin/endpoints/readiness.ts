@@ -62,6 +62,8 @@ function initDump(server: Server): object {
 function envoyName(target: string): string {
   const extension = /^ECDS (.*)$/s.exec(target);
   if (extension !== null) return `shared target FilterConfigSubscription init ${extension[1]}`;
+  const scopes = /^SRDS (.*)$/s.exec(target);
+  if (scopes !== null) return `shared target SRDS ${scopes[1]}`;
   const routes = /^RDS (.*)$/s.exec(target);
   return routes === null ? `target ${target}` : `shared target RdsRouteConfigSubscription RDS init ${routes[1]}`;
 }
@@ -95,6 +97,9 @@ function waitingTree(server: Server): string {
   }
   for (const provider of server.dynamic.routes.refusals()) {
     out += `routes ${provider.name} were refused:\n${indented(provider.details)}`;
+  }
+  for (const provider of server.dynamic.scopes.refusals()) {
+    out += `scopes ${provider.name} were refused:\n${indented(provider.details)}`;
   }
   for (const provider of server.dynamic.extensions.refusals()) {
     out += `extension ${provider.name} was refused:\n${indented(provider.details)}`;

@@ -1,0 +1,324 @@
+import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb.d.ts';
+import type { ScopedRouteConfiguration } from '../../api/gen/envoy/config/route/v3/scoped_route_pb.d.ts';
+import type { RouteDependency } from '../../config/builders/config-source.ts';
+import { keyOfScope, type ScopeDependency } from '../../config/builders/scoped-routes.ts';
+import { defineStats } from '../../stats/stat-group.ts';
+import type { Scope } from '../../stats/store.ts';
+import type {
+  DiscoveredResource,
+  ResourceRefusal,
+  ResourceUpdate,
+  ResourceWatcher,
+  Subscription,
+} from '../../xds/resource-source.ts';
+import { SCOPE_TYPE } from '../../xds/resource-type.ts';
+import { sameBytes } from './cluster-updates.ts';
+import { type InitTarget, InitTargets } from './init-targets.ts';
+import type { ResourceBuilds } from './resource-builds.ts';
+import type { RouteUpdates } from './route-updates.ts';
+import type { Subscriptions } from './subscriptions.ts';
+import type { WorkerOrders } from './worker-orders.ts';
+
+const SRDS_STATS = defineStats({
+  counters: ['config_reload', 'update_empty'],
+  gauges: ['active_scopes', 'all_scopes', 'on_demand_scopes'],
+  neverImportGauges: ['config_reload_time_ms'],
+} as const);
+
+/** A scope as it was taken. */
+interface ScopeVersion {
+  readonly name: string;
+  readonly scopeKey: string;
+  readonly message: ScopedRouteConfiguration;
+  readonly bytes: Uint8Array;
+  /** By name: the tables that it waits for, and that are followed for it; null: inline, or on demand and not asked for yet. */
+  route: RouteDependency | null;
+  /** Key of its table in the workers; empty: none yet. */
+  routes: string;
+}
+
+/** The scopes of one source in force, for `/config_dump`. */
+export interface ScopesInForce {
+  readonly name: string;
+  readonly version: string;
+  readonly updatedMs: number;
+  readonly messages: readonly ScopedRouteConfiguration[];
+}
+
+export interface ScopeUpdatesParts {
+  readonly builds: ResourceBuilds;
+  readonly orders: WorkerOrders;
+  readonly subscriptions: Subscriptions;
+  readonly routes: RouteUpdates;
+  /** Root of main's store. */
+  readonly stats: Scope;
+  clusterNames(): ReadonlySet<string>;
+}
+
+/** The scopes of one source, for all connection managers that name it. Source: Envoy, ScopedRdsConfigSubscription. */
+class ScopeProvider implements ResourceWatcher {
+  users = 0;
+  lastRefusal = '';
+  readonly dependency: ScopeDependency;
+  readonly #parts: ScopeUpdatesParts;
+  readonly #scope: Scope;
+  readonly #stats;
+  readonly #subscription: Subscription;
+  readonly #scopes = new Map<string, ScopeVersion>();
+  #version = '';
+  #updatedMs = 0;
+  #started = false;
+  #answered = false;
+  #stopped = false;
+  #waiting: InitTarget[] = [];
+  /** Orders go out in turn. */
+  #queue: Promise<void> = Promise.resolve();
+
+  constructor(dependency: ScopeDependency, parts: ScopeUpdatesParts) {
+    this.dependency = dependency;
+    this.#parts = parts;
+    this.#scope = parts.stats.createScope(`${dependency.statPrefix}.scoped_rds.${dependency.name}`);
+    this.#stats = SRDS_STATS.create(this.#scope);
+    this.#subscription = parts.subscriptions.open(
+      dependency.source,
+      { type: SCOPE_TYPE, names: null },
+      this,
+      this.#scope,
+    );
+  }
+
+  /** @param target is ready when the first scopes have their tables, or none came */
+  start(target: InitTarget): void {
+    if (this.#answered) target.ready();
+    else {
+      target.lastRefusal = this.lastRefusal;
+      this.#waiting.push(target);
+    }
+    if (this.#started) return;
+    this.#started = true;
+    this.#subscription.start();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#subscription.stop();
+    this.#scope.close();
+    for (const scope of this.#scopes.values()) this.#letGo(scope);
+    this.#scopes.clear();
+  }
+
+  get inForce(): ScopesInForce | null {
+    if (this.#updatedMs === 0) return null;
+    const messages = [...this.#scopes.values()].map((scope) => scope.message);
+    return { name: this.dependency.name, version: this.#version, updatedMs: this.#updatedMs, messages };
+  }
+
+  onUpdate(update: ResourceUpdate): Promise<readonly ResourceRefusal[]> {
+    const refused = (name: string, details: string) => Promise.resolve([{ name, details }]);
+    const conflict = this.#conflictIn(update);
+    if (conflict !== null) return refused(conflict.name, `Error adding/updating scoped route(s): ${conflict.details}`);
+    for (const resource of update.changed) {
+      const fault = this.#faultOf(resource);
+      if (fault !== '') return refused(resource.name, fault);
+    }
+    this.lastRefusal = '';
+    const changedNames = new Set(update.changed.map(({ name }) => name));
+    const removed = update.removed.filter((name) => !changedNames.has(name) && this.#scopes.has(name));
+    const targets = new InitTargets(`SRDS ${this.dependency.name}`);
+    const gone = removed.map((name) => this.#scopes.get(name)!);
+    for (const name of removed) this.#scopes.delete(name);
+    // A key may go from a scope that is removed to another one: they change places in one order.
+    const changed = update.changed.flatMap((resource) => this.#add(resource, targets) ?? []);
+    if (changed.length + removed.length > 0) {
+      this.#version = update.version;
+      this.#updatedMs = Date.now();
+    }
+    this.#count();
+    this.#stats.config_reload.inc();
+    this.#stats.config_reload_time_ms.set(Date.now());
+    // Not awaited: tables may come behind this answer on the same stream. Until then requests go by the scopes that were.
+    targets.whenReady(() => {
+      this.#inTurn(() => this.#apply(changed, removed, gone));
+    });
+    return this.#queue.then(() => []);
+  }
+
+  onFailure(reason: 'timeout' | 'rejected' | 'connection', details: string): void {
+    this.lastRefusal = details;
+    for (const target of this.#waiting) target.lastRefusal = details;
+    if (reason !== 'connection') this.#answer();
+  }
+
+  /** What Envoy refuses as a whole. */
+  #conflictIn({ changed, removed }: ResourceUpdate): ResourceRefusal | null {
+    const touched = new Set([...removed, ...changed.map(({ name }) => name)]);
+    const byKey = new Map<string, string>();
+    for (const scope of this.#scopes.values()) if (!touched.has(scope.name)) byKey.set(scope.scopeKey, scope.name);
+    const seen = new Set<string>();
+    for (const { name, message } of changed) {
+      if (seen.has(name)) return { name, details: `duplicate scoped route configuration '${name}' found` };
+      seen.add(name);
+      const key = keyOfScope(message as ScopedRouteConfiguration);
+      const other = byKey.get(key);
+      if (other !== undefined) {
+        return { name, details: `scope key conflict found, first scope is '${other}', second scope is '${name}'` };
+      }
+      byKey.set(key, name);
+    }
+    return null;
+  }
+
+  #faultOf(resource: DiscoveredResource): string {
+    const { builds, clusterNames } = this.#parts;
+    const { routeConfiguration, routeConfigurationName } = resource.message as ScopedRouteConfiguration;
+    if (routeConfiguration !== undefined) {
+      const built = builds.scope(resource, clusterNames());
+      return built.ok ? '' : built.error;
+    }
+    if (routeConfigurationName === '') return 'a scope needs route_configuration or route_configuration_name';
+    if (this.dependency.rdsSource === undefined) {
+      return 'rds_config_source is missing, and the scope has no route_configuration';
+    }
+    return '';
+  }
+
+  /** @returns null when nothing changes; otherwise with the version before */
+  #add(
+    resource: DiscoveredResource,
+    targets: InitTargets,
+  ): { next: ScopeVersion; previous: ScopeVersion | null } | null {
+    const { name, bytes } = resource;
+    const message = resource.message as ScopedRouteConfiguration;
+    const previous = this.#scopes.get(name) ?? null;
+    if (previous !== null && sameBytes(previous.bytes, bytes)) return null;
+    const next: ScopeVersion = { name, scopeKey: keyOfScope(message), message, bytes, route: null, routes: '' };
+    if (message.routeConfiguration !== undefined) {
+      next.routes = `scope|${this.dependency.key}|${name}|${this.#parts.builds.digestOf(message.routeConfiguration)}`;
+    } else if (!message.onDemand) {
+      this.#follow(next, targets.add(`RDS ${message.routeConfigurationName}`));
+    }
+    this.#scopes.set(name, next);
+    return { next, previous };
+  }
+
+  /** Asks for the table that a scope names. */
+  #follow(scope: ScopeVersion, target: InitTarget): void {
+    const { builds, routes } = this.#parts;
+    const { rdsSource, statPrefix } = this.dependency;
+    const route = builds.routeDependency(rdsSource!, scope.message.routeConfigurationName, statPrefix);
+    if (route === null) {
+      target.ready();
+      return;
+    }
+    scope.route = route;
+    scope.routes = route.key;
+    routes.acquire(route);
+    routes.start(route.key, target);
+  }
+
+  async #apply(
+    changed: readonly { readonly next: ScopeVersion; readonly previous: ScopeVersion | null }[],
+    removed: readonly string[],
+    gone: readonly ScopeVersion[],
+  ): Promise<void> {
+    const { orders, builds } = this.#parts;
+    // A later update may have changed them again: then that one's turn comes.
+    const present = changed.filter(({ next }) => this.#scopes.get(next.name) === next);
+    const inline = present.flatMap(({ next }) =>
+      next.message.routeConfiguration === undefined
+        ? []
+        : { key: next.routes, bytes: builds.encode<RouteConfiguration>(next.message.routeConfiguration) },
+    );
+    if (!this.#stopped) {
+      if (inline.length > 0) await orders.routes(inline, []);
+      await orders.scopes(
+        this.dependency.key,
+        present.map(({ next }) => ({
+          name: next.name,
+          scopeKey: next.scopeKey,
+          onDemand: next.message.onDemand,
+          routes: next.routes,
+        })),
+        removed.filter((name) => !this.#scopes.has(name)),
+        false,
+      );
+    }
+    for (const { previous } of changed) if (previous !== null) this.#letGo(previous);
+    for (const scope of gone) this.#letGo(scope);
+    this.#answer();
+  }
+
+  #letGo(scope: ScopeVersion): void {
+    if (scope.route !== null) this.#parts.routes.release(scope.route.key);
+    else if (scope.routes !== '' && this.#scopes.get(scope.name)?.routes !== scope.routes) {
+      void this.#parts.orders.routes([], [scope.routes]).catch(() => {});
+    }
+    scope.route = null;
+  }
+
+  #inTurn(step: () => Promise<void>): void {
+    this.#queue = this.#queue.then(step).catch(() => {});
+  }
+
+  #count(): void {
+    const scopes = [...this.#scopes.values()];
+    this.#stats.all_scopes.set(scopes.length);
+    this.#stats.on_demand_scopes.set(scopes.filter(({ message }) => message.onDemand).length);
+    this.#stats.active_scopes.set(scopes.filter(({ route }) => route !== null).length);
+  }
+
+  #answer(): void {
+    this.#answered = true;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const target of waiting) target.ready();
+  }
+}
+
+/** The discovered scopes of the process, on main. */
+export class ScopeUpdates {
+  readonly #parts: ScopeUpdatesParts;
+  readonly #providers = new Map<string, ScopeProvider>();
+
+  constructor(parts: ScopeUpdatesParts) {
+    this.#parts = parts;
+  }
+
+  *current(): IterableIterator<ScopesInForce> {
+    for (const { inForce } of this.#providers.values()) if (inForce !== null) yield inForce;
+  }
+
+  /** Sources whose last update was refused. */
+  refusals(): { readonly name: string; readonly details: string }[] {
+    return [...this.#providers.values()]
+      .filter((provider) => provider.lastRefusal !== '')
+      .map((provider) => ({ name: provider.dependency.name, details: provider.lastRefusal }));
+  }
+
+  /** A listener's version needs the scopes. They are asked for by {@link start}. */
+  acquire(dependency: ScopeDependency): void {
+    let provider = this.#providers.get(dependency.key);
+    if (provider === undefined) {
+      provider = new ScopeProvider(dependency, this.#parts);
+      this.#providers.set(dependency.key, provider);
+    }
+    provider.users++;
+  }
+
+  start(key: string, target: InitTarget): void {
+    this.#providers.get(key)?.start(target);
+  }
+
+  /** The listener's version is gone. */
+  release(key: string): void {
+    const provider = this.#providers.get(key);
+    if (provider === undefined || --provider.users > 0) return;
+    this.#providers.delete(key);
+    provider.stop();
+    void this.#parts.orders.scopes(key, [], [], true).catch(() => {});
+  }
+
+  stop(): void {
+    for (const provider of this.#providers.values()) provider.stop();
+  }
+}
