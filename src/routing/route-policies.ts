@@ -31,7 +31,7 @@ export class MirrorPolicy {
   readonly cluster: string;
   readonly clusterHeader: string;
   readonly fraction: RuntimeFraction;
-  /** Whether its span is reported; null: it is, whatever becomes of the request's own. */
+  /** Whether its span is reported; null: as the request's own. */
   readonly traceSampled: boolean | null;
   readonly appendShadowSuffix: boolean;
   readonly requestMutations: HeaderEdits;

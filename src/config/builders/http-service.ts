@@ -5,7 +5,7 @@ import type { ValueFormatter } from '../../routing/stream-view.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { durationMsOr } from './durations.ts';
-import { buildFormatters, buildHeaderValue } from './format.ts';
+import { buildFormatters, buildTextFormat } from './format.ts';
 
 export const HTTP_SERVICE_SUPPORT: readonly FieldSupport[] = [
   { message: 'envoy.config.core.v3.HttpService', fields: '*' },
@@ -38,7 +38,14 @@ export function buildHttpService(context: BuildContext, message: HttpService): H
   const headers: ServiceHeader[] = [];
   message.requestHeadersToAdd.forEach(({ header }, index) => {
     if (header === undefined) return;
-    const value = buildHeaderValue(context, `request_headers_to_add[${index}].header`, header, formatters);
+    const raw = header.rawValue.length > 0;
+    const value = buildTextFormat(
+      context,
+      `request_headers_to_add[${index}].header.${raw ? 'raw_value' : 'value'}`,
+      raw ? Buffer.from(header.rawValue).toString('utf8') : header.value,
+      false,
+      formatters,
+    );
     if (value !== null) headers.push({ name: header.key.toLowerCase(), value });
   });
   if (context.errorCount > before) return null;
@@ -85,7 +92,10 @@ export function serviceHeaders(
   const all = new Map<string, string>(defaults);
   if (headers.length > 0) {
     const context = new NoRequest(wallMs, nowMs);
-    for (const { name, value } of headers) all.set(name, value.format(context));
+    for (const { name, value } of headers) {
+      all.delete(name);
+      all.set(name, value.format(context));
+    }
   }
   return [...all];
 }

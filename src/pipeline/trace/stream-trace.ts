@@ -80,10 +80,10 @@ export class StreamTrace {
     span.finish();
   }
 
-  /** @param sampled null: yes */
+  /** @param sampled null: as the request's own span */
   startAsync(operation: string, headers: RequestHeaders, sampled: boolean | null, nowWallMs: number): Span {
     const child = this.span.spawnChild(ASYNC_CLIENT, operation, nowWallMs);
-    child.setSampled(sampled ?? true);
+    if (sampled !== null) child.setSampled(sampled);
     child.inject(headers);
     return child;
   }
