@@ -9,6 +9,7 @@ import { errorLine } from '../config/diagnostics/render.ts';
 import { AnyMessages } from '../config/load/any-messages.ts';
 import { checkUnknownFields } from '../config/load/unknown-fields.ts';
 import { ConstraintChecker } from '../config/validate/constraint-checker.ts';
+import { orderMaps } from './map-order.ts';
 import type { DiscoveredResource, ResourceOrigin } from './resource-source.ts';
 import { RESOURCE_WRAPPER, type ResourceType } from './resource-type.ts';
 
@@ -60,6 +61,8 @@ export class ResourceDecoder {
     const faults = this.#check(message, any, anys, origin);
     if (faults.length > 0) return err(faults.map(errorLine).join('\n'));
     const desc = this.api.message(type.typeName)!;
+    const cameEncoded = any.value.length > 0;
+    const reordered = cameEncoded && orderMaps(message, desc, this.api, anys);
     return ok({
       name:
         type.nameField === ''
@@ -68,7 +71,7 @@ export class ResourceDecoder {
       version,
       message,
       // As it came over the wire it is its own encoding.
-      bytes: any.value.length > 0 ? any.value : encodeMessage(desc, message),
+      bytes: cameEncoded && !reordered ? any.value : encodeMessage(desc, message),
       origin: { ...origin, anys },
     });
   }

@@ -130,7 +130,8 @@ class SecretProvider implements ResourceWatcher {
     if (resource === undefined) return refuse(`Missing SDS resources for ${name} in onConfigUpdate()`);
     if (update.changed.length > 1) return refuse(`Unexpected SDS secrets length: ${update.changed.length}`);
     if (resource.name !== name) return refuse(`Unexpected SDS secret (expecting ${name}): ${resource.name}`);
-    this.#version = update.version;
+    // Its own: a delta answer's is that of the whole (Envoy: SdsApi::onConfigUpdate).
+    this.#version = resource.version;
     const fault = this.#take(resource.message as Secret);
     if (fault !== '') return refuse(fault);
     this.#answer();

@@ -1,0 +1,123 @@
+import type { DescField, DescMessage, JsonObject, JsonValue, Message } from '@bufbuild/protobuf';
+import type { Any } from '@bufbuild/protobuf/wkt';
+import type { ApiRegistry } from '../api/api-registry.ts';
+import { decodeMessage, encodeMessage } from '../api/message-codec.ts';
+import { setOwn } from '../api/struct-codec.ts';
+import type { AnyMessages } from '../config/load/any-messages.ts';
+import { TYPED_STRUCTS } from '../config/load/well-known-types.ts';
+
+type Fields = Record<string, unknown>;
+
+/**
+ * Puts the entries of maps in the order of their keys, those of Structs and of messages inside Anys too, in a message that came over
+ * the wire and is nobody else's yet. Protobuf leaves that order open, and servers in Go send another one each time: equal resources
+ * have equal encodings only behind this. (Envoy compares by DeterministicProtoHash, which does the same.)
+ * @returns whether anything was out of order: its encoding has changed
+ */
+export function orderMaps(message: Message, desc: DescMessage, api: ApiRegistry, anys: AnyMessages): boolean {
+  let changed = false;
+  const fields = message as unknown as Fields;
+  for (const field of desc.fields) {
+    const { oneof, localName } = field;
+    if (field.fieldKind === 'map') {
+      const map = fields[localName] as Fields;
+      const ordered = inOrder(map);
+      if (ordered !== map) {
+        fields[localName] = ordered;
+        changed = true;
+      }
+      if (field.message !== undefined) {
+        for (const [key, value] of Object.entries(ordered)) {
+          const next = orderValue(value, field, api, anys);
+          if (next === UNCHANGED) continue;
+          if (next !== value) setOwn(ordered as JsonObject, key, next as JsonValue);
+          changed = true;
+        }
+      }
+    } else if (field.message === undefined) continue;
+    else if (field.fieldKind === 'list') {
+      const list = fields[localName] as unknown[];
+      for (let i = 0; i < list.length; i++) {
+        const next = orderValue(list[i], field, api, anys);
+        if (next === UNCHANGED) continue;
+        list[i] = next;
+        changed = true;
+      }
+    } else {
+      const holder = oneof === undefined ? fields : (fields[oneof.localName] as Fields);
+      if (oneof !== undefined && holder.case !== localName) continue;
+      const key = oneof === undefined ? localName : 'value';
+      const next = orderValue(holder[key], field, api, anys);
+      if (next === UNCHANGED) continue;
+      holder[key] = next;
+      changed = true;
+    }
+  }
+  return changed;
+}
+
+const UNCHANGED = Symbol('unchanged');
+
+/** What stands in a field of messages: a message (changed in place), or a Struct as bare JSON. */
+function orderValue(value: unknown, field: DescField, api: ApiRegistry, anys: AnyMessages): unknown {
+  if (typeof value !== 'object' || value === null) return UNCHANGED;
+  if (!('$typeName' in value)) {
+    // Wrappers of bytes are bare as well.
+    if (field.message!.typeName !== 'google.protobuf.Struct') return UNCHANGED;
+    const ordered = orderJson(value as JsonObject);
+    return ordered === value ? UNCHANGED : ordered;
+  }
+  const message = value as Message;
+  const isChanged =
+    message.$typeName === 'google.protobuf.Any'
+      ? orderAny(message as Any, api, anys)
+      : orderMaps(message, field.message!, api, anys);
+  return isChanged ? message : UNCHANGED;
+}
+
+function orderAny(any: Any, api: ApiRegistry, anys: AnyMessages): boolean {
+  const desc = api.byTypeUrl(any.typeUrl);
+  if (desc === undefined) return false;
+  let inner: Message;
+  if (TYPED_STRUCTS.has(desc.typeName)) inner = decodeMessage(desc, any.value);
+  else {
+    const unpacked = anys.unpack(any);
+    if (!unpacked.ok) return false;
+    inner = unpacked.message;
+  }
+  if (!orderMaps(inner, desc, api, anys)) return false;
+  any.value = encodeMessage(desc, inner) as Uint8Array<ArrayBuffer>;
+  return true;
+}
+
+const WHOLE_NUMBER = /^(0|[1-9]\d{0,9})$/;
+
+/** The same object where its keys are in order already. */
+function inOrder<T extends object>(map: T): T {
+  const keys = Object.keys(map);
+  for (let i = 1; i < keys.length; i++) {
+    const last = keys[i - 1]!;
+    // Whole numbers stand in front in any object, in the order of their values.
+    if (last < keys[i]! || WHOLE_NUMBER.test(last)) continue;
+    const ordered = {} as JsonObject;
+    for (const key of keys.sort()) setOwn(ordered, key, (map as JsonObject)[key] as JsonValue);
+    return ordered as T;
+  }
+  return map;
+}
+
+function orderJson(value: JsonValue): JsonValue {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) {
+    const items = value.map(orderJson);
+    return items.some((item, index) => item !== value[index]) ? items : value;
+  }
+  let ordered = inOrder(value);
+  for (const [key, item] of Object.entries(ordered)) {
+    const next = orderJson(item);
+    if (next === item) continue;
+    if (ordered === value) ordered = { ...value };
+    setOwn(ordered, key, next);
+  }
+  return ordered;
+}
