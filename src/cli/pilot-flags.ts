@@ -1,4 +1,5 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util';
+import type { PilotLimits } from '../control-plane/pilot.ts';
 import { FlagError } from './flags.ts';
 
 /** One flag of `nuncio pilot`. */
@@ -76,6 +77,37 @@ export const PILOT_FLAGS: readonly PilotFlagSpec[] = [
     fallback: 'localhost',
     help: 'What clients know the server by: names and addresses in its certificate of the mesh.',
   },
+  { name: 'max-clients', value: 'N', fallback: '10000', help: 'Connections; further ones are closed as they come.' },
+  {
+    name: 'max-request-bytes',
+    value: 'BYTES',
+    fallback: '16777216',
+    help: 'Largest request; a larger one ends its stream.',
+  },
+  {
+    name: 'max-subscriptions',
+    value: 'N',
+    fallback: '200000',
+    help: 'Names of one type that one stream may ask for; more end it.',
+  },
+  {
+    name: 'max-pending-responses',
+    value: 'N',
+    fallback: '32',
+    help: 'Responses of one type that may wait for an answer on one stream; what comes later waits, and is the latest then.',
+  },
+  {
+    name: 'max-requests-per-second',
+    value: 'N',
+    fallback: '1000',
+    help: 'Requests of one stream in the long run (twice as many at once); more are read later.',
+  },
+  {
+    name: 'drain-time-ms',
+    value: 'MS',
+    fallback: '1000',
+    help: 'On SIGTERM, how long the streams take to end one after the other. A second signal ends at once.',
+  },
   {
     name: 'log-level',
     value: 'LEVEL',
@@ -109,6 +141,17 @@ export function numberFlag(values: PilotFlagValues, name: string, least: number,
     throw new FlagError(`--${name} is a whole number from ${least} to ${most}, not '${text}'`, '');
   }
   return value;
+}
+
+/** What clients may ask for. @throws FlagError */
+export function limitsOf(values: PilotFlagValues): PilotLimits {
+  return {
+    maxClients: numberFlag(values, 'max-clients', 1, 1_000_000),
+    maxRequestBytes: numberFlag(values, 'max-request-bytes', 1024, 1 << 30),
+    maxNames: numberFlag(values, 'max-subscriptions', 1, 10_000_000),
+    maxPendingResponses: numberFlag(values, 'max-pending-responses', 1, 1_000_000),
+    requestsPerSecond: numberFlag(values, 'max-requests-per-second', 1, 1_000_000),
+  };
 }
 
 /** `HOST:PORT`, an IPv6 address in brackets. @throws FlagError */

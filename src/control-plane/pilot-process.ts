@@ -13,7 +13,7 @@ import type { TlsEngine } from '../net/transport-socket.ts';
 import { MeshListenerSecurity } from './mesh/mesh-listener-security.ts';
 import { type MeshEnvironment, MeshSecrets, type MeshSettings } from './mesh/mesh-secrets.ts';
 import { Metrics } from './metrics.ts';
-import { Pilot } from './pilot.ts';
+import { Pilot, type PilotLimits } from './pilot.ts';
 import { ListenerSecurity, type SecurityFiles } from './security/listener-security.ts';
 import { secureTransport } from './security/secure-transport.ts';
 
@@ -33,6 +33,9 @@ export interface PilotSettings {
   readonly mesh: MeshSettings | null;
   /** What a certificate of the mesh is for, where the server has no other. */
   readonly serverNames: readonly string[];
+  readonly limits: PilotLimits;
+  /** How long the end may take: streams are ended one after the other, ms. */
+  readonly drainMs: number;
   readonly logLevel: LogLevel;
 }
 
@@ -40,6 +43,7 @@ export interface PilotSettings {
 export interface RunningPilot {
   /** `host:port` with the real port. */
   readonly address: string;
+  /** Drains first; a second call ends at once. */
   stop(): void;
   /** Resolves once it was stopped. */
   readonly stopped: Promise<void>;
@@ -73,6 +77,7 @@ export function startPilot(
     api,
     dispatcher,
     metrics,
+    limits: flags.limits,
     mesh,
     secure: socket === null ? null : secureTransport(socket),
     sockets: createSockets(dispatcher),
@@ -88,11 +93,19 @@ export function startPilot(
   logger.info(`discovery is served on ${address.text}${security === null ? '' : ' over TLS'}`);
   endStartUp();
   const end = deferred();
+  let isStopping = false;
   const stop = (): void => {
-    pilot.stop();
-    security?.close();
-    mesh?.close();
-    end.resolve();
+    if (isStopping) {
+      pilot.close();
+      return;
+    }
+    isStopping = true;
+    logger.info(`${pilot.streamCount} streams are ended`);
+    void pilot.stop(flags.drainMs).then(() => {
+      security?.close();
+      mesh?.close();
+      end.resolve();
+    });
   };
   return { address: address.text, stop, stopped: end.promise };
 }

@@ -1,9 +1,11 @@
 import type { ApiRegistry } from '../api/api-registry.ts';
 import type { Node } from '../api/gen/envoy/config/core/v3/base_pb.d.ts';
+import { deferred } from '../base/deferred.ts';
 import type { Logger } from '../base/log.ts';
 import { errorLine } from '../config/diagnostics/render.ts';
 import { SecretFiles } from '../config/secrets/secret-files.ts';
 import { GrpcServer } from '../grpc/grpc-server.ts';
+import { GrpcStatus } from '../http/grpc-headers.ts';
 import type { Address } from '../net/address.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { ListeningSocket, SocketRuntime, Transport } from '../net/transport.ts';
@@ -16,6 +18,8 @@ import type { Metrics } from './metrics.ts';
 import { type NodeSelector, readSelector, selectsNode } from './node-groups.ts';
 import { type DirectoryFile, DirectoryWatch, readDirectory } from './sources/directory.ts';
 import { overlay, ResourceFiles } from './sources/resource-directory.ts';
+import type { ClientLimits } from './xds-server/client-limits.ts';
+import { DiscoveryCounts } from './xds-server/discovery-counts.ts';
 import { DiscoveryServices } from './xds-server/discovery-services.ts';
 import { ResponseEncodings } from './xds-server/response-encodings.ts';
 import { resourceOfJson, Snapshot, SnapshotType } from './xds-server/snapshot.ts';
@@ -27,10 +31,6 @@ const COMMON = 'common';
 const GROUPS = 'groups/';
 const SELECTOR = 'group.yaml';
 const CONTROLLER = 'nuncio.dev/gateway-controller';
-/** Largest request that is accepted, bytes. */
-const MAX_REQUEST_BYTES = 16 << 20;
-const MAX_CONNECTIONS = 10_000;
-
 const BUNDLE_TYPES = {
   clusters: 'envoy.config.cluster.v3.Cluster',
   endpoints: 'envoy.config.endpoint.v3.ClusterLoadAssignment',
@@ -39,12 +39,21 @@ const BUNDLE_TYPES = {
   secrets: 'envoy.extensions.transport_sockets.tls.v3.Secret',
 } as const;
 
+/** What all clients together, and each of them, may ask for. */
+export interface PilotLimits extends ClientLimits {
+  /** Connections; further ones are closed as they come. */
+  readonly maxClients: number;
+  /** Largest request, bytes; a larger one ends its stream. */
+  readonly maxRequestBytes: number;
+}
+
 export interface PilotOptions {
   readonly api: ApiRegistry;
   readonly dispatcher: Dispatcher;
   readonly sockets: SocketRuntime;
   readonly logger: Logger;
   readonly metrics: Metrics;
+  readonly limits: PilotLimits;
   /** Issues certificates; null: nobody does. */
   readonly mesh: MeshSecrets | null;
   readonly address: Address;
@@ -85,8 +94,9 @@ export class Pilot {
       cache: this.#cache,
       encodings: new ResponseEncodings('nuncio'),
       groupOf: (node) => this.#groupOf(node),
-      defer: (task) => dispatcher.defer({ onTurnEnd: task }),
-      nowMs: () => dispatcher.wallMs,
+      dispatcher,
+      limits: options.limits,
+      counts: new DiscoveryCounts(options.metrics),
       ...(mesh === null ? {} : { personal: (call, node, onChange) => mesh.open(call, node, onChange) }),
       onRefusal: (stream, { typeUrl, refusal }) =>
         logger.warning(`node ${stream.node?.id ?? ''} refuses ${typeUrl} ${refusal?.version}: ${refusal?.reason}`),
@@ -94,8 +104,8 @@ export class Pilot {
     this.#server = new GrpcServer({
       dispatcher,
       services: this.#services,
-      maxMessageBytes: MAX_REQUEST_BYTES,
-      maxConnections: MAX_CONNECTIONS,
+      maxMessageBytes: options.limits.maxRequestBytes,
+      maxConnections: options.limits.maxClients,
       secure: options.secure,
       onRejected: (why) =>
         options.metrics.counter('connections_rejected', 'Connections that were not served, and why.', { why }).inc(),
@@ -133,7 +143,38 @@ export class Pilot {
     );
   }
 
-  stop(): void {
+  /**
+   * No further clients; those that there are are told to go elsewhere (GOAWAY), and their streams are ended one after the other within
+   * `drainMs`, so that they do not all come back at once. @returns resolves once nobody is left
+   */
+  async stop(drainMs: number): Promise<void> {
+    const { dispatcher } = this.#options;
+    for (const watch of this.#watches) watch.close();
+    this.#credentials?.close();
+    this.#listening?.close();
+    dispatcher.enter();
+    const drained = this.#server.drain();
+    dispatcher.leave();
+    const streams = [...this.#services.streams];
+    const endOne = (): void => {
+      dispatcher.enter();
+      streams.shift()?.end(GrpcStatus.Unavailable, 'the control plane goes away');
+      dispatcher.leave();
+      if (streams.length > 0) pause = setTimeout(endOne, drainMs / (count + 1));
+    };
+    const count = streams.length;
+    let pause = setTimeout(endOne, 0);
+    // A client that does not take its end keeps nobody.
+    const patience = deferred();
+    const deadline = setTimeout(patience.resolve, drainMs + 1000);
+    await Promise.race([drained, patience.promise]);
+    clearTimeout(pause);
+    clearTimeout(deadline);
+    this.close();
+  }
+
+  /** At once. */
+  close(): void {
     for (const watch of this.#watches) watch.close();
     this.#credentials?.close();
     this.#listening?.close();

@@ -3,7 +3,15 @@ import { isTrustDomain } from '../../control-plane/mesh/spiffe-id.ts';
 import type { PilotSettings } from '../../control-plane/pilot-process.ts';
 import { parseLogLevel } from '../../main/log-levels.ts';
 import { FlagError } from '../flags.ts';
-import { flagsHelp, numberFlag, PILOT_FLAGS, type PilotFlagValues, placeFlag, readPilotFlags } from '../pilot-flags.ts';
+import {
+  flagsHelp,
+  limitsOf,
+  numberFlag,
+  PILOT_FLAGS,
+  type PilotFlagValues,
+  placeFlag,
+  readPilotFlags,
+} from '../pilot-flags.ts';
 
 const ABOUT = `usage: nuncio pilot [flags]
 
@@ -29,8 +37,8 @@ export async function pilotCommand(args: readonly string[]): Promise<number> {
   const { loadSockets } = await import('../../main/socket-runtime.ts');
   const { loadTls } = await import('../../main/tls-runtime.ts');
   const pilot = startPilot(settings, await loadSockets(), await loadTls());
-  process.once('SIGTERM', () => pilot.stop());
-  process.once('SIGINT', () => pilot.stop());
+  process.on('SIGTERM', () => pilot.stop());
+  process.on('SIGINT', () => pilot.stop());
   await pilot.stopped;
   return 0;
 }
@@ -54,6 +62,8 @@ function settingsOf(values: PilotFlagValues): PilotSettings {
     security: securityOf(values),
     mesh: meshOf(values),
     serverNames: (values['server-names'] ?? '').split(',').filter((name) => name !== ''),
+    limits: limitsOf(values),
+    drainMs: numberFlag(values, 'drain-time-ms', 0, 3_600_000),
     logLevel,
   };
 }

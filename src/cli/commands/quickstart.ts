@@ -5,7 +5,9 @@ import { DEFAULT_FLAGS } from '../../main/server-flags.ts';
 import { FlagError } from '../flags.ts';
 import {
   flagsHelp,
+  limitsOf,
   numberFlag,
+  PILOT_FLAGS,
   type PilotFlagSpec,
   type PilotFlagValues,
   placeFlag,
@@ -93,6 +95,8 @@ async function startBeside(values: PilotFlagValues, content: QuickstartDirectory
     security: null,
     mesh: null,
     serverNames: [],
+    limits: limitsOf(readPilotFlags(PILOT_FLAGS, [])),
+    drainMs: 0,
     // Its plans and complaints are what the person at the keyboard looks at.
     logLevel: 'info' as const,
   };

@@ -116,7 +116,7 @@ export class ResourceFiles {
         const typeUrl = `type.googleapis.com/${typeName}`;
         const list = types.get(typeUrl) ?? new Map<string, SnapshotResource>();
         types.set(typeUrl, list);
-        list.set(name, snapshotResource(typeUrl, name, encodeMessage(desc, served)));
+        list.set(name, snapshotResource(served, name, encodeMessage(desc, served)));
       }
     }
     return { snapshot: snapshotOf(types), errors, credentials };

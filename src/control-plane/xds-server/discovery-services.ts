@@ -1,5 +1,7 @@
 import type { GrpcServerCall, GrpcServerCallHandler, GrpcServices } from '../../grpc/grpc-server.ts';
-import { DeltaStream, type DiscoveryContext, type DiscoveryStream, SotwStream } from './discovery-stream.ts';
+import { DeltaStream } from './delta-stream.ts';
+import type { DiscoveryContext, DiscoveryStream } from './discovery-stream.ts';
+import { SotwStream } from './sotw-stream.ts';
 
 const ADS = '/envoy.service.discovery.v3.AggregatedDiscoveryService/';
 
@@ -52,6 +54,7 @@ export class DiscoveryServices implements GrpcServices {
     const stream = found.delta
       ? new DeltaStream(this.#context, call, found.typeUrl)
       : new SotwStream(this.#context, call, found.typeUrl);
+    this.#context.counts.streamsOpened.inc();
     this.streams.add(stream);
     return stream;
   }

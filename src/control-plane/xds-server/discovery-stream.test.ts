@@ -1,12 +1,17 @@
 import { describe, expect, test } from 'bun:test';
 import { fromBinary, fromJson, type JsonValue, toBinary, toJson } from '@bufbuild/protobuf';
 import { openApiRegistry } from '../../api/api-registry.ts';
+import { ManualClock } from '../../base/clock.ts';
 import { SeededRandom } from '../../base/random.ts';
 import type { GrpcServerCall, GrpcServerCallHandler } from '../../grpc/grpc-server.ts';
 import { RequestHeaders } from '../../http/header-map.ts';
+import { Dispatcher } from '../../net/dispatcher.ts';
+import { Metrics } from '../metrics.ts';
+import { type ClientLimits, DEFAULT_LIMITS } from './client-limits.ts';
+import { DiscoveryCounts } from './discovery-counts.ts';
 import { DiscoveryServices } from './discovery-services.ts';
 import { ResponseEncodings } from './response-encodings.ts';
-import { resourceOfJson, Snapshot, SnapshotType } from './snapshot.ts';
+import { resourceOfJson, Snapshot, type SnapshotResource, SnapshotType } from './snapshot.ts';
 import { SnapshotCache } from './snapshot-cache.ts';
 
 const api = openApiRegistry();
@@ -74,8 +79,15 @@ class Client implements GrpcServerCall {
     return !this.isFull;
   }
 
-  pauseReads(): void {}
-  resumeReads(): void {}
+  pauses = 0;
+
+  pauseReads(): void {
+    this.pauses++;
+  }
+
+  resumeReads(): void {
+    this.pauses--;
+  }
 
   finish(status: number, message: string): void {
     this.isOver = true;
@@ -140,27 +152,38 @@ class Client implements GrpcServerCall {
 }
 
 class Server {
+  readonly clock = new ManualClock();
+  readonly dispatcher = new Dispatcher(this.clock, new SeededRandom(3), true);
+  readonly metrics = new Metrics();
   readonly cache = new SnapshotCache();
   readonly refusals: string[] = [];
   /** Which group the nodes of a cluster are of. */
   move: (cluster: string) => string = (cluster) => cluster;
   readonly services: DiscoveryServices;
-  #tasks: (() => void)[] = [];
 
-  constructor() {
+  constructor(limits: Partial<ClientLimits> = {}) {
     this.services = new DiscoveryServices({
       api,
       cache: this.cache,
       encodings: new ResponseEncodings('test'),
       groupOf: (node) => (node.cluster === 'stranger' ? null : this.move(node.cluster)),
-      defer: (task) => this.#tasks.push(task),
-      nowMs: () => 0,
+      dispatcher: this.dispatcher,
+      limits: { ...DEFAULT_LIMITS, ...limits },
+      counts: new DiscoveryCounts(this.metrics),
       onRefusal: (_stream, { refusal }) => this.refusals.push(refusal?.reason ?? ''),
     });
   }
 
   runTasks(): void {
-    while (this.#tasks.length > 0) this.#tasks.shift()!();
+    this.dispatcher.enter();
+    this.dispatcher.leave();
+  }
+
+  pass(ms: number): void {
+    this.clock.advance(ms);
+    this.dispatcher.enter();
+    this.dispatcher.timers.advance();
+    this.dispatcher.leave();
   }
 
   set(content: Partial<Record<Kind, readonly string[]>>): void {
@@ -457,4 +480,182 @@ test('very many names that do not exist are answered in no time', () => {
   const [answer] = client.answers();
   expect(answer!.removed).toHaveLength(50_000);
   expect(performance.now() - startMs).toBeLessThan(3000);
+});
+
+describe.each([false, true])('a restart (delta: %p)', (delta) => {
+  const content = { cluster: ['a', 'b'], endpoint: ['x', 'y'], listener: ['l'], route: ['r', 's'] };
+
+  /** What a client has that has taken everything. */
+  function held(server: Server): Record<Kind, { version: string; resources: Record<string, string> }> {
+    const out = {} as Record<Kind, { version: string; resources: Record<string, string> }>;
+    const client = new Client(server, false);
+    for (const kind of Object.keys(content) as Kind[]) {
+      const names = kind === 'endpoint' || kind === 'route' ? { resource_names: content[kind] } : {};
+      client.request({ type_url: url(kind), ...names });
+    }
+    for (let list = client.answers(); list.length > 0; list = client.answers()) {
+      for (const answer of list) {
+        const versions = [...server.cache.get('c').type(url(answer.type)).resources.values()];
+        const resources = Object.fromEntries(versions.map(({ name, version }) => [name, version]));
+        out[answer.type] = { version: answer.version, resources };
+        client.ack(answer, ['route', 'endpoint'].includes(answer.type) ? { resource_names: content[answer.type] } : {});
+      }
+    }
+    client.handler.onCancelled();
+    return out;
+  }
+
+  function comeBack(client: Client, has: ReturnType<typeof held>): void {
+    for (const kind of Object.keys(content) as Kind[]) {
+      const byName = kind === 'endpoint' || kind === 'route' ? content[kind] : [];
+      const { version, resources } = has[kind];
+      client.request(
+        delta
+          ? {
+              type_url: url(kind),
+              initial_resource_versions: resources,
+              resource_names_subscribe: byName.length === 0 ? ['*'] : byName,
+            }
+          : { type_url: url(kind), version_info: version, resource_names: byName },
+      );
+    }
+  }
+
+  test('nothing is sent that the clients hold', () => {
+    const first = new Server();
+    first.set(content);
+    const has = held(first);
+    const second = new Server();
+    second.set(content);
+    const client = new Client(second, delta);
+    comeBack(client, has);
+    expect(client.brief()).toEqual([]);
+    second.set({ ...content, endpoint: ['x', 'y=2'] });
+    expect(client.settle({ endpoint: content.endpoint })).toEqual(['endpoint y']);
+    second.set({ ...content, endpoint: ['x', 'y=2'], listener: ['l', 'm'] });
+    expect(client.settle({})).toEqual([delta ? 'listener m' : 'listener l m']);
+  });
+
+  test('what has changed meanwhile is sent', () => {
+    const first = new Server();
+    first.set(content);
+    const has = held(first);
+    const second = new Server();
+    second.set({ ...content, route: ['r', 's', 't'], endpoint: ['x=2', 'y'], listener: ['m'] });
+    const client = new Client(second, delta);
+    comeBack(client, has);
+    const seen = client.settle({ endpoint: content.endpoint, route: content.route });
+    expect(seen).toEqual(delta ? ['endpoint x', 'listener m -l'] : ['endpoint x y', 'listener m']);
+  });
+});
+
+describe.each([false, true])('clusters and their endpoints (delta: %p)', (delta) => {
+  const eds = (name: string, mark: string): SnapshotResource =>
+    resourceOfJson(api, TYPES.cluster, name, {
+      name,
+      alt_stat_name: mark,
+      type: 'EDS',
+      eds_cluster_config: { eds_config: { ads: {} }, service_name: name === 'b' ? 'service-b' : '' },
+    });
+
+  test('a cluster that is changed gets its endpoints again, which the proxy waits for', () => {
+    const server = new Server();
+    const put = (...clusters: SnapshotResource[]): void => {
+      const endpoint = ['a', 'service-b', 'c'].map((name) =>
+        resourceOfJson(api, TYPES.endpoint, name, { cluster_name: name }),
+      );
+      server.cache.set(
+        'c',
+        new Snapshot([new SnapshotType(url('cluster'), clusters), new SnapshotType(url('endpoint'), endpoint)]),
+      );
+      server.runTasks();
+    };
+    put(eds('a', '1'), eds('b', '1'), eds('c', '1'));
+    const client = new Client(server, delta);
+    const names = ['a', 'service-b', 'c'];
+    client.request({ type_url: url('cluster') });
+    client.request({ type_url: url('endpoint'), [delta ? 'resource_names_subscribe' : 'resource_names']: names });
+    client.settle({ endpoint: names });
+    put(eds('a', '1'), eds('b', '2'), eds('c', '1'));
+    const clusters = delta ? 'cluster b' : 'cluster a b c';
+    expect(client.settle({ endpoint: names })).toEqual([clusters, 'endpoint service-b']);
+    put(eds('a', '1'), eds('b', '2'), eds('c', '1'));
+    expect(client.brief()).toEqual([]);
+  });
+});
+
+describe.each([false, true])('limits (delta: %p)', (delta) => {
+  test('what was refused is sent again, ever later, and not once it is taken', () => {
+    const server = new Server();
+    server.set({ listener: ['a', 'b'], endpoint: ['x'] });
+    const client = new Client(server, delta);
+    client.request({ type_url: url('listener') });
+    const refuse = (answer: Answer): void => client.ack(answer, { error_detail: { code: 13, message: 'in use' } });
+    refuse(client.answers()[0]!);
+    server.pass(7900);
+    expect(client.brief()).toEqual([]);
+    server.pass(4200);
+    const [again] = client.answers();
+    expect(again!.names).toEqual(['a', 'b']);
+    refuse(again!);
+    server.pass(15_900);
+    expect(client.brief()).toEqual([]);
+    server.pass(8200);
+    client.ack(client.answers()[0]!);
+    server.pass(10_000_000);
+    expect(client.brief()).toEqual([]);
+    expect(server.metrics.render()).toContain('pilot_nacks_total{type="Listener"} 2');
+    expect(server.metrics.render()).toContain('pilot_retries_total{type="Listener"} 2');
+  });
+
+  test('a client that acknowledges nothing is sent no more than it may leave open, then the latest', () => {
+    const server = new Server({ maxPendingResponses: 3 });
+    server.set({ endpoint: ['a'] });
+    const client = new Client(server, delta);
+    client.request({ type_url: url('endpoint'), [delta ? 'resource_names_subscribe' : 'resource_names']: ['a'] });
+    const seen: Answer[] = [];
+    for (let mark = 1; mark < 10; mark++) {
+      server.set({ endpoint: [`a=${mark}`] });
+      seen.push(...client.answers());
+    }
+    expect(seen).toHaveLength(3);
+    client.ack(seen[0]!, delta ? {} : { resource_names: ['a'] });
+    expect(client.brief()).toEqual(['endpoint a']);
+    expect(client.brief()).toEqual([]);
+    expect(server.metrics.render()).toMatch(/pilot_responses_held_total [1-9]/);
+  });
+
+  test('who asks too fast is read later', () => {
+    const server = new Server({ requestsPerSecond: 5 });
+    server.set({ route: ['r'] });
+    const client = new Client(server, delta);
+    const ask = (): void =>
+      client.request(
+        delta
+          ? { type_url: url('route'), resource_names_subscribe: ['r'] }
+          : { type_url: url('route'), resource_names: [`r${client.pauses}`] },
+        { id: 'n', cluster: 'c' },
+      );
+    for (let count = 0; count < 25; count++) ask();
+    const [stream] = server.services.streams;
+    expect(stream!.requests).toBe(10);
+    expect(client.pauses).toBe(1);
+    server.pass(1000);
+    expect(stream!.requests).toBeGreaterThan(13);
+    expect(stream!.requests).toBeLessThan(17);
+    server.pass(1000);
+    server.pass(1000);
+    expect(stream!.requests).toBe(25);
+    expect(client.pauses).toBe(0);
+    expect(server.metrics.render()).toContain('pilot_requests_throttled_total 15');
+  });
+
+  test('too many names end the stream', () => {
+    const server = new Server({ maxNames: 3 });
+    const client = new Client(server, delta);
+    const names = ['a', 'b', 'c', 'd'];
+    client.request({ type_url: url('route'), [delta ? 'resource_names_subscribe' : 'resource_names']: names });
+    expect([client.status, client.words]).toEqual([8, 'more than 3 names of one type']);
+    expect(server.metrics.render()).toContain('pilot_streams_limited_total{limit="names"} 1');
+  });
 });

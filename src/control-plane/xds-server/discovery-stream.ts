@@ -1,34 +1,32 @@
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
-import type {
-  DeltaDiscoveryRequest,
-  DiscoveryRequest,
-} from '../../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
-import { decodeMessage } from '../../api/message-codec.ts';
+import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
 import type { GrpcServerCall, GrpcServerCallHandler } from '../../grpc/grpc-server.ts';
 import { GrpcStatus } from '../../http/grpc-headers.ts';
+import type { Dispatcher } from '../../net/dispatcher.ts';
+import { type ClientLimits, RequestBudget } from './client-limits.ts';
+import type { DiscoveryCounts } from './discovery-counts.ts';
 import type { PersonalResources } from './personal-resources.ts';
-import { isNaming, lingers, ResourceView, TYPE_ORDER } from './resource-view.ts';
+import { ENDPOINT_URL, isNaming, lingers, ResourceView, TYPE_ORDER } from './resource-view.ts';
 import type { ResponseEncodings } from './response-encodings.ts';
-import { EMPTY_SNAPSHOT, type Snapshot } from './snapshot.ts';
+import { EMPTY_SNAPSHOT, type Snapshot, type SnapshotResource } from './snapshot.ts';
 import type { SnapshotCache, SnapshotWatcher } from './snapshot-cache.ts';
 import { TypeSubscription } from './type-subscription.ts';
 
-/** Names that one client may ask for by type. */
-const MAX_NAMES = 200_000;
 /** Types that one stream may carry. */
 const MAX_TYPES = 64;
-/** Resources of these types come all at once in state of the world: what is left out is removed. */
-const FULL_STATE: ReadonlySet<string> = new Set([
-  'type.googleapis.com/envoy.config.listener.v3.Listener',
-  'type.googleapis.com/envoy.config.cluster.v3.Cluster',
-]);
+/** What was refused is sent once more after this, then after twice as long, and so on, ms. */
+const RETRY_MS = 10_000;
+const MAX_RETRY_MS = 600_000;
 
 /** What the streams of a server share. */
 export interface DiscoveryContext {
   readonly api: ApiRegistry;
   readonly cache: SnapshotCache;
   readonly encodings: ResponseEncodings;
+  readonly dispatcher: Dispatcher;
+  readonly limits: ClientLimits;
+  readonly counts: DiscoveryCounts;
   /** Which group a node is of; null: it is not served. */
   readonly groupOf: (node: Node) => string | null;
   /**
@@ -36,9 +34,6 @@ export interface DiscoveryContext {
    * @param onChange to be told when it is another
    */
   readonly personal?: (call: GrpcServerCall, node: Node, onChange: (typeUrl: string) => void) => PersonalResources;
-  /** Puts off `task` to the end of the turn. */
-  readonly defer: (task: () => void) => void;
-  readonly nowMs: () => number;
   readonly onRefusal: (stream: DiscoveryStream, subscription: TypeSubscription) => void;
   readonly onClosed: (stream: DiscoveryStream) => void;
 }
@@ -47,30 +42,78 @@ export interface DiscoveryContext {
  * One stream of discovery: aggregated or of one type. Only what differs between state of the world and delta is in the
  * subclasses. Source: Envoy, "xDS REST and gRPC protocol".
  */
-export abstract class DiscoveryStream implements GrpcServerCallHandler, SnapshotWatcher {
+export abstract class DiscoveryStream implements GrpcServerCallHandler, SnapshotWatcher, TimerTarget {
   readonly context: DiscoveryContext;
   readonly call: GrpcServerCall;
   /** The one type of the stream; empty: aggregated. */
   readonly onlyType: string;
+  /** Wall clock, ms. */
+  readonly openedAtMs: number;
   node: Node | null = null;
   group = '';
+  requests = 0;
   readonly subscriptions = new Map<string, TypeSubscription>();
   protected readonly view = new ResourceView(EMPTY_SNAPSHOT);
+  /** Endpoints whose clusters were sent changed on this stream: the proxy waits for them again. Null: all of them. */
+  #rewarmed: Set<string> | null = new Set();
   #unwatch: (() => void) | null = null;
   #nonces = 0;
   #flushWanted = false;
   #closed = false;
+  readonly #budget: RequestBudget;
+  /** Requests that came too fast. */
+  readonly #throttled: Uint8Array[] = [];
+  #throttle: Timer | null = null;
+  #retry: Timer | null = null;
 
   constructor(context: DiscoveryContext, call: GrpcServerCall, onlyType: string) {
+    const { dispatcher, limits } = context;
     this.context = context;
     this.call = call;
     this.onlyType = onlyType;
+    this.openedAtMs = dispatcher.wallMs;
+    this.#budget = new RequestBudget(limits.requestsPerSecond, dispatcher.nowMs);
   }
+
+  abstract readonly isDelta: boolean;
 
   /** Sends what `subscription` is owed; nothing when that is nothing. */
   protected abstract respond(subscription: TypeSubscription): void;
 
+  protected abstract onRequest(message: Uint8Array): void;
+
   // --- requests ---
+
+  onMessage(message: Uint8Array): void {
+    if (this.#closed) return;
+    if (this.#throttled.length === 0 && this.#budget.take(this.context.dispatcher.nowMs)) {
+      this.requests++;
+      this.onRequest(message);
+      return;
+    }
+    // Whoever asks too much is read no further; what had come by then waits.
+    this.context.counts.throttledRequests.inc();
+    if (this.#throttled.length === 0) {
+      this.call.pauseReads();
+      this.#throttle ??= this.context.dispatcher.createTimer(this);
+      this.#throttle.enable(this.#budget.waitMs);
+    }
+    this.#throttled.push(message);
+  }
+
+  onTimer(timer: Timer): void {
+    if (timer === this.#retry) {
+      this.#sendAgain();
+      return;
+    }
+    while (this.#throttled.length > 0 && this.#budget.take(this.context.dispatcher.nowMs)) {
+      this.requests++;
+      this.onRequest(this.#throttled.shift()!);
+      if (this.#closed) return;
+    }
+    if (this.#throttled.length > 0) this.#throttle!.enable(this.#budget.waitMs);
+    else this.call.resumeReads();
+  }
 
   /** @returns whether the stream goes on */
   protected identify(node: Node | undefined): boolean {
@@ -114,25 +157,45 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     let subscription = this.subscriptions.get(url);
     if (subscription === undefined) {
       if (this.subscriptions.size >= MAX_TYPES) {
-        this.end(GrpcStatus.ResourceExhausted, `more than ${MAX_TYPES} types on one stream`);
+        this.#exceed('types', `more than ${MAX_TYPES} types on one stream`);
         return null;
       }
       subscription = new TypeSubscription(url, wildcard);
       this.subscriptions.set(url, subscription);
     }
+    this.context.counts.of(url).requests.inc();
     return subscription;
+  }
+
+  #exceed(limit: string, message: string): void {
+    this.context.counts.limit(limit);
+    this.end(GrpcStatus.ResourceExhausted, message);
   }
 
   /** Takes the answer to a response. @returns false: it answers another one than the last, and says nothing */
   protected settle(subscription: TypeSubscription, nonce: string, error: string | null): boolean {
-    if (nonce === '' || nonce !== subscription.nonce) return false;
-    subscription.awaiting = false;
+    if (nonce === '') return false;
+    const { pending } = subscription;
+    const { dispatcher, counts, limits } = this.context;
+    const isHeld = pending.length >= limits.maxPendingResponses;
+    // An answer answers what came before, too.
+    const answered = Number(nonce);
+    while (pending.length > 0 && pending[0]! <= answered) pending.shift();
+    if (isHeld && pending.length < limits.maxPendingResponses) this.flushLater();
+    if (nonce !== subscription.nonce) return false;
     if (error === null) {
+      if (subscription.ackedVersion !== subscription.sentVersion) counts.of(subscription.typeUrl).acks.inc();
       subscription.ackedVersion = subscription.sentVersion;
       subscription.refusal = null;
+      subscription.lastSent = [];
+      subscription.ackedAtMs = dispatcher.wallMs;
+      if (subscription.changedAtMs >= 0 && !subscription.due) {
+        subscription.pushMs = dispatcher.nowMs - subscription.changedAtMs;
+        subscription.changedAtMs = -1;
+        counts.pushed(subscription.pushMs);
+      }
     } else {
-      subscription.refusal = { version: subscription.sentVersion, reason: error, atMs: this.context.nowMs() };
-      this.context.onRefusal(this, subscription);
+      this.#refuse(subscription, error);
     }
     if (isNaming(subscription.typeUrl)) this.#releaseLingering();
     else if (!this.#isMaking) this.flushLater();
@@ -148,15 +211,98 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
   }
 
   protected tooManyNames(subscription: TypeSubscription): boolean {
-    if (subscription.names.size <= MAX_NAMES) return false;
-    this.end(GrpcStatus.ResourceExhausted, `more than ${MAX_NAMES} names of one type`);
+    const { maxNames } = this.context.limits;
+    if (subscription.names.size <= maxNames) return false;
+    this.#exceed('names', `more than ${maxNames} names of one type`);
     return true;
   }
 
-  protected nextNonce(subscription: TypeSubscription): string {
+  // --- refusals ---
+
+  /** What was refused would be refused again, unless it was for the moment (an address in use): it is tried again, ever later. */
+  #refuse(subscription: TypeSubscription, reason: string): void {
+    const { dispatcher, counts, onRefusal } = this.context;
+    const count = (subscription.refusal?.count ?? 0) + 1;
+    const wait = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** (count - 1)) * (0.8 + 0.4 * dispatcher.random.float());
+    const atMs = dispatcher.wallMs;
+    const version = subscription.sentVersion;
+    subscription.refusal = { version, reason, atMs, count, retryAtMs: atMs + wait };
+    subscription.changedAtMs = -1;
+    counts.of(subscription.typeUrl).refusals.inc();
+    onRefusal(this, subscription);
+    this.#armRetry();
+  }
+
+  #armRetry(): void {
+    let next = Number.POSITIVE_INFINITY;
+    for (const { refusal, awaiting } of this.subscriptions.values()) {
+      if (refusal !== null && !awaiting) next = Math.min(next, refusal.retryAtMs);
+    }
+    if (next === Number.POSITIVE_INFINITY) return;
+    this.#retry ??= this.context.dispatcher.createTimer(this);
+    this.#retry.enable(Math.max(1, next - this.context.dispatcher.wallMs));
+  }
+
+  #sendAgain(): void {
+    const { dispatcher, counts } = this.context;
+    for (const subscription of this.subscriptions.values()) {
+      const { refusal, awaiting, typeUrl, lastSent, sent } = subscription;
+      if (refusal === null || awaiting || refusal.retryAtMs > dispatcher.wallMs) continue;
+      for (const { name } of lastSent) sent.delete(name);
+      subscription.retrying = true;
+      subscription.due = true;
+      counts.of(typeUrl).retries.inc();
+    }
+    this.#armRetry();
+    this.flushLater();
+  }
+
+  // --- responses ---
+
+  /** To be called for each response just before it is sent. @returns its nonce */
+  protected begin(subscription: TypeSubscription, version: string, changed: readonly SnapshotResource[]): string {
+    const { dispatcher, counts } = this.context;
     subscription.nonce = String(++this.#nonces);
-    subscription.awaiting = true;
+    subscription.pending.push(this.#nonces);
+    subscription.sentVersion = version;
+    subscription.heldVersion = '';
+    subscription.lastSent = changed;
+    subscription.retrying = false;
+    subscription.sentAtMs = dispatcher.wallMs;
+    subscription.responses++;
+    counts.of(subscription.typeUrl).responses.inc();
     return subscription.nonce;
+  }
+
+  /**
+   * A proxy that gets another version of a cluster waits for its endpoints again, though it has them, and asks nobody: they are sent
+   * once more. Source: Envoy, xDS protocol, "Resource warming".
+   * @param clusters null: it is not known which of them are others to it
+   */
+  protected rewarm(clusters: readonly SnapshotResource[] | null): void {
+    const endpoints = this.subscriptions.get(ENDPOINT_URL);
+    if (clusters === null) {
+      this.#rewarmed = null;
+      endpoints?.sent.clear();
+    } else {
+      for (const { endpoints: name } of clusters) {
+        if (name === '') continue;
+        this.#rewarmed?.add(name);
+        endpoints?.sent.delete(name);
+      }
+    }
+    if (endpoints === undefined) return;
+    endpoints.heldVersion = '';
+    endpoints.due = true;
+  }
+
+  /** Whether a client that comes back with a resource has to be sent it all the same. */
+  protected mustSend(typeUrl: string, name: string): boolean {
+    return typeUrl === ENDPOINT_URL && (this.#rewarmed === null || this.#rewarmed.has(name));
+  }
+
+  protected get hasRewarmed(): boolean {
+    return this.#rewarmed === null || this.#rewarmed.size > 0;
   }
 
   /** What was removed may go once nothing that could name it waits for an answer. */
@@ -179,7 +325,12 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
   onSnapshot(snapshot: Snapshot): void {
     const named = [...this.subscriptions.keys()].some(isNaming) && [...this.subscriptions.keys()].some(lingers);
     this.view.replace(snapshot, named);
-    for (const subscription of this.subscriptions.values()) subscription.due = true;
+    const { nowMs } = this.context.dispatcher;
+    for (const subscription of this.subscriptions.values()) {
+      subscription.due = true;
+      // The earliest counts that was not acknowledged yet.
+      if (subscription.changedAtMs < 0) subscription.changedAtMs = nowMs;
+    }
     this.flushLater();
   }
 
@@ -193,21 +344,31 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
   protected flushLater(): void {
     if (this.#flushWanted || this.#closed) return;
     this.#flushWanted = true;
-    this.context.defer(() => {
-      this.#flushWanted = false;
-      this.#flush();
-    });
+    this.context.dispatcher.defer(this);
+  }
+
+  onTurnEnd(): void {
+    this.#flushWanted = false;
+    this.#flush();
   }
 
   #flush(): void {
     if (this.#closed) return;
+    const { limits, counts } = this.context;
     for (const typeUrl of this.#inOrder()) {
       // A client that does not read is sent nothing more: what comes later will be newer.
       if (this.call.isFull) return;
       const subscription = this.subscriptions.get(typeUrl)!;
       if (!subscription.due || (isNaming(typeUrl) && this.#isMaking)) continue;
+      if (subscription.pending.length >= limits.maxPendingResponses) {
+        counts.heldResponses.inc();
+        continue;
+      }
       subscription.due = false;
+      const { responses } = subscription;
       this.respond(subscription);
+      // Nothing of it was for this client.
+      if (subscription.responses === responses && !subscription.awaiting) subscription.changedAtMs = -1;
     }
     this.#releaseLingering();
   }
@@ -219,8 +380,6 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
   }
 
   // --- the call ---
-
-  abstract onMessage(message: Uint8Array): void;
 
   onReady(): void {
     this.flushLater();
@@ -247,6 +406,9 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     if (this.#closed) return;
     this.#closed = true;
     this.#unwatch?.();
+    this.#throttle?.destroy();
+    this.#retry?.destroy();
+    this.#throttled.length = 0;
     this.view.personal?.close();
     this.view.personal = null;
     this.context.onClosed(this);
@@ -254,169 +416,6 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
 }
 
 /** `error_detail`, as a text. */
-function reasonOf(detail: { readonly code: number; readonly message: string } | undefined): string | null {
+export function reasonOf(detail: { readonly code: number; readonly message: string } | undefined): string | null {
   return detail === undefined ? null : detail.message === '' ? `code ${detail.code}` : detail.message;
-}
-
-export class SotwStream extends DiscoveryStream {
-  onMessage(message: Uint8Array): void {
-    if (this.isClosed) return;
-    const { api } = this.context;
-    let request: DiscoveryRequest;
-    try {
-      request = decodeMessage(api.message('envoy.service.discovery.v3.DiscoveryRequest')!, message) as DiscoveryRequest;
-    } catch (error) {
-      this.end(GrpcStatus.InvalidArgument, `no DiscoveryRequest: ${(error as Error).message}`);
-      return;
-    }
-    if (!this.identify(request.node)) return;
-    const first = !this.subscriptions.has(request.typeUrl === '' ? this.onlyType : request.typeUrl);
-    const { resourceNames } = request;
-    const subscription = this.subscriptionOf(
-      request.typeUrl,
-      resourceNames.length === 0 || resourceNames.includes('*'),
-    );
-    if (subscription === null) return;
-    const answersLast = this.settle(subscription, request.responseNonce, reasonOf(request.errorDetail));
-    // An answer to an earlier response was overtaken: what it asks for is asked again with the next one.
-    // One without a nonce answers nothing: it says what is wanted, as of a client that adds names before it was sent anything.
-    if (!first && !answersLast && request.responseNonce !== '') return;
-    if (first && request.versionInfo !== '') subscription.ackedVersion = request.versionInfo;
-    if (this.#setNames(subscription, resourceNames)) {
-      subscription.namesChanged = true;
-      subscription.due = true;
-    }
-    if (!this.tooManyNames(subscription) && subscription.due) this.flushLater();
-  }
-
-  /** @returns whether anything is wanted that was not wanted before */
-  #setNames(subscription: TypeSubscription, names: readonly string[]): boolean {
-    const wanted = new Set(names.filter((name) => name !== '*'));
-    // Whoever once named something and names nothing now wants nothing (no wildcard by that).
-    if (names.includes('*')) subscription.wildcard = true;
-    else if (names.length > 0) subscription.wildcard = false;
-    let more = false;
-    for (const name of [...subscription.names]) {
-      if (wanted.has(name)) continue;
-      subscription.names.delete(name);
-      subscription.sent.delete(name);
-    }
-    for (const name of wanted) {
-      if (subscription.names.has(name)) continue;
-      subscription.names.add(name);
-      more = true;
-    }
-    return more;
-  }
-
-  protected respond(subscription: TypeSubscription): void {
-    const { typeUrl, wildcard, names, sent } = subscription;
-    const { encodings } = this.context;
-    const version = this.view.versionOf(typeUrl);
-    const full = FULL_STATE.has(typeUrl);
-    // What was refused once would be refused again: only another version is worth a try.
-    if (full && version === subscription.sentVersion && !subscription.namesChanged) return;
-    subscription.namesChanged = false;
-    const pure = wildcard && full ? this.view.pure(typeUrl) : null;
-    if (pure !== null) {
-      subscription.sentVersion = version;
-      this.call.send(encodings.sotwType(pure, this.nextNonce(subscription)));
-      return;
-    }
-    const wanted = wildcard ? [...this.view.all(typeUrl)] : [];
-    for (const name of wildcard ? [] : names) {
-      const resource = this.view.get(typeUrl, name);
-      if (resource !== null) wanted.push(resource);
-    }
-    const present = new Set(wanted.map((resource) => resource.name));
-    for (const name of [...sent.keys()]) if (!present.has(name)) sent.delete(name);
-    const changed = full ? wanted : wanted.filter((resource) => sent.get(resource.name) !== resource.version);
-    if (!full && changed.length === 0) return;
-    if (!full) for (const resource of changed) sent.set(resource.name, resource.version);
-    subscription.sentVersion = version;
-    this.call.send(encodings.sotw(typeUrl, version, changed, this.nextNonce(subscription)));
-  }
-}
-
-export class DeltaStream extends DiscoveryStream {
-  onMessage(message: Uint8Array): void {
-    if (this.isClosed) return;
-    const { api } = this.context;
-    let request: DeltaDiscoveryRequest;
-    try {
-      const desc = api.message('envoy.service.discovery.v3.DeltaDiscoveryRequest')!;
-      request = decodeMessage(desc, message) as DeltaDiscoveryRequest;
-    } catch (error) {
-      this.end(GrpcStatus.InvalidArgument, `no DeltaDiscoveryRequest: ${(error as Error).message}`);
-      return;
-    }
-    if (!this.identify(request.node)) return;
-    const first = !this.subscriptions.has(request.typeUrl === '' ? this.onlyType : request.typeUrl);
-    const subscription = this.subscriptionOf(request.typeUrl, request.resourceNamesSubscribe.length === 0);
-    if (subscription === null) return;
-    this.settle(subscription, request.responseNonce, reasonOf(request.errorDetail));
-    if (first) {
-      for (const [name, version] of Object.entries(request.initialResourceVersions))
-        subscription.sent.set(name, version);
-    }
-    if (this.#changeNames(subscription, request) || first) subscription.due = true;
-    if (!this.tooManyNames(subscription) && subscription.due) this.flushLater();
-  }
-
-  #changeNames(subscription: TypeSubscription, request: DeltaDiscoveryRequest): boolean {
-    const { names, sent, missing } = subscription;
-    for (const name of request.resourceNamesUnsubscribe) {
-      if (name === '*') subscription.wildcard = false;
-      names.delete(name);
-      missing.delete(name);
-      // Under a wildcard it is still wanted.
-      if (!subscription.wildcard) sent.delete(name);
-    }
-    for (const name of request.resourceNamesSubscribe) {
-      if (name === '*') {
-        subscription.wildcard = true;
-        continue;
-      }
-      names.add(name);
-      // Who asks again has forgotten, and is to be told again.
-      missing.delete(name);
-      if (request.initialResourceVersions[name] === undefined) sent.delete(name);
-    }
-    return request.resourceNamesSubscribe.length > 0;
-  }
-
-  protected respond(subscription: TypeSubscription): void {
-    const { typeUrl, wildcard, names, sent, missing } = subscription;
-    const changed = [];
-    const present = new Set<string>();
-    const wanted = wildcard ? this.view.all(typeUrl) : this.#named(subscription);
-    for (const resource of wanted) {
-      present.add(resource.name);
-      if (sent.get(resource.name) !== resource.version) changed.push(resource);
-    }
-    const gone = new Set<string>();
-    for (const name of sent.keys()) if (!present.has(name)) gone.add(name);
-    for (const name of names) if (!present.has(name) && !missing.has(name)) gone.add(name);
-    const removed = [...gone];
-    // The first answer comes even when there is nothing: the client waits for it.
-    if (changed.length === 0 && removed.length === 0 && subscription.sentVersion !== '') return;
-    for (const resource of changed) {
-      sent.set(resource.name, resource.version);
-      missing.delete(resource.name);
-    }
-    for (const name of removed) {
-      sent.delete(name);
-      if (names.has(name)) missing.add(name);
-    }
-    subscription.sentVersion = this.view.versionOf(typeUrl);
-    const { encodings } = this.context;
-    this.call.send(encodings.delta(typeUrl, subscription.sentVersion, changed, removed, this.nextNonce(subscription)));
-  }
-
-  *#named({ typeUrl, names }: TypeSubscription) {
-    for (const name of names) {
-      const resource = this.view.get(typeUrl, name);
-      if (resource !== null) yield resource;
-    }
-  }
 }

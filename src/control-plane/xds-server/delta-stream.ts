@@ -1,0 +1,109 @@
+import type { DeltaDiscoveryRequest } from '../../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
+import { decodeMessage } from '../../api/message-codec.ts';
+import { GrpcStatus } from '../../http/grpc-headers.ts';
+import { DiscoveryStream, reasonOf } from './discovery-stream.ts';
+import { CLUSTER_URL } from './resource-view.ts';
+import type { SnapshotResource } from './snapshot.ts';
+import type { TypeSubscription } from './type-subscription.ts';
+
+/** Changes alone. */
+export class DeltaStream extends DiscoveryStream {
+  readonly isDelta = true;
+
+  protected onRequest(message: Uint8Array): void {
+    const { api } = this.context;
+    let request: DeltaDiscoveryRequest;
+    try {
+      const desc = api.message('envoy.service.discovery.v3.DeltaDiscoveryRequest')!;
+      request = decodeMessage(desc, message) as DeltaDiscoveryRequest;
+    } catch (error) {
+      this.end(GrpcStatus.InvalidArgument, `no DeltaDiscoveryRequest: ${(error as Error).message}`);
+      return;
+    }
+    if (!this.identify(request.node)) return;
+    const first = !this.subscriptions.has(request.typeUrl === '' ? this.onlyType : request.typeUrl);
+    const subscription = this.subscriptionOf(request.typeUrl, request.resourceNamesSubscribe.length === 0);
+    if (subscription === null) return;
+    this.settle(subscription, request.responseNonce, reasonOf(request.errorDetail));
+    if (first) this.#takeUp(subscription, request);
+    if (this.#changeNames(subscription, request) || first) subscription.due = true;
+    if (!this.tooManyNames(subscription) && subscription.due) this.flushLater();
+  }
+
+  /** What the client has from a server before this one. */
+  #takeUp(subscription: TypeSubscription, { initialResourceVersions }: DeltaDiscoveryRequest): void {
+    const held = Object.entries(initialResourceVersions);
+    for (const [name, version] of held) {
+      // Of one that must be sent all the same it is known that it is there: when it is gone that has to be told.
+      subscription.sent.set(name, this.mustSend(subscription.typeUrl, name) ? '' : version);
+    }
+    if (held.length > 0) subscription.heldVersion = 'initial_resource_versions';
+  }
+
+  #changeNames(subscription: TypeSubscription, request: DeltaDiscoveryRequest): boolean {
+    const { names, sent, missing } = subscription;
+    for (const name of request.resourceNamesUnsubscribe) {
+      if (name === '*') subscription.wildcard = false;
+      names.delete(name);
+      missing.delete(name);
+      // Under a wildcard it is still wanted.
+      if (!subscription.wildcard) sent.delete(name);
+    }
+    for (const name of request.resourceNamesSubscribe) {
+      if (name === '*') {
+        subscription.wildcard = true;
+        continue;
+      }
+      names.add(name);
+      // Who asks again has forgotten, and is to be told again.
+      missing.delete(name);
+      if (request.initialResourceVersions[name] === undefined) sent.delete(name);
+    }
+    return request.resourceNamesSubscribe.length > 0;
+  }
+
+  protected respond(subscription: TypeSubscription): void {
+    const { typeUrl, wildcard, names, sent, missing } = subscription;
+    const changed: SnapshotResource[] = [];
+    const present = new Set<string>();
+    const consider = (resource: SnapshotResource): void => {
+      if (present.has(resource.name)) return;
+      present.add(resource.name);
+      if (sent.get(resource.name) !== resource.version) changed.push(resource);
+    };
+    if (wildcard) for (const resource of this.view.all(typeUrl)) consider(resource);
+    // Under a wildcard as well: what a client alone gets is not among all.
+    for (const name of names) {
+      const resource = this.view.get(typeUrl, name);
+      if (resource !== null) consider(resource);
+    }
+    const gone = new Set<string>();
+    for (const name of sent.keys()) if (!present.has(name)) gone.add(name);
+    for (const name of names) if (!present.has(name) && !missing.has(name)) gone.add(name);
+    const removed = [...gone];
+    const version = this.view.versionOf(typeUrl);
+    if (changed.length === 0 && removed.length === 0) {
+      // The first answer comes even when there is nothing: the client waits for it, unless it has all that there is.
+      if (subscription.sentVersion !== '') return;
+      if (subscription.heldVersion !== '') {
+        subscription.heldVersion = '';
+        subscription.sentVersion = version;
+        subscription.ackedVersion = version;
+        return;
+      }
+    }
+    // Of clusters that a client came back with it is known which it has otherwise.
+    const rewarmed = typeUrl === CLUSTER_URL ? changed.filter(({ name }) => sent.has(name)) : [];
+    for (const resource of changed) {
+      sent.set(resource.name, resource.version);
+      missing.delete(resource.name);
+    }
+    for (const name of removed) {
+      sent.delete(name);
+      if (names.has(name)) missing.add(name);
+    }
+    const nonce = this.begin(subscription, version, changed);
+    this.call.send(this.context.encodings.delta(typeUrl, version, changed, removed, nonce));
+    if (rewarmed.length > 0) this.rewarm(rewarmed);
+  }
+}
