@@ -61,6 +61,12 @@ export function localityKey(locality: Locality): string {
 export type Metadata = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 export const NO_METADATA: Metadata = {};
 
+/** @param flags bits of {@link HealthFlag} */
+export function healthOfFlags(flags: number): HostHealth {
+  if ((flags & UNHEALTHY) !== 0) return HostHealth.Unhealthy;
+  return (flags & DEGRADED) !== 0 ? HostHealth.Degraded : HostHealth.Healthy;
+}
+
 /** One endpoint, as plain data: it crosses threads by structured cloning. */
 export interface HostSpec {
   /** What makes it the same host from update to update; empty: its address. LOGICAL_DNS hosts keep theirs as addresses change. */
@@ -188,8 +194,7 @@ export class Host {
   }
 
   get health(): HostHealth {
-    if ((this.healthFlags & UNHEALTHY) !== 0) return HostHealth.Unhealthy;
-    return (this.healthFlags & DEGRADED) !== 0 ? HostHealth.Degraded : HostHealth.Healthy;
+    return healthOfFlags(this.healthFlags);
   }
 
   /** Not counted at all when loads are computed: waits for its first health check. */

@@ -3,7 +3,7 @@ import type { Address } from '../net/address.ts';
 import type { TlsContextInUse } from '../net/transport-socket.ts';
 import type { LocalInfo } from '../pipeline/environment.ts';
 import type { StatsDelta } from '../stats/delta.ts';
-import type { EdsHealth, Locality } from '../upstream/host.ts';
+import type { EdsHealth, Locality, Metadata } from '../upstream/host.ts';
 import type { HostUpdate } from '../upstream/host-update.ts';
 import type { ClusterLoad } from './load-counts.ts';
 
@@ -159,6 +159,9 @@ export interface HostStatus {
   readonly edsHealth: EdsHealth;
   readonly weight: number;
   readonly locality: Locality;
+  /** Of its locality within the priority; 0: none is given. */
+  readonly localityWeight: number;
+  readonly metadata: Metadata;
   readonly priority: number;
   readonly canary: boolean;
   /** By Envoy's names: `cx_active`, `rq_total`, ... */

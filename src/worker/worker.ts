@@ -24,6 +24,7 @@ import type { WorkerEnvironment } from '../pipeline/environment.ts';
 import { RuntimeSnapshot } from '../pipeline/runtime-snapshot.ts';
 import { StatsStore } from '../stats/store.ts';
 import { ClusterManager } from '../upstream/cluster-manager.ts';
+import type { Host } from '../upstream/host.ts';
 import { ActiveListener } from './active-listener.ts';
 import { listenSpecOf } from './listen-spec.ts';
 import { LoadCounts } from './load-counts.ts';
@@ -396,30 +397,12 @@ export class Worker {
   #hostStatuses(): HostStatus[] {
     const out: HostStatus[] = [];
     for (const cluster of this.#clusters.all()) {
-      for (const host of cluster.priorities.allHosts()) {
-        const { stats } = host;
-        out.push({
-          cluster: cluster.spec.name,
-          address: host.address,
-          hostname: host.hostname,
-          healthFlags: host.healthFlags,
-          edsHealth: host.edsHealth,
-          weight: host.weight,
-          locality: host.locality,
-          priority: host.priority,
-          canary: host.isCanary,
-          counts: {
-            cx_active: stats.cxActive,
-            cx_connect_fail: stats.cxConnectFail,
-            cx_total: stats.cxTotal,
-            rq_active: stats.rqActive,
-            rq_error: stats.rqError,
-            rq_pending_active: stats.rqPendingActive,
-            rq_success: stats.rqSuccess,
-            rq_timeout: stats.rqTimeout,
-            rq_total: stats.rqTotal,
-          },
-        });
+      for (const set of cluster.priorities.hostSets) {
+        const weights = new Map<Host, number>();
+        if (set.hasLocalityWeights) {
+          for (const { hosts, weight } of set.localities) for (const host of hosts) weights.set(host, weight);
+        }
+        for (const host of set.hosts) out.push(statusOf(cluster.spec.name, host, weights.get(host) ?? 0));
       }
     }
     return out;
@@ -438,6 +421,34 @@ export class Worker {
       this.#parts.post({ kind: 'done', id });
     });
   }
+}
+
+function statusOf(cluster: string, host: Host, localityWeight: number): HostStatus {
+  const { stats } = host;
+  return {
+    cluster,
+    address: host.address,
+    hostname: host.hostname,
+    healthFlags: host.healthFlags,
+    edsHealth: host.edsHealth,
+    weight: host.weight,
+    locality: host.locality,
+    localityWeight,
+    metadata: host.metadata,
+    priority: host.priority,
+    canary: host.isCanary,
+    counts: {
+      cx_active: stats.cxActive,
+      cx_connect_fail: stats.cxConnectFail,
+      cx_total: stats.cxTotal,
+      rq_active: stats.rqActive,
+      rq_error: stats.rqError,
+      rq_pending_active: stats.rqPendingActive,
+      rq_success: stats.rqSuccess,
+      rq_timeout: stats.rqTimeout,
+      rq_total: stats.rqTotal,
+    },
+  };
 }
 
 function describe(error: unknown): string {

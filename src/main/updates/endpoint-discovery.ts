@@ -78,7 +78,7 @@ export class EndpointDiscovery implements ClusterDiscovery, ResourceWatcher {
     const built = this.#builds.assignment(resource, this.#spec.name);
     if (!built.ok) return built.error;
     this.version = update.version;
-    const updates = [...built.value];
+    const updates = withoutDuplicates(built.value);
     const key = JSON.stringify(updates);
     if (key === this.#last) {
       this.#stats.update_no_rebuild.inc();
@@ -105,6 +105,19 @@ export class EndpointDiscovery implements ClusterDiscovery, ResourceWatcher {
     this.#answered = true;
     this.#events.onFirstAnswer();
   }
+}
+
+/** Of endpoints at the same address the first one counts, whatever the priority of the others. Source: Envoy, EdsClusterImpl. */
+function withoutDuplicates(updates: readonly HostUpdate[]): HostUpdate[] {
+  const seen = new Set<string>();
+  return updates.map((update) => {
+    const hosts = update.hosts.filter(({ address }) => {
+      if (seen.has(address.text)) return false;
+      seen.add(address.text);
+      return true;
+    });
+    return hosts.length === update.hosts.length ? update : { ...update, hosts };
+  });
 }
 
 export function emptied(cluster: string, priority: number): HostUpdate {

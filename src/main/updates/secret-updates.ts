@@ -50,6 +50,7 @@ export interface SecretUpdatesParts {
 class SecretProvider implements ResourceWatcher {
   readonly dependency: SecretDependency;
   users = 0;
+  readonly sinceMs = Date.now();
   current: SecretVersion | null = null;
   readonly #parts: SecretUpdatesParts;
   readonly #rotationFailed: Counter;
@@ -250,6 +251,13 @@ export class SecretUpdates {
   *current(): IterableIterator<SecretVersion> {
     for (const { current, dependency } of this.#providers.values()) {
       if (current !== null && dependency.source !== null) yield current;
+    }
+  }
+
+  /** Discovered secrets that are asked for and have not come, since when (wall-clock ms). */
+  *missing(): IterableIterator<{ readonly name: string; readonly sinceMs: number }> {
+    for (const { current, dependency, sinceMs } of this.#providers.values()) {
+      if (current === null && dependency.source !== null) yield { name: dependency.name, sinceMs };
     }
   }
 

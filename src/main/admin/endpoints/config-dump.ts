@@ -2,11 +2,12 @@ import { type DescMessage, getOption, type JsonObject, type JsonValue, type Mess
 import type { ApiRegistry } from '../../../api/api-registry.ts';
 import { decodeMessage } from '../../../api/message-codec.ts';
 import { Regex } from '../../../routing/regex.ts';
+import { HostHealth, healthOfFlags } from '../../../upstream/host.ts';
 import type { Server } from '../../server.ts';
 import type { ClusterUpdates, ClusterVersion } from '../../updates/cluster-updates.ts';
 import type { ListenerUpdates, ListenerVersion } from '../../updates/listener-updates.ts';
 import { type AdminRequest, type AdminResponse, json } from '../admin-request.ts';
-import { type ClusterHost, clusterHosts, edsHealthName, localityJson } from './clusters.ts';
+import { type ClusterHost, clusterHosts, localityJson } from './clusters.ts';
 import { addressJson } from './listeners.ts';
 import { nodeJson } from './node-identity.ts';
 
@@ -133,9 +134,21 @@ async function allDumps(server: Server, includeEds: boolean, matches: (name: str
       last_updated: iso(version.updatedMs),
       secret: any(SECRET, print(SECRET, version.secret)),
     }));
+  const missing = [...server.dynamic.secrets.missing()]
+    .filter(({ name }) => matches(name))
+    .map(({ name, sinceMs }) => ({
+      name,
+      version_info: 'uninitialized',
+      last_updated: iso(sinceMs),
+      secret: any(SECRET, { name }),
+    }));
   dumps.push({
     type: `${ADMIN}.SecretsConfigDump`,
-    content: { ...list('static_secrets', fixed), ...list('dynamic_active_secrets', activeSecrets) },
+    content: {
+      ...list('static_secrets', fixed),
+      ...list('dynamic_active_secrets', activeSecrets),
+      ...list('dynamic_warming_secrets', missing),
+    },
   });
   return dumps;
 }
@@ -297,7 +310,6 @@ function listenerDump(listeners: ListenerUpdates, print: Print, matches: (name: 
   const overall: JsonObject[] = listeners.lastErrors.map((error) => ({
     error_state: {
       failed_configuration: any(error.message),
-      last_update_attempt: iso(error.attemptedMs),
       details: error.details,
     },
   }));
@@ -318,6 +330,13 @@ function collectFields(value: JsonValue, field: string, into: JsonObject[]): voi
   }
 }
 
+/** What balancers make of all that is known of the host. */
+function coarseHealth({ healthFlags }: ClusterHost): string {
+  const health = healthOfFlags(healthFlags);
+  if (health === HostHealth.Healthy) return 'HEALTHY';
+  return health === HostHealth.Degraded ? 'DEGRADED' : 'UNHEALTHY';
+}
+
 /** Hosts as Envoy reports them: grouped by priority and locality. */
 function assignment(name: string, hosts: readonly ClusterHost[]): JsonObject {
   const groups = new Map<string, ClusterHost[]>();
@@ -335,10 +354,13 @@ function assignment(name: string, hosts: readonly ClusterHost[]): JsonObject {
         health_check_config: {},
         ...(host.hostname === '' ? {} : { hostname: host.hostname }),
       },
-      health_status: edsHealthName(host),
+      health_status: coarseHealth(host),
+      ...(Object.keys(host.metadata).length === 0
+        ? {}
+        : { metadata: { filter_metadata: host.metadata as unknown as JsonObject } }),
       load_balancing_weight: host.weight,
     })),
-    load_balancing_weight: 0,
+    load_balancing_weight: group[0]!.localityWeight,
     ...(group[0]!.priority === 0 ? {} : { priority: group[0]!.priority }),
   }));
   return {
