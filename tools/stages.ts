@@ -28,6 +28,8 @@ export interface TestStage {
   readonly name: string;
   readonly paths: readonly string[];
   readonly timeoutMs: number;
+  /** It takes a program whose build is too heavy for every run: only where it is named. */
+  readonly onDemand?: boolean;
 }
 
 export const testStages: readonly TestStage[] = [
@@ -38,6 +40,7 @@ export const testStages: readonly TestStage[] = [
   { name: 'conformance', paths: ['./test/conformance'], timeoutMs: 60_000 },
   { name: 'counterparts', paths: ['./test/counterparts'], timeoutMs: 60_000 },
   { name: 'faults', paths: ['./test/faults', './test/soak'], timeoutMs: 60_000 },
+  { name: 'envoy-gateway', paths: ['./test/envoy-gateway'], timeoutMs: 120_000, onDemand: true },
 ];
 
 /** How many tests or gates passed, failed and were skipped. */

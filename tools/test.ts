@@ -1,14 +1,17 @@
 /**
  * `npm test`: everything. Gates, then unit, integration and differential tests; prints `N passed, N failed` last.
  *
- *   bun tools/test.ts [unit|integration|differential|smuggling|conformance|counterparts|faults ...] [--self] [-- arguments for bun test]
+ *   bun tools/test.ts [unit|integration|differential|smuggling|conformance|counterparts|faults|envoy-gateway ...] [--self] [-- arguments for bun test]
  *
  * --self compares Envoy with Envoy in the differential tests, which must find no difference.
+ *
+ * envoy-gateway runs only where it is named: its program takes minutes to build.
  *
  * With CI set, a skipped test counts as a failed one.
  */
 import { installCounterparts } from './counterparts.ts';
 import { installEnvoy } from './envoy.ts';
+import { installEnvoyGateway } from './envoy-gateway.ts';
 import { installServers } from './servers.ts';
 import { generate, runGates, runTestStage, type Tally, testStages } from './stages.ts';
 
@@ -31,10 +34,14 @@ if (!(await generate())) {
 }
 if (chosen.length === 0) add(await runGates());
 for (const stage of testStages) {
-  if (chosen.length > 0 && !chosen.includes(stage.name)) continue;
+  if (chosen.length > 0 ? !chosen.includes(stage.name) : stage.onDemand === true) continue;
   if (stage.name !== 'unit') await installEnvoy();
   if (stage.name === 'smuggling') await installServers();
   if (stage.name === 'conformance' || stage.name === 'counterparts') await installCounterparts();
+  if (stage.name === 'envoy-gateway') {
+    await installCounterparts();
+    await installEnvoyGateway();
+  }
   add(await runTestStage(stage, extra));
 }
 if (total.skipped > 0) console.log(`${total.skipped} skipped`);

@@ -138,9 +138,8 @@ function withoutChance(value: unknown): unknown {
   return out;
 }
 
-/** Everything of `/config_dump` but the bootstrap, in order of names. */
-export async function noteDump(exchange: Exchange, title = 'config dump'): Promise<void> {
-  const { body } = await exchange.proxy.admin('/config_dump?include_eds');
+/** Everything of an answer of `/config_dump` but the bootstrap, in order of names, with names for ports. */
+export function dumpText(body: string, ports: ReadonlyMap<number, string> = new Map()): string {
   const { configs } = JSON.parse(body) as { configs: Fields[] };
   const shown: unknown[] = [];
   for (const config of configs) {
@@ -151,12 +150,16 @@ export async function noteDump(exchange: Exchange, title = 'config dump'): Promi
     ]);
     shown.push(withoutChance(Object.fromEntries(ordered as [string, unknown][])));
   }
-  const { ports } = exchange.side.surroundings;
   const named = JSON.stringify(shown).replace(/"port_value":(\d+)/g, (found, port: string) => {
     const name = ports.get(Number(port));
     return name === undefined ? found : `"port_value":"<${name}>"`;
   });
-  exchange.note(title, sortedJson(named));
+  return sortedJson(named);
+}
+
+export async function noteDump(exchange: Exchange, title = 'config dump'): Promise<void> {
+  const { body } = await exchange.proxy.admin('/config_dump?include_eds');
+  exchange.note(title, dumpText(body, exchange.side.surroundings.ports));
 }
 
 /** Counters and gauges as they stand. */

@@ -1,6 +1,6 @@
 // grpc-go as it meets a control plane.
 //
-//	xds-peer backend NAME            a plain server that answers with its name
+//	xds-peer backend NAME ADDRESS    a plain server that answers with its name
 //	xds-peer server NAME ADDRESS     the same, managed by xDS: it serves what its Listener says
 //	xds-peer client TARGET           calls TARGET (`xds:///…`, or an address) once for every line `header value` (or an empty one)
 //
@@ -59,8 +59,8 @@ func (s service) UnaryCall(context.Context, *grpc_testing.SimpleRequest) (*grpc_
 	return &grpc_testing.SimpleResponse{Hostname: s.name}, nil
 }
 
-func backend(name string) {
-	socket, err := net.Listen("tcp", "127.0.0.1:0")
+func backend(name, address string) {
+	socket, err := net.Listen("tcp", address)
 	if err != nil {
 		fail(err)
 	}
@@ -122,13 +122,13 @@ func client(target string) {
 
 func main() {
 	switch args := os.Args[1:]; {
-	case len(args) == 2 && args[0] == "backend":
-		backend(args[1])
+	case len(args) == 3 && args[0] == "backend":
+		backend(args[1], args[2])
 	case len(args) == 3 && args[0] == "server":
 		managed(args[1], args[2])
 	case len(args) == 2 && args[0] == "client":
 		client(args[1])
 	default:
-		fail(fmt.Errorf("how: xds-peer backend NAME | server NAME ADDRESS | client TARGET"))
+		fail(fmt.Errorf("how: xds-peer backend NAME ADDRESS | server NAME ADDRESS | client TARGET"))
 	}
 }
