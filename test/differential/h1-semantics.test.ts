@@ -267,6 +267,7 @@ suite(
       u1: rawUpstream(async (connection) => {
         const head = await connection.receive('\r\n\r\n');
         if (head.includes('/refuse')) connection.send(reply(403, 'no'));
+        else if (head.includes('/plain-answer')) connection.send(reply(200, 'plain', ['x-a: 1', 'x-a: 2']));
         else if (head.includes('upgrade')) {
           connection.send('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello');
           await connection.receive('ping');
@@ -310,6 +311,10 @@ suite(
     request(
       'a websocket that the upstream refuses',
       http('GET /refuse', ['connection: upgrade', 'upgrade: websocket']),
+    ),
+    request(
+      'a websocket that the upstream takes for a plain request',
+      http('GET /plain-answer', ['connection: upgrade', 'upgrade: websocket']),
     ),
     request(
       'a websocket where the route turns it off',

@@ -36,6 +36,9 @@ import { percentOf, type StreamSource, UpstreamRequest } from './upstream-reques
 
 const NO_TIMEOUTS = new RequestTimeouts();
 
+/** What would speak of a body that is not sent. */
+const BODY_HEADERS: ReadonlySet<string> = new Set(['content-length', 'content-type', 'transfer-encoding']);
+
 /**
  * The terminal filter: finds cluster and host, sends the request there (again, where a retry policy says so), and brings the
  * answer back. Source: Envoy's documentation of the router filter, and its source/common/router.
@@ -396,9 +399,16 @@ export class RouterFilter extends HttpFilter implements ResponseWatermarks, Retr
     this.stream.encode1xxHeaders(headers);
   }
 
-  /** A WebSocket handshake that was answered by 2xx: that status goes on, without headers and body. */
-  onHandshakeFailed(status: number): void {
-    this.#reply(status, '', 'websocket_handshake_unsuccessful');
+  /** A WebSocket handshake that was answered by 2xx: status and headers go on, without the body. */
+  onHandshakeFailed({ status, list }: ResponseHeaders): void {
+    const modifyHeaders = (response: ResponseHeaders): void => {
+      for (let i = 0; i < list.length; i += 2) {
+        if (!BODY_HEADERS.has(list[i]!)) response.add(list[i]!, list[i + 1]!);
+      }
+      this.#addAttempts(response);
+    };
+    const details = 'websocket_handshake_unsuccessful';
+    this.stream.sendLocalReply({ status, body: '', details, grpcStatus: null, modifyHeaders });
   }
 
   onUpstreamHeaders(request: UpstreamRequest, headers: ResponseHeaders, end: boolean): void {

@@ -359,7 +359,7 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
     this.#touch();
     if (this.#hold !== Hold.Nothing && !this.#releaseHold(headers.status)) {
       if (end) this.#markReceived();
-      this.#router.onHandshakeFailed(headers.status);
+      this.#router.onHandshakeFailed(headers);
       return;
     }
     if (end) this.#markReceived();
