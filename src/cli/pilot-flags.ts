@@ -77,6 +77,12 @@ export const PILOT_FLAGS: readonly PilotFlagSpec[] = [
     fallback: 'localhost',
     help: 'What clients know the server by: names and addresses in its certificate of the mesh.',
   },
+  {
+    name: 'debug',
+    value: 'HOST:PORT',
+    fallback: '',
+    help: 'Serves /debug (who is connected and has what; ?node=ID for all of one node), /metrics (Prometheus) and /ready over HTTP. It asks nobody who they are: keep it on the loopback.',
+  },
   { name: 'max-clients', value: 'N', fallback: '10000', help: 'Connections; further ones are closed as they come.' },
   {
     name: 'max-request-bytes',

@@ -21,6 +21,8 @@ export interface PilotSettings {
   /** Where discovery is served; port 0: any. */
   readonly host: string;
   readonly port: number;
+  /** Where debug pages and metrics are served; null: nowhere. */
+  readonly debug: { readonly host: string; readonly port: number } | null;
   /** A directory of Envoy's resources; empty: none. */
   readonly resources: string;
   /** A directory of Gateway API manifests; empty: none. */
@@ -83,6 +85,7 @@ export function startPilot(
     sockets: createSockets(dispatcher),
     logger,
     address: ipAddress(flags.host, flags.port),
+    debugAddress: flags.debug === null ? null : ipAddress(flags.debug.host, flags.debug.port),
     resources: flags.resources,
     manifests: flags.manifests,
     onStatuses: (statuses) => {
@@ -91,6 +94,7 @@ export function startPilot(
   });
   const address = pilot.start();
   logger.info(`discovery is served on ${address.text}${security === null ? '' : ' over TLS'}`);
+  if (pilot.debugAddress !== null) logger.info(`debug pages are on http://${pilot.debugAddress.text}/debug`);
   endStartUp();
   const end = deferred();
   let isStopping = false;

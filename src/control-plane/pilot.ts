@@ -2,43 +2,37 @@ import type { ApiRegistry } from '../api/api-registry.ts';
 import type { Node } from '../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import { deferred } from '../base/deferred.ts';
 import type { Logger } from '../base/log.ts';
-import { errorLine } from '../config/diagnostics/render.ts';
 import { SecretFiles } from '../config/secrets/secret-files.ts';
 import { GrpcServer } from '../grpc/grpc-server.ts';
 import { GrpcStatus } from '../http/grpc-headers.ts';
 import type { Address } from '../net/address.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { ListeningSocket, SocketRuntime, Transport } from '../net/transport.ts';
-import { GatewayTranslator } from './gateway-api/gateways.ts';
-import { readManifests } from './gateway-api/manifest-set.ts';
-import type { ResourceBundle } from './gateway-api/resources.ts';
+import { type DebugPage, type DebugPages, DebugServer } from './debug/debug-server.ts';
 import type { ObjectStatus } from './gateway-api/status.ts';
 import type { MeshSecrets } from './mesh/mesh-secrets.ts';
 import type { Metrics } from './metrics.ts';
-import { type NodeSelector, readSelector, selectsNode } from './node-groups.ts';
-import { type DirectoryFile, DirectoryWatch, readDirectory } from './sources/directory.ts';
-import { overlay, ResourceFiles } from './sources/resource-directory.ts';
+import { selectsNode } from './node-groups.ts';
+import { DirectoryWatch } from './sources/directory.ts';
+import { COMMON_GROUP, gatewayGroup, type LoadedSources, PilotSources } from './sources/pilot-sources.ts';
 import type { ClientLimits } from './xds-server/client-limits.ts';
+import { clientsReport, groupsReport } from './xds-server/client-report.ts';
+import { ClientStatusService } from './xds-server/client-status-service.ts';
 import { DiscoveryCounts } from './xds-server/discovery-counts.ts';
 import { DiscoveryServices } from './xds-server/discovery-services.ts';
+import { SECRET_URL } from './xds-server/resource-view.ts';
 import { ResponseEncodings } from './xds-server/response-encodings.ts';
-import { resourceOfJson, Snapshot, SnapshotType } from './xds-server/snapshot.ts';
+import type { Snapshot } from './xds-server/snapshot.ts';
 import { SnapshotCache } from './xds-server/snapshot-cache.ts';
 
-/** Group of all nodes that no other group is for. */
-const COMMON = 'common';
-/** Folder of the groups below the resources, and the file in each that says which nodes it is for. */
-const GROUPS = 'groups/';
-const SELECTOR = 'group.yaml';
-const CONTROLLER = 'nuncio.dev/gateway-controller';
-const BUNDLE_TYPES = {
-  clusters: 'envoy.config.cluster.v3.Cluster',
-  endpoints: 'envoy.config.endpoint.v3.ClusterLoadAssignment',
-  listeners: 'envoy.config.listener.v3.Listener',
-  routes: 'envoy.config.route.v3.RouteConfiguration',
-  secrets: 'envoy.extensions.transport_sockets.tls.v3.Secret',
+const PLAIN = {
+  reusePort: false,
+  backlog: 0,
+  ipv6Only: false,
+  transparent: false,
+  freebind: false,
+  socketOptions: [],
 } as const;
-
 /** What all clients together, and each of them, may ask for. */
 export interface PilotLimits extends ClientLimits {
   /** Connections; further ones are closed as they come. */
@@ -57,6 +51,8 @@ export interface PilotOptions {
   /** Issues certificates; null: nobody does. */
   readonly mesh: MeshSecrets | null;
   readonly address: Address;
+  /** Where people and scrapers may look; null: nowhere. */
+  readonly debugAddress: Address | null;
   /** Takes TLS off accepted connections; null: there is none. */
   readonly secure: ((raw: Transport) => Transport) | null;
   /** A directory of Envoy's resources; empty: none. */
@@ -76,10 +72,16 @@ export class Pilot {
   readonly #cache = new SnapshotCache();
   readonly #services: DiscoveryServices;
   readonly #server: GrpcServer;
-  readonly #files: ResourceFiles;
+  readonly #debug: DebugServer;
+  readonly #startedAtMs: number;
+  #debugListening: ListeningSocket | null = null;
+  readonly #sources: PilotSources;
   readonly #watches: DirectoryWatch[] = [];
-  #selectors: readonly (readonly [group: string, selector: NodeSelector])[] = [];
-  #gateways: ReadonlySet<string> = new Set();
+  /** What was taken last. */
+  #loaded: Pick<LoadedSources, 'selectors' | 'gateways'> = { selectors: [], gateways: new Set() };
+  #loadedAtMs = 0;
+  /** Of the last attempt to load; empty: there were none. */
+  #lastFaults: readonly string[] = [];
   #listening: ListeningSocket | null = null;
   /** Of the files that secrets name; null: there are none. */
   #credentials: SecretFiles | null = null;
@@ -88,7 +90,7 @@ export class Pilot {
   constructor(options: PilotOptions) {
     this.#options = options;
     const { api, dispatcher, logger, mesh } = options;
-    this.#files = new ResourceFiles(api);
+    this.#sources = new PilotSources(api, options.resources, options.manifests);
     this.#services = new DiscoveryServices({
       api,
       cache: this.#cache,
@@ -101,9 +103,12 @@ export class Pilot {
       onRefusal: (stream, { typeUrl, refusal }) =>
         logger.warning(`node ${stream.node?.id ?? ''} refuses ${typeUrl} ${refusal?.version}: ${refusal?.reason}`),
     });
+    const status = new ClientStatusService(api, this.#services.streams);
+    this.#startedAtMs = dispatcher.wallMs;
+    this.#debug = new DebugServer(dispatcher, this.#pages());
     this.#server = new GrpcServer({
       dispatcher,
-      services: this.#services,
+      services: { open: (method, call) => this.#services.open(method, call) ?? status.open(method, call) },
       maxMessageBytes: options.limits.maxRequestBytes,
       maxConnections: options.limits.maxClients,
       secure: options.secure,
@@ -114,24 +119,53 @@ export class Pilot {
 
   /** @throws Error when the address cannot be had, or a directory does not exist */
   start(): Address {
-    const { sockets, address, resources, manifests } = this.#options;
+    const { sockets, address, debugAddress, resources, manifests } = this.#options;
     this.#load();
     for (const directory of [resources, manifests]) {
       if (directory !== '') this.#watches.push(this.#watch(directory));
     }
-    this.#listening = sockets.listen(
-      {
-        address,
-        reusePort: false,
-        backlog: 0,
-        ipv6Only: false,
-        transparent: false,
-        freebind: false,
-        socketOptions: [],
-      },
-      this.#server,
-    );
+    this.#listening = sockets.listen({ ...PLAIN, address }, this.#server);
+    if (debugAddress !== null) {
+      this.#debugListening = sockets.listen({ ...PLAIN, address: debugAddress }, this.#debug);
+    }
     return this.#listening.address;
+  }
+
+  /** Where debug pages are served; null: nowhere. */
+  get debugAddress(): Address | null {
+    return this.#debugListening?.address ?? null;
+  }
+
+  #pages(): DebugPages {
+    const { metrics } = this.#options;
+    const { streams } = this.#services;
+    const json = (value: unknown): DebugPage => ({
+      contentType: 'application/json',
+      body: `${JSON.stringify(value, null, 2)}\n`,
+    });
+    metrics.gauge('clients', 'Connections.', () => this.#server.connectionCount);
+    metrics.gauge('streams', 'Discovery streams.', () => streams.size);
+    metrics.gauge('groups', 'Groups of nodes that have resources.', () => this.#cache.groups.length);
+    const general = (): object => ({
+      started_at: new Date(this.#startedAtMs).toISOString(),
+      loaded_at: new Date(this.#loadedAtMs).toISOString(),
+      faults: this.#lastFaults,
+      connections: this.#server.connectionCount,
+      streams: streams.size,
+      draining: this.#server.isDraining,
+    });
+    return {
+      '/debug': (query) =>
+        json({
+          pilot: general(),
+          groups: groupsReport(this.#cache, streams),
+          clients: clientsReport(streams, query.get('node') ?? ''),
+        }),
+      '/debug/clients': (query) => json(clientsReport(streams, query.get('node') ?? '')),
+      '/debug/groups': () => json(groupsReport(this.#cache, streams)),
+      '/metrics': () => ({ contentType: 'text/plain; version=0.0.4', body: metrics.render() }),
+      '/ready': () => ({ contentType: 'text/plain', body: 'LIVE\n' }),
+    };
   }
 
   #watch(directory: string): DirectoryWatch {
@@ -178,6 +212,8 @@ export class Pilot {
     for (const watch of this.#watches) watch.close();
     this.#credentials?.close();
     this.#listening?.close();
+    this.#debugListening?.close();
+    this.#debug.close();
     this.#server.close();
   }
 
@@ -186,87 +222,54 @@ export class Pilot {
   }
 
   #groupOf(node: Node): string {
-    if (this.#gateways.has(node.cluster)) return `gateway ${node.cluster}`;
-    return this.#selectors.find(([, selector]) => selectsNode(selector, node))?.[0] ?? COMMON;
+    const { gateways, selectors } = this.#loaded;
+    if (gateways.has(node.cluster)) return gatewayGroup(node.cluster);
+    return selectors.find(([, selector]) => selectsNode(selector, node))?.[0] ?? COMMON_GROUP;
   }
 
   /** Reads everything again. */
   #load(): void {
-    const { dispatcher, logger } = this.#options;
+    const { dispatcher, metrics } = this.#options;
     dispatcher.enter();
     try {
-      const next = new Map<string, Snapshot>();
-      const selectors = this.#loadResources(next);
-      const gateways = selectors === null ? null : this.#loadManifests(next);
-      if (selectors === null || gateways === null || !this.#namesAreFree(next)) return;
-      // Only now: a bad file of either kind moves nobody into a group that does not exist.
-      this.#selectors = selectors;
-      this.#gateways = gateways;
-      this.#publish(next);
-      this.#services.regroup();
+      const loaded = this.#sources.load();
+      this.#watchCredentials(loaded.credentials);
+      this.#lastFaults = [...loaded.faults, ...this.#takenNames(loaded.snapshots)];
+      if (this.#lastFaults.length === 0) this.#take(loaded);
     } catch (error) {
-      logger.error(`nothing is changed: ${(error as Error).message}`);
+      this.#lastFaults = [(error as Error).message];
     } finally {
       dispatcher.leave();
+    }
+    const outcome = this.#lastFaults.length === 0 ? 'taken' : 'refused';
+    metrics.counter('loads', 'Times that the directories were read.', { outcome }).inc();
+    for (const fault of this.#lastFaults) this.#options.logger.error(`nothing is changed: ${fault}`);
+  }
+
+  #take(loaded: LoadedSources): void {
+    const { dispatcher, logger, onStatuses, manifests } = this.#options;
+    // Only now: a bad file of either kind moves nobody into a group that does not exist.
+    this.#loaded = loaded;
+    this.#loadedAtMs = dispatcher.wallMs;
+    this.#publish(loaded.snapshots);
+    this.#services.regroup();
+    if (manifests !== '') onStatuses(loaded.statuses);
+    for (const status of loaded.statuses) {
+      for (const { type, reason, message, status: is } of status.parents?.flatMap((each) => each.conditions) ?? []) {
+        const name = `${status.kind} ${status.metadata.namespace}/${status.metadata.name}`;
+        if (is === 'False') logger.warning(`${name}: ${type} is False: ${reason}: ${message}`);
+      }
     }
   }
 
   /** Secrets of the mesh have names of their own. */
-  #namesAreFree(next: ReadonlyMap<string, Snapshot>): boolean {
-    const { mesh, logger } = this.#options;
-    if (mesh === null) return true;
-    for (const snapshot of next.values()) {
-      for (const name of snapshot.type(`type.googleapis.com/${BUNDLE_TYPES.secrets}`).resources.keys()) {
-        if (!mesh.owns(name)) continue;
-        logger.error(`nothing is changed: secret ${name}: the name is that of what the mesh issues`);
-        return false;
-      }
-    }
-    return true;
-  }
-
-  /** @returns which nodes the groups are for; null: something is wrong */
-  #loadResources(next: Map<string, Snapshot>): [group: string, selector: NodeSelector][] | null {
-    const { resources, logger } = this.#options;
-    if (resources === '') return [];
-    const common: DirectoryFile[] = [];
-    const groups = new Map<string, DirectoryFile[]>();
-    const selectors: [string, NodeSelector][] = [];
-    for (const file of readDirectory(resources)) {
-      if (!file.name.startsWith(GROUPS)) {
-        common.push(file);
-        continue;
-      }
-      const [name = '', ...rest] = file.name.slice(GROUPS.length).split('/');
-      const list = groups.get(name) ?? [];
-      groups.set(name, list);
-      if (rest.join('/') !== SELECTOR) list.push(file);
-      else {
-        try {
-          selectors.push([name, readSelector(file.text)]);
-        } catch (error) {
-          logger.error(`nothing is changed: ${file.name}: ${(error as Error).message}`);
-          return null;
-        }
-      }
-    }
-    if (groups.has(COMMON)) {
-      logger.error(`nothing is changed: ${GROUPS}${COMMON}: the name is that of the group of all other nodes`);
-      return null;
-    }
-    const base = this.#files.load(resources, common);
-    const faults = [...base.errors];
-    const credentials = [...base.credentials];
-    next.set(COMMON, base.snapshot);
-    for (const [name, files] of groups) {
-      const own = this.#files.load(resources, files);
-      faults.push(...own.errors);
-      credentials.push(...own.credentials);
-      next.set(name, overlay(base.snapshot, own.snapshot));
-    }
-    this.#watchCredentials(credentials);
-    for (const fault of faults) logger.error(`nothing is changed: ${errorLine(fault)}`);
-    return faults.length > 0 ? null : selectors;
+  #takenNames(next: ReadonlyMap<string, Snapshot>): string[] {
+    const { mesh } = this.#options;
+    if (mesh === null) return [];
+    const names = [...next.values()].flatMap((snapshot) => [...snapshot.type(SECRET_URL).resources.keys()]);
+    return [...new Set(names)]
+      .filter((name) => mesh.owns(name))
+      .map((name) => `secret ${name}: the name is that of what the mesh issues`);
   }
 
   /** Also of resources that are refused: a file that was missing may come. */
@@ -276,37 +279,6 @@ export class Pilot {
     this.#credentialsKey = key;
     this.#credentials?.close();
     this.#credentials = key === '' ? null : new SecretFiles(key.split('\n'), '', () => this.#load());
-  }
-
-  /** @returns the gateways; null: something is wrong */
-  #loadManifests(next: Map<string, Snapshot>): ReadonlySet<string> | null {
-    const { manifests, logger, onStatuses } = this.#options;
-    if (manifests === '') return new Set();
-    const { set, problems } = readManifests(readDirectory(manifests));
-    for (const { file, line, reason } of problems) logger.error(`nothing is changed: ${file}:${line}: ${reason}`);
-    if (problems.length > 0) return null;
-    const { gateways, statuses } = new GatewayTranslator(set, CONTROLLER).translate();
-    for (const [name, bundle] of gateways) next.set(`gateway ${name}`, this.#snapshotOf(bundle));
-    onStatuses(statuses);
-    for (const status of statuses) {
-      for (const { type, reason, message, status: is } of status.parents?.flatMap((each) => each.conditions) ?? []) {
-        const name = `${status.kind} ${status.metadata.namespace}/${status.metadata.name}`;
-        if (is === 'False') logger.warning(`${name}: ${type} is False: ${reason}: ${message}`);
-      }
-    }
-    return new Set(gateways.keys());
-  }
-
-  #snapshotOf(bundle: ResourceBundle): Snapshot {
-    const { api } = this.#options;
-    return new Snapshot(
-      Object.entries(BUNDLE_TYPES).map(([kind, typeName]) => {
-        const resources = [...bundle[kind as keyof typeof BUNDLE_TYPES]].map(([name, json]) =>
-          resourceOfJson(api, typeName, name, json),
-        );
-        return new SnapshotType(`type.googleapis.com/${typeName}`, resources);
-      }),
-    );
   }
 
   #publish(next: ReadonlyMap<string, Snapshot>): void {

@@ -56,6 +56,7 @@ function settingsOf(values: PilotFlagValues): PilotSettings {
   if (logLevel === null) throw new FlagError(`--log-level is no '${values['log-level']}'`, '');
   return {
     ...placeFlag(values, 'listen'),
+    debug: values.debug === '' ? null : placeFlag(values, 'debug'),
     resources,
     manifests,
     statusFile: status,

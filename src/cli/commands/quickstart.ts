@@ -89,6 +89,7 @@ async function startBeside(values: PilotFlagValues, content: QuickstartDirectory
   const { loadTls } = await import('../../main/tls-runtime.ts');
   const settings = {
     ...placeFlag(values, 'listen'),
+    debug: null,
     resources: content.resources,
     manifests: content.manifests,
     statusFile: '',

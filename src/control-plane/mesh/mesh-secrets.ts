@@ -7,13 +7,13 @@ import type { GrpcServerCall } from '../../grpc/grpc-server.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
 import type { Metrics } from '../metrics.ts';
 import type { PersonalResources } from '../xds-server/personal-resources.ts';
+import { SECRET_URL } from '../xds-server/resource-view.ts';
 import { resourceOfJson, type SnapshotResource } from '../xds-server/snapshot.ts';
 import { AuthorityDirectory } from './authority-directory.ts';
 import { IdentityRules } from './identity-rules.ts';
 import type { Issued, SubjectNames } from './x509-issuer.ts';
 
 const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
-const SECRET_URL = `type.googleapis.com/${SECRET}`;
 /** Names that SPIRE and Istio serve the same under. */
 const CERTIFICATE_NAME = 'default';
 const BUNDLE_NAME = 'ROOTCA';

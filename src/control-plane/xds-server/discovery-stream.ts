@@ -373,6 +373,18 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     this.#releaseLingering();
   }
 
+  /** What is wanted by name, and what is there of all by a wildcard. */
+  *wantedOf({ typeUrl, wildcard, names }: TypeSubscription): IterableIterator<{
+    readonly name: string;
+    readonly resource: SnapshotResource | null;
+  }> {
+    if (wildcard) for (const resource of this.view.all(typeUrl)) yield { name: resource.name, resource };
+    for (const name of names) {
+      const resource = this.view.get(typeUrl, name);
+      if (!wildcard || resource === null || this.view.personal?.get(typeUrl, name)) yield { name, resource };
+    }
+  }
+
   #inOrder(): string[] {
     const known = TYPE_ORDER.filter((typeUrl) => this.subscriptions.has(typeUrl));
     const others = [...this.subscriptions.keys()].filter((typeUrl) => !TYPE_ORDER.includes(typeUrl));

@@ -4,13 +4,14 @@ import type { Snapshot, SnapshotResource, SnapshotType } from './snapshot.ts';
 export const CLUSTER_URL = 'type.googleapis.com/envoy.config.cluster.v3.Cluster';
 export const ENDPOINT_URL = 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment';
 export const LISTENER_URL = 'type.googleapis.com/envoy.config.listener.v3.Listener';
+export const SECRET_URL = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret';
 
 /**
  * In which order types go out: what is named before what names it. Removals go the other way, and only once what named them is
  * acknowledged to be gone (make before break). Source: Envoy, xDS protocol, "Eventual consistency considerations".
  */
 export const TYPE_ORDER: readonly string[] = [
-  'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret',
+  SECRET_URL,
   CLUSTER_URL,
   ENDPOINT_URL,
   LISTENER_URL,

@@ -1,0 +1,137 @@
+import type { ApiRegistry } from '../../api/api-registry.ts';
+import { errorLine } from '../../config/diagnostics/render.ts';
+import { GatewayTranslator } from '../gateway-api/gateways.ts';
+import { readManifests } from '../gateway-api/manifest-set.ts';
+import type { ResourceBundle } from '../gateway-api/resources.ts';
+import type { ObjectStatus } from '../gateway-api/status.ts';
+import { type NodeSelector, readSelector } from '../node-groups.ts';
+import { resourceOfJson, Snapshot, SnapshotType } from '../xds-server/snapshot.ts';
+import { type DirectoryFile, readDirectory } from './directory.ts';
+import { overlay, ResourceFiles } from './resource-directory.ts';
+
+/** Group of all nodes that no other group is for. */
+export const COMMON_GROUP = 'common';
+/** Folder of the groups below the resources, and the file in each that says which nodes it is for. */
+const GROUPS = 'groups/';
+const SELECTOR = 'group.yaml';
+const CONTROLLER = 'nuncio.dev/gateway-controller';
+
+const BUNDLE_TYPES = {
+  clusters: 'envoy.config.cluster.v3.Cluster',
+  endpoints: 'envoy.config.endpoint.v3.ClusterLoadAssignment',
+  listeners: 'envoy.config.listener.v3.Listener',
+  routes: 'envoy.config.route.v3.RouteConfiguration',
+  secrets: 'envoy.extensions.transport_sockets.tls.v3.Secret',
+} as const;
+
+export function gatewayGroup(name: string): string {
+  return `gateway ${name}`;
+}
+
+/** Everything that the directories hold at one moment. With faults it is not for use. */
+export interface LoadedSources {
+  readonly snapshots: ReadonlyMap<string, Snapshot>;
+  /** Which nodes the groups are for, in the order of their names: the first that fits counts. */
+  readonly selectors: readonly (readonly [group: string, selector: NodeSelector])[];
+  /** `namespace/name` of those that have a group. */
+  readonly gateways: ReadonlySet<string>;
+  readonly statuses: readonly ObjectStatus[];
+  /** Files outside that are part of the resources. */
+  readonly credentials: readonly string[];
+  /** What is wrong, each with its place. */
+  readonly faults: readonly string[];
+}
+
+/** The directories of a control plane: resources and manifests in, snapshots by group of nodes out. */
+export class PilotSources {
+  readonly #api: ApiRegistry;
+  readonly #resources: string;
+  readonly #manifests: string;
+  readonly #files: ResourceFiles;
+
+  /**
+   * @param resources a directory of Envoy's resources; empty: none
+   * @param manifests a directory of Gateway API manifests; empty: none
+   */
+  constructor(api: ApiRegistry, resources: string, manifests: string) {
+    this.#api = api;
+    this.#resources = resources;
+    this.#manifests = manifests;
+    this.#files = new ResourceFiles(api);
+  }
+
+  /** Reads everything again. @throws Error when a directory cannot be read as a whole */
+  load(): LoadedSources {
+    const snapshots = new Map<string, Snapshot>();
+    const faults: string[] = [];
+    const { selectors, credentials } = this.#loadResources(snapshots, faults);
+    const { gateways, statuses } = this.#loadManifests(snapshots, faults);
+    return { snapshots, selectors, gateways, statuses, credentials, faults };
+  }
+
+  #loadResources(snapshots: Map<string, Snapshot>, faults: string[]): Pick<LoadedSources, 'selectors' | 'credentials'> {
+    if (this.#resources === '') return { selectors: [], credentials: [] };
+    const common: DirectoryFile[] = [];
+    const groups = new Map<string, DirectoryFile[]>();
+    const selectors: [string, NodeSelector][] = [];
+    for (const file of readDirectory(this.#resources)) {
+      if (!file.name.startsWith(GROUPS)) {
+        common.push(file);
+        continue;
+      }
+      const [name = '', ...rest] = file.name.slice(GROUPS.length).split('/');
+      if (rest.length === 0) {
+        faults.push(`${file.name}: a group is a folder`);
+        continue;
+      }
+      const list = groups.get(name) ?? [];
+      groups.set(name, list);
+      if (rest.join('/') !== SELECTOR) {
+        list.push(file);
+        continue;
+      }
+      try {
+        selectors.push([name, readSelector(file.text)]);
+      } catch (error) {
+        faults.push(`${file.name}: ${(error as Error).message}`);
+      }
+    }
+    if (groups.has(COMMON_GROUP)) {
+      faults.push(`${GROUPS}${COMMON_GROUP}: the name is that of the group of all other nodes`);
+    }
+    const base = this.#files.load(this.#resources, common);
+    snapshots.set(COMMON_GROUP, base.snapshot);
+    const credentials = [...base.credentials];
+    faults.push(...base.errors.map(errorLine));
+    for (const [name, files] of groups) {
+      // Resources that nobody would ever get are a mistake.
+      if (!selectors.some(([group]) => group === name)) faults.push(`${GROUPS}${name}: ${SELECTOR} is missing`);
+      const own = this.#files.load(this.#resources, files);
+      credentials.push(...own.credentials);
+      faults.push(...own.errors.map(errorLine));
+      snapshots.set(name, overlay(base.snapshot, own.snapshot));
+    }
+    return { selectors, credentials };
+  }
+
+  #loadManifests(snapshots: Map<string, Snapshot>, faults: string[]): Pick<LoadedSources, 'gateways' | 'statuses'> {
+    if (this.#manifests === '') return { gateways: new Set(), statuses: [] };
+    const { set, problems } = readManifests(readDirectory(this.#manifests));
+    for (const { file, line, reason } of problems) faults.push(`${file}:${line}: ${reason}`);
+    if (problems.length > 0) return { gateways: new Set(), statuses: [] };
+    const { gateways, statuses } = new GatewayTranslator(set, CONTROLLER).translate();
+    for (const [name, bundle] of gateways) snapshots.set(gatewayGroup(name), this.#snapshotOf(bundle));
+    return { gateways: new Set(gateways.keys()), statuses };
+  }
+
+  #snapshotOf(bundle: ResourceBundle): Snapshot {
+    return new Snapshot(
+      Object.entries(BUNDLE_TYPES).map(([kind, typeName]) => {
+        const resources = [...bundle[kind as keyof typeof BUNDLE_TYPES]].map(([name, json]) =>
+          resourceOfJson(this.#api, typeName, name, json),
+        );
+        return new SnapshotType(`type.googleapis.com/${typeName}`, resources);
+      }),
+    );
+  }
+}
