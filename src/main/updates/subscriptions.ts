@@ -5,6 +5,7 @@ import { FileSource } from '../../xds/file-source.ts';
 import type { ResourceDecoder } from '../../xds/resource-decoder.ts';
 import type { Interest, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
 import { SubscriptionStats } from '../../xds/subscription-stats.ts';
+import { withCanonicalNames } from '../../xds/xdstp-names.ts';
 import type { RemoteSources } from './remote-sources.ts';
 
 /** Turns configuration sources into subscriptions. */
@@ -24,6 +25,7 @@ export class Subscriptions {
     const stats = new SubscriptionStats(scope);
     if (spec.kind === 'file') return new FileSource(spec, this.#decoder, this.#logger).watch(interest, watcher, stats);
     const timed = { ...interest, fetchTimeoutMs: spec.initialFetchTimeoutMs };
-    return this.#remote.sourceOf(spec, interest.type, scope).watch(timed, watcher, stats);
+    const wire = withCanonicalNames(timed, watcher);
+    return this.#remote.sourceOf(spec, interest.type, scope).watch(wire.interest, wire.watcher, stats);
   }
 }
