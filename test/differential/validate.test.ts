@@ -819,6 +819,12 @@ validateSuite('filters and the rest', [
       },
     },
   }),
+  accepted('dynamic resources of a version that is not named', {
+    ...httpProxy({}, [good]),
+    dynamic_resources: {
+      lds_config: { api_config_source: { api_type: 'GRPC', grpc_services: [{ envoy_grpc: { cluster_name: 'u1' } }] } },
+    },
+  }),
   accepted('dynamic resources of version 2', {
     ...httpProxy({}, [good]),
     dynamic_resources: {

@@ -19,7 +19,7 @@ const DEFAULT_MAX_TOKENS = 100;
 const DEFAULT_FILL_RATE = 10;
 
 const ApiType = { Rest: 1, Grpc: 2, DeltaGrpc: 3, AggregatedGrpc: 5, AggregatedDeltaGrpc: 6 } as const;
-const V3 = 2;
+const V2 = 1;
 
 /** A control plane over gRPC. */
 export interface ApiSourceSpec {
@@ -47,8 +47,9 @@ export interface RestSourceSpec {
 const DEFAULT_REQUEST_TIMEOUT_MS = 1000;
 
 function checkVersion(context: BuildContext, message: ApiConfigSource): void {
-  if ((message.transportApiVersion as number) === V3) return;
-  context.refuse('transport_api_version', 'V2 (and AUTO) xDS transport protocol versions are deprecated', 'use V3');
+  // AUTO is what stands there by default: Envoy takes it for V3.
+  if ((message.transportApiVersion as number) !== V2) return;
+  context.refuse('transport_api_version', 'V2 of the transport protocol is gone', 'use V3');
 }
 
 export function isRest(message: ApiConfigSource): boolean {
