@@ -132,8 +132,9 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
   detectedRemoteReset = false;
 
   /**
-   * What is written in the turns of several sockets is sent together (HTTP/2: one connection carries many streams). Costs one
-   * more step of the event loop for each flush.
+   * What is written in the turns of several sockets is sent in a row behind them. An HTTP/2 connection then sends the frames of
+   * many streams together. For HTTP/1 it is the peers that gain: one that has been woken still runs when the next write reaches
+   * it, where a write after each turn would find it asleep again, and waking is the dearest part of a small write.
    */
   gathersWrites = false;
   /** Called when the delayed-close timer ran out. Set by owners that count it (`downstream_cx_delayed_close_timeout`). */

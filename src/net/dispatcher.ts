@@ -8,6 +8,9 @@ export interface TurnTask {
   onTurnEnd(): void;
 }
 
+/** So many tasks at most wait for the end of a poll: what a thousand ready sockets write is not to wait for the last of them. */
+const MOST_POLL_TASKS = 64;
+
 /**
  * One thread's event loop as the proxy sees it: time (read once per turn), timers, and work put off to the turn's end.
  * The socket runtime wraps each native callback in `enter`/`leave`; code called from elsewhere (a promise) may call `defer`
@@ -35,7 +38,7 @@ export class Dispatcher {
   #microtaskQueued = false;
   readonly #runMicrotask: () => void;
   /** Of {@link deferToPollEnd}. */
-  #pollTasks: TurnTask[] = [];
+  readonly #pollTasks: TurnTask[] = [];
   #pollEndQueued = false;
   readonly #runPollEnd: () => void;
   readonly #isManual: boolean;
@@ -61,10 +64,8 @@ export class Dispatcher {
     };
     this.#runPollEnd = () => {
       this.#pollEndQueued = false;
-      const tasks = this.#pollTasks;
-      this.#pollTasks = [];
       this.enter();
-      for (const task of tasks) this.defer(task);
+      this.#deferPollTasks();
       this.leave();
     };
   }
@@ -113,8 +114,9 @@ export class Dispatcher {
   }
 
   /**
-   * Calls `task.onTurnEnd()` once all sockets that are ready now have had their turns: for what many of them contribute to, such
-   * as the frames that one HTTP/2 connection gets from many upstreams.
+   * Calls `task.onTurnEnd()` once the sockets that are ready now (or many of them) have had their turns: for what several of them
+   * contribute to, such as the frames that one HTTP/2 connection gets from many upstreams, and for writes that are cheaper in a
+   * row than one by one.
    */
   deferToPollEnd(task: TurnTask): void {
     if (this.#isManual) {
@@ -122,9 +124,20 @@ export class Dispatcher {
       return;
     }
     this.#pollTasks.push(task);
+    if (this.#pollTasks.length >= MOST_POLL_TASKS && this.#depth > 0) {
+      this.#deferPollTasks();
+      return;
+    }
     if (this.#pollEndQueued) return;
     this.#pollEndQueued = true;
     setImmediate(this.#runPollEnd);
+  }
+
+  /** Their wait is over: they are done at the end of the present turn. */
+  #deferPollTasks(): void {
+    const tasks = this.#pollTasks;
+    for (let i = 0; i < tasks.length; i++) this.#tasks.push(tasks[i]!);
+    tasks.length = 0;
   }
 
   #runTasks(): void {

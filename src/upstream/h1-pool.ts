@@ -239,6 +239,7 @@ export class H1Client extends PoolClient implements HttpPoolClient, ClientCodecE
   constructor(pool: ConnectionPool, from: PoolClient | null) {
     const { spec } = pool.cluster;
     super(pool, spec.httpIdleTimeoutMs, from);
+    this.connection.gathersWrites = true;
     this.codec = new Http1ClientCodec(this.connection, this, spec.http1, pool.cluster.http1Stats);
     this.connection.addFilter(new CodecReadFilter(this));
     pool.cluster.stats.upstream_cx_http1_total.inc();
