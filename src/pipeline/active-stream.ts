@@ -22,6 +22,7 @@ import { asksForClose, upgradeType } from './connection-tokens.ts';
 import type { FilterSlot } from './filter-slot.ts';
 import type { LocalReply, ResponseWatermarks } from './http-filter.ts';
 import { formatLocalReply } from './local-reply-message.ts';
+import type { DemandWaiter } from './on-demand.ts';
 import { sanitizeRequest } from './request-sanitizing.ts';
 import { finishInformationalHeaders, finishResponseHeaders } from './response-finishing.ts';
 import { ResponseFlag } from './response-flag.ts';
@@ -87,6 +88,8 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
   #responseMetadata: HeldMetadata | null = null;
   #destroyed = false;
   #routes: RouteTableChoice | null = null;
+  /** What the route waits for. */
+  #demand: DemandWaiter | null = null;
   #route: Route | null = null;
   #routePicked = false;
   #chainCreated = false;
@@ -289,6 +292,28 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
   routeTable(headers: RequestHeaders): RouteTable | null {
     this.#routes ??= this.config.routes.current();
     return this.#routes === null ? null : this.#routes.tableFor(headers);
+  }
+
+  /**
+   * Asks for what the table lacks that the request's route may be in; when it is settled, the route is picked anew.
+   * @returns false: there is nothing to ask for
+   */
+  demandRoutes(waiter: DemandWaiter): boolean {
+    const headers = this.requestHeaders;
+    const demand = headers === null || this.#routes === null ? null : this.#routes.demandFor(headers);
+    if (demand === null) return false;
+    const settled: DemandWaiter = {
+      onDemandSettled: (found) => {
+        this.#demand = null;
+        if (this.#destroyed) return;
+        this.#routes = null;
+        this.clearRouteCache();
+        waiter.onDemandSettled(found && this.route() !== null);
+      },
+    };
+    this.#demand = settled;
+    this.config.environment.onDemand.ask(demand, settled);
+    return true;
   }
 
   pickRoute(): void {
@@ -644,6 +669,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
       this.#deferred.data.clear();
       this.codecStream.resumeReads();
     }
+    if (this.#demand !== null) this.config.environment.onDemand.forget(this.#demand);
     this.info.endMs = this.dispatcher.nowMs;
     this.#filters.end();
     if (this.info.healthCheck) this.config.tracingStats.healthCheck.inc();

@@ -8,6 +8,7 @@ import type { Scope } from '../stats/store.ts';
 import type { ClusterManager } from '../upstream/cluster-manager.ts';
 import type { LogFiles } from './access-logger.ts';
 import type { RouteTableSource } from './connection-manager-config.ts';
+import type { OnDemand } from './on-demand.ts';
 
 /** Who this proxy is (bootstrap node and command line). */
 export interface LocalInfo {
@@ -36,6 +37,8 @@ export interface WorkerEnvironment {
   readonly stats: Scope;
   /** Route tables that are discovered. */
   readonly routeTables: RouteTableFeed;
+  /** What is fetched only when a request needs it. */
+  readonly onDemand: OnDemand;
   /** What transport sockets of listeners are made with. */
   readonly transportSockets: TransportSocketServices;
   /** The server-wide health switch (`/healthcheck/fail`). */
@@ -56,7 +59,7 @@ export interface RouteTableFeed {
 
 export const NO_ROUTE_TABLES: RouteTableFeed = {
   source: () => ({ current: () => null }),
-  scopes: () => new ScopeSet(),
+  scopes: (key) => new ScopeSet(key),
 };
 
 /** What a network filter is made for: one connection of one listener. */

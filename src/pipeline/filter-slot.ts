@@ -8,6 +8,7 @@ import type { Route } from '../routing/route.ts';
 import type { ActiveStream } from './active-stream.ts';
 import { type HeldMessage, Hook, type WalkStop } from './filter-walk.ts';
 import { type FilterStream, HttpFilter, type LocalReply, type ResponseWatermarks } from './http-filter.ts';
+import type { DemandWaiter } from './on-demand.ts';
 import type { StreamInfo } from './stream-info.ts';
 import type { StreamTrace } from './trace/stream-trace.ts';
 
@@ -154,6 +155,10 @@ export class FilterSlot implements WalkStop, FilterStream {
 
   setMetadataSink(sink: MetadataSink | null): void {
     this.#owner.setMetadataSink(sink);
+  }
+
+  demandRoutes(waiter: DemandWaiter): boolean {
+    return this.#owner.demandRoutes(waiter);
   }
 
   recreateStream(response: ResponseHeaders, body: ByteBuffer | null): boolean {

@@ -6,6 +6,7 @@ import type { Connection } from '../net/connection.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { Route } from '../routing/route.ts';
 import type { ConnectionContext } from './environment.ts';
+import type { DemandWaiter } from './on-demand.ts';
 import type { StreamInfo } from './stream-info.ts';
 import type { StreamTrace } from './trace/stream-trace.ts';
 
@@ -51,6 +52,12 @@ export interface FilterStream {
   readonly route: Route | null;
   /** Forgets the route, so that changed headers are matched anew. */
   clearRouteCache(): void;
+  /**
+   * Asks for what a request without a route may be routed by (a scope's table, a virtual host), where that is fetched on demand. The
+   * waiter is told whether it has a route then.
+   * @returns false: there is nothing to ask for
+   */
+  demandRoutes(waiter: DemandWaiter): boolean;
   readonly requestHeaders: RequestHeaders | null;
   readonly requestTrailers: HeaderMap | null;
   readonly responseHeaders: ResponseHeaders | null;

@@ -1,7 +1,7 @@
 import { ByteBuffer } from '../../base/byte-buffer.ts';
 import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
 import {
-  type Protocol,
+  Protocol,
   type RequestEncoder,
   ResetReason,
   type ResponseDecoder,
@@ -14,7 +14,7 @@ import type { Host } from '../../upstream/host.ts';
 import type { PendingStream, PoolFailure, PoolWaiter, UpstreamConnectionInfo } from '../../upstream/pool.ts';
 import type { FilterStream } from '../http-filter.ts';
 import type { Span } from '../trace/span.ts';
-import { type StreamTrace, tagGrpcResponse, tagReset } from '../trace/stream-trace.ts';
+import { type StreamTrace, tagGrpcResponse } from '../trace/stream-trace.ts';
 import { flagOfReset } from './reset-flags.ts';
 import type { ChargedRequest } from './response-charging.ts';
 import type { RouterFilter } from './router-filter.ts';
@@ -64,7 +64,6 @@ export class MirrorRequest implements PoolWaiter, ResponseDecoder, StreamEvents,
   #span: Span | null = null;
   #status = 0;
   #flags = 0;
-  #protocol: Protocol | null = null;
 
   private constructor(
     router: RouterFilter,
@@ -180,7 +179,7 @@ export class MirrorRequest implements PoolWaiter, ResponseDecoder, StreamEvents,
 
   // --- PoolWaiter ---
 
-  onPoolReady(encoder: RequestEncoder, host: Host, info: UpstreamConnectionInfo): void {
+  onPoolReady(encoder: RequestEncoder, host: Host, _info: UpstreamConnectionInfo): void {
     this.#pending = null;
     if (this.#over) {
       encoder.stream.reset(ResetReason.LocalReset);
@@ -188,7 +187,6 @@ export class MirrorRequest implements PoolWaiter, ResponseDecoder, StreamEvents,
     }
     this.#encoder = encoder;
     this.#host = host;
-    this.#protocol = info.protocol;
     encoder.stream.setEvents(this);
     if (encoder.encodeHeaders(this.#headers, this.#headersEnd) !== null) {
       this.#end();
@@ -206,9 +204,7 @@ export class MirrorRequest implements PoolWaiter, ResponseDecoder, StreamEvents,
 
   onPoolFailure(failure: PoolFailure, _transportFailureReason: string, host: Host): void {
     this.#pending = null;
-    const reason = resetReasonOf(failure);
-    this.#flags |= flagOfReset(reason);
-    if (this.#span !== null) tagReset(this.#span, reason);
+    this.#flags |= flagOfReset(resetReasonOf(failure));
     this.#host = host;
     this.#fail(503);
   }
@@ -257,7 +253,6 @@ export class MirrorRequest implements PoolWaiter, ResponseDecoder, StreamEvents,
   onStreamReset(reason: ResetReason, _details: string): void {
     this.#encoder = null;
     this.#flags |= flagOfReset(reason);
-    if (this.#span !== null) tagReset(this.#span, reason);
     if (this.#answered) this.#end();
     else this.#fail(503);
   }
@@ -279,6 +274,7 @@ export class MirrorRequest implements PoolWaiter, ResponseDecoder, StreamEvents,
   /** Where the original would have been answered by us. */
   #fail(status: number): void {
     if (this.#over) return;
+    this.#status = status;
     this.#charge(status);
     this.#end();
   }
@@ -302,7 +298,8 @@ export class MirrorRequest implements PoolWaiter, ResponseDecoder, StreamEvents,
     const span = this.#span;
     if (span === null) return;
     this.#span = null;
-    const outcome = { status: this.#status, flags: this.#flags, protocol: this.#protocol };
+    // To Envoy's client all requests are of that version.
+    const outcome = { status: this.#status, flags: this.#flags, protocol: Protocol.Http11 };
     this.#trace!.finishAsync(span, this.cluster, this.#host, outcome);
   }
 

@@ -162,11 +162,8 @@ export class StreamTrace {
   #modify(span: Span, upstream: boolean): void {
     const { config } = this;
     const context = this.#context;
-    const info = context.stream;
-    const { spanId } = info;
-    // To formats of its own, a span is the one that is active.
-    info.spanId = span.spanId;
-    const own = info.route === null ? null : info.route.tracing;
+    const { route } = context.stream;
+    const own = route === null ? null : route.tracing;
     const tags = own === null ? NO_TAGS : own.customTags;
     for (const tag of tags) tag.apply(span, context);
     for (const tag of config.customTags) {
@@ -177,7 +174,6 @@ export class StreamTrace {
       : (own?.operation ?? config.operation);
     const operation = format === null ? '' : format.format(context);
     if (operation !== '') span.setOperation(operation);
-    info.spanId = spanId;
   }
 }
 

@@ -21,7 +21,15 @@ export interface ParentContext {
   readonly isRemote: boolean;
 }
 
-/** Source: opentelemetry.proto.trace.v1.Span. */
+/** Of servers; of clients, all but 0. Source: OpenTelemetry's conventions for RPC spans, "Status". */
+const SERVER_ERRORS: ReadonlySet<string> = new Set(['2', '4', '12', '13', '14', '15']);
+
+function isGrpcError(status: string, kind: SpanKind): boolean {
+  if (kind === SpanKind.Server) return SERVER_ERRORS.has(status);
+  return status !== '0' && /^\d+$/.test(status);
+}
+
+/** Source: opentelemetry.proto.trace.v1.Span. What a client did wrong is no error of a server. */
 export class OtelSpan implements Span {
   readonly #tracer: OtelTracer;
   readonly kind: SpanKind;
@@ -88,10 +96,8 @@ export class OtelSpan implements Span {
 
   #set(name: string, value: AttributeValue): void {
     if (!this.sampled || name === '') return;
-    // What a client did wrong is no fault of a server. Source: OpenTelemetry's conventions for HTTP spans, "Status".
-    if (name === 'http.status_code' && Number(value) >= (this.kind === SpanKind.Client ? 400 : 500)) {
-      this.isError = true;
-    }
+    if (name === 'http.status_code') this.isError ||= Number(value) >= (this.kind === SpanKind.Client ? 400 : 500);
+    else if (name === 'grpc.status_code') this.isError ||= isGrpcError(String(value), this.kind);
     this.attributeNames ??= [];
     this.attributeValues ??= [];
     const at = this.attributeNames.indexOf(name);
