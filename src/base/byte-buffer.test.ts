@@ -316,3 +316,76 @@ describe('memory in proportion to length', () => {
     expect(own).toBeGreaterThanOrEqual(14);
   });
 });
+
+describe('bytes that a socket has handed over', () => {
+  const read = (size: number, fill: number): Buffer => Buffer.from(new Uint8Array(size).fill(fill).buffer);
+  const isFreed = (bytes: Buffer): boolean => bytes.buffer.byteLength === 0;
+
+  test('are freed with their last part, wherever it went', () => {
+    const bytes = read(100_000, 1);
+    const input = new ByteBuffer();
+    const [one, two] = [new ByteBuffer(), new ByteBuffer()];
+    input.appendReceived(bytes);
+    one.moveFrom(input, 30_000);
+    two.moveFrom(input, 70_000);
+    expect(input.length).toBe(0);
+    two.drain(69_999);
+    one.clear();
+    expect(isFreed(bytes)).toBe(false);
+    expect(two.byteAt(0)).toBe(1);
+    two.clear();
+    expect(isFreed(bytes)).toBe(true);
+  });
+
+  test('are left alone when they are few, or share their memory', () => {
+    const small = read(1000, 1);
+    const whole = read(100_000, 2);
+    const buffer = new ByteBuffer();
+    buffer.appendReceived(small);
+    buffer.appendReceived(whole.subarray(0, 50_000));
+    buffer.clear();
+    expect(isFreed(small)).toBe(false);
+    expect(isFreed(whole)).toBe(false);
+  });
+
+  test('any cutting, moving and joining keeps what is still held, and frees all in the end', () => {
+    const random = new SeededRandom(11);
+    const below = (count: number): number => Math.floor(random.float() * count);
+    for (let round = 0; round < 40; round++) {
+      const buffers = [new ByteBuffer(new SlabPool()), new ByteBuffer(), new ByteBuffer(new SlabPool())];
+      const expected: number[][] = [[], [], []];
+      const reads: Buffer[] = [];
+      for (let step = 0; step < 60; step++) {
+        const from = below(3);
+        const to = below(3);
+        const size = below(buffers[from]!.length + 1);
+        switch (below(4)) {
+          case 0: {
+            const bytes = read(16_384 + below(20_000), below(256));
+            reads.push(bytes);
+            expected[to]!.push(...bytes);
+            buffers[to]!.appendReceived(bytes);
+            break;
+          }
+          case 1:
+            if (from === to) break;
+            buffers[to]!.moveFrom(buffers[from]!, size);
+            expected[to] = [...expected[to]!, ...expected[from]!.splice(0, size)];
+            break;
+          case 2:
+            buffers[from]!.drain(size);
+            expected[from]!.splice(0, size);
+            break;
+          default:
+            buffers[from]!.linearize(Math.min(size, 5000));
+        }
+        for (let i = 0; i < 3; i++) expect(buffers[i]!.length).toBe(expected[i]!.length);
+      }
+      for (let i = 0; i < 3; i++) {
+        expect(buffers[i]!.toBytes().equals(Buffer.from(expected[i]!))).toBe(true);
+        buffers[i]!.clear();
+      }
+      for (const bytes of reads) expect(isFreed(bytes)).toBe(true);
+    }
+  });
+});

@@ -1,4 +1,5 @@
 import { assert } from './assert.ts';
+import { ReceivedBytes } from './received-bytes.ts';
 import type { SlabPool } from './slab-pool.ts';
 
 /** Told when a buffer's length crosses its watermarks. Calls come in strict alternation, high first. */
@@ -14,10 +15,10 @@ export class Slice {
   end: number;
   /** Up to here `bytes` may be filled up behind `end`; less or equal to `end` when it may not. */
   limit: number;
-  /** Set when `bytes` is a slab that goes back to its pool. */
-  pool: SlabPool | null;
+  /** Who gets `bytes` back once nobody reads them here; null: the garbage collector. */
+  pool: SlabPool | ReceivedBytes | null;
 
-  constructor(bytes: Buffer, start: number, end: number, limit: number, pool: SlabPool | null) {
+  constructor(bytes: Buffer, start: number, end: number, limit: number, pool: SlabPool | ReceivedBytes | null) {
     this.bytes = bytes;
     this.start = start;
     this.end = end;
@@ -42,7 +43,12 @@ function asBuffer(bytes: Uint8Array): Buffer {
 
 /** The front of a slice up to `stop`. A pooled slab may have one owner only, so its part is copied. */
 function partOf(slice: Slice, stop: number): Slice {
-  if (slice.pool === null) return new Slice(slice.bytes, slice.start, stop, stop, null);
+  const { pool } = slice;
+  if (pool === null) return new Slice(slice.bytes, slice.start, stop, stop, null);
+  if (pool instanceof ReceivedBytes) {
+    pool.share();
+    return new Slice(slice.bytes, slice.start, stop, stop, pool);
+  }
   const size = stop - slice.start;
   const copy = Buffer.allocUnsafeSlow(size);
   slice.bytes.copy(copy, 0, slice.start, stop);
@@ -108,6 +114,21 @@ export class ByteBuffer {
     const buffer = asBuffer(bytes);
     if (!this.#copyIn(buffer, start, end)) this.#slices.push(new Slice(buffer, start, end, end, null));
     this.length += size;
+    this.#checkHigh();
+  }
+
+  /**
+   * As `append`, of bytes that a socket has handed over: where the runtime can, large ones are freed as soon as they have been
+   * drained, here or in the buffers that they were moved to.
+   */
+  appendReceived(bytes: Buffer): void {
+    const received = ReceivedBytes.of(bytes);
+    if (received === null) {
+      this.append(bytes);
+      return;
+    }
+    this.#slices.push(new Slice(bytes, 0, bytes.length, bytes.length, received));
+    this.length += bytes.length;
     this.#checkHigh();
   }
 

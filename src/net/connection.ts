@@ -347,7 +347,7 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
     this.bytesReceived += bytes.length;
     this.#stats?.onBytesReceived(bytes.length);
     if (this.#state >= State.Flushing) return;
-    this.readBuffer.append(bytes);
+    this.readBuffer.appendReceived(bytes);
     if (this.#readPauses === 0) this.#deliver();
     else this.#reportReadBuffered();
   }
