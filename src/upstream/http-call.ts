@@ -32,8 +32,8 @@ export interface HttpCallRequest {
 /** Told of the end of one call: one of the two, once, and never inside the constructor. */
 export interface HttpCallHandler {
   onAnswer(status: number, headers: ResponseHeaders, body: Uint8Array): void;
-  /** No whole answer came. @param reason for people */
-  onFailure(reason: string): void;
+  /** No whole answer came. @param reason for people @param begun the answer's head has come */
+  onFailure(reason: string, begun: boolean): void;
 }
 
 /** One unary request over a cluster's pool. Source: Envoy, Http::AsyncRequestImpl. */
@@ -218,7 +218,7 @@ export class HttpCall implements PoolWaiter, ResponseDecoder, StreamEvents, Time
   onTurnEnd(): void {
     if (this.#failure === 'cancelled') return;
     if (this.#failure === '') this.#handler.onAnswer(this.#headers!.status, this.#headers!, this.#body.toBytes());
-    else this.#handler.onFailure(this.#failure);
+    else this.#handler.onFailure(this.#failure, this.#headers !== null);
   }
 
   #release(): void {

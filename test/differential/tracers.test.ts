@@ -810,6 +810,31 @@ suite(
       'a request',
       async (exchange) => {
         await exchange.request(get());
+        await exchange.expectStat('tracing.zipkin.reports_dropped', 1);
+      },
+      { upstreamBytes: false },
+    ),
+  ],
+);
+suite(
+  'half an answer of a collector, Zipkin',
+  {
+    ...common,
+    upstreams: {
+      ...upstreams,
+      c: httpUpstream((_, connection) => {
+        connection.send('HTTP/1.1 202 Accepted\r\ncontent-length: 5\r\n\r\nab');
+        connection.end();
+        return undefined;
+      }),
+    },
+    config: traces(zipkin()),
+  },
+  [
+    steps(
+      'a request',
+      async (exchange) => {
+        await exchange.request(get());
         await exchange.expectStat('tracing.zipkin.reports_failed', 1);
       },
       { upstreamBytes: false },

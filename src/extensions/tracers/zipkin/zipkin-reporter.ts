@@ -118,8 +118,10 @@ export class ZipkinReporter implements HttpCallHandler {
     else this.#stats.reports_dropped.inc();
   }
 
-  onFailure(reason: string): void {
+  /** What did not begin to answer has answered with a 503 of ours, to Envoy. */
+  onFailure(reason: string, begun: boolean): void {
     this.#logger.debug(`no answer of collector cluster '${this.#collector.cluster}': ${reason}`);
-    this.#stats.reports_failed.inc();
+    if (begun) this.#stats.reports_failed.inc();
+    else this.#stats.reports_dropped.inc();
   }
 }
