@@ -348,6 +348,29 @@ describe('state of the world', () => {
     expect(recorder.updates).toEqual(['a@1']);
   });
 
+  test('heartbeats prolong a resource, and say nothing of others', async () => {
+    const { peer, watch } = open(false);
+    const { recorder } = watch(CLUSTER_TYPE, null);
+    await settle();
+    const pack = (resource: Resource): Any => ({
+      $typeName: 'google.protobuf.Any',
+      typeUrl: `type.googleapis.com/${DISCOVERY}.Resource`,
+      value: toBinary(api.message(`${DISCOVERY}.Resource`)!, resource),
+    });
+    const seen = (): string[] => recorder.updates.filter((update) => update !== '');
+    peer.handler.onMessage(whole(CLUSTER_TYPE, '1', 'n1', [cluster('a'), pack(wrapped('b', '1', cluster('b'), 60))]));
+    await Bun.sleep(30);
+    peer.handler.onMessage(whole(CLUSTER_TYPE, '1', 'n2', [pack(wrapped('b', '1', undefined, 60))]));
+    await Bun.sleep(40);
+    expect(seen()).toEqual(['a@1 b@1']);
+    // What the last state of the world held is known still.
+    peer.handler.onMessage(whole(CLUSTER_TYPE, '2', 'n3', [pack(wrapped('b', '1', cluster('b'), 60))]));
+    await settle();
+    expect(seen()).toEqual(['a@1 b@1', 'b@1 -a']);
+    await Bun.sleep(100);
+    expect(seen()).toEqual(['a@1 b@1', 'b@1 -a', '-b']);
+  });
+
   test('nothing comes in time: the watcher goes on, once', async () => {
     const { watch, stat } = open(false);
     const { recorder } = watch(CLUSTER_TYPE, null, 5);

@@ -83,7 +83,9 @@ export class SotwProtocol implements TypeProtocol {
   #known: ReadonlySet<string> | null = new Set();
   #said = false;
   /** Names that the last accepted answer held. */
-  #held = new Set<string>();
+  readonly #held = new Set<string>();
+  /** The answer holds heartbeats: it is no state of the world. */
+  #hasBeats = false;
 
   constructor(api: ApiRegistry, engine: TypeEngine, onExpired: (name: string) => void) {
     this.#api = api;
@@ -136,6 +138,7 @@ export class SotwProtocol implements TypeProtocol {
       else faults.push(resource.error);
     }
     if (faults.length > 0) return faults.join('\n');
+    this.#hasBeats = beats.size > 0;
     const present = new Set([...changed.map((resource) => resource.name), ...beats]);
     // A state of the world is whole for wildcards alone; heartbeats say nothing of others.
     const removed =
@@ -160,7 +163,8 @@ export class SotwProtocol implements TypeProtocol {
 
   accepted(delta: TypeDelta): void {
     this.#version = delta.version;
-    this.#held = new Set(delta.changed.map((resource) => resource.name));
+    if (!this.#hasBeats) this.#held.clear();
+    for (const { name } of delta.changed) this.#held.add(name);
   }
 
   refused(delta: TypeDelta): void {

@@ -107,7 +107,8 @@ class Stream implements GrpcServerCallHandler {
     const held = this.plane.held.get(typeUrl);
     if (names === undefined || held === undefined || this.call.isOver) return;
     const wanted = [...held.resources].filter(([name]) => names.size === 0 || names.has(name));
-    if (this.isDelta) this.#pushDelta(typeUrl, held, wanted, names, again);
+    const asksForNothing = names.size === 0 && this.plane.byNameOnly.has(typeUrl);
+    if (this.isDelta) this.#pushDelta(typeUrl, held, asksForNothing ? [] : wanted, names, again);
     else if (wanted.length > 0 || names.size === 0) {
       const response = create(this.plane.desc('DiscoveryResponse')) as DiscoveryResponse;
       response.versionInfo = held.version;
@@ -132,10 +133,11 @@ class Stream implements GrpcServerCallHandler {
       const text = JSON.stringify(resource);
       if (sent.get(name) === held.version || (sent.get(name) === text && !again.includes(name))) continue;
       sent.set(name, text);
-      const wrapper = create(this.plane.desc('Resource')) as Resource;
+      const isWrapped = String(resource['@type']).endsWith('.Resource');
+      const wrapper = isWrapped ? this.plane.wrapper(resource) : (create(this.plane.desc('Resource')) as Resource);
       wrapper.name = name;
       wrapper.version = held.version;
-      wrapper.resource = this.plane.pack(resource);
+      if (!isWrapped) wrapper.resource = this.plane.pack(resource);
       resources.push(wrapper);
     }
     const removed = [...sent.keys()].filter(
@@ -209,6 +211,8 @@ export function packResource(resource: JsonResource): Any {
 /** A control plane that says what a test tells it to, over ADS or a stream for each type, and notes what it is asked. */
 export class ScriptedControlPlane {
   readonly held = new Map<string, Held>();
+  /** Types of which nobody gets what it did not name. */
+  readonly byNameOnly = new Set<string>();
   readonly streams = new Set<Stream>();
   /** Requests by short name of their type, in order. */
   readonly requests = new Map<string, JsonObject[]>();
@@ -306,8 +310,28 @@ export class ScriptedControlPlane {
   /** The resources of one type from now on; everybody who wants them is sent them. */
   set(typeUrl: string, version: string, resources: readonly JsonResource[]): void {
     const named = resources.map((each) => [String(each.name ?? each.cluster_name), each] as const);
+    this.setNamed(typeUrl, version, named);
+  }
+
+  /** The same, of resources that go by other names than their own. */
+  setNamed(typeUrl: string, version: string, named: readonly (readonly [string, JsonResource])[]): void {
     this.held.set(typeUrl, { version, resources: new Map(named) });
     for (const stream of this.streams) stream.push(typeUrl);
+  }
+
+  /** Sends every stream one answer as it stands, in the form of the protocol that it speaks; a nonce is added. */
+  sayAsIs(typeUrl: string, response: JsonObject): void {
+    for (const stream of this.streams) {
+      const desc = this.desc(stream.isDelta ? 'DeltaDiscoveryResponse' : 'DiscoveryResponse');
+      const json = { ...response, type_url: typeUrl, nonce: this.nextNonce(typeUrl) };
+      stream.call.send(toBinary(desc, fromJson(desc, json, { registry: this.#api.registry })));
+    }
+  }
+
+  /** A Resource with a time to live. */
+  wrapper(resource: JsonResource): Resource {
+    const { '@type': _type, ...fields } = resource;
+    return fromJson(this.desc('Resource'), fields as JsonObject, { registry: this.#api.registry }) as Resource;
   }
 
   /** Sends raw bytes as one message on every stream. */

@@ -1,0 +1,307 @@
+/** The finer points of the protocol: times to live, deadlines, rates, the node, answers that say odd things. */
+import { httpUpstream, reply } from '../support/scripted-upstream.ts';
+import { cluster, type Fields, http, to } from './configs.ts';
+import {
+  CLUSTER,
+  clusterResource,
+  dumpStates,
+  ENDPOINTS,
+  endpoints,
+  LISTENER,
+  listenerResource,
+  ROUTES,
+  routes,
+  says,
+} from './discovery.ts';
+import type { Exchange } from './exchange.ts';
+import { type Case, steps, suite } from './harness.ts';
+import { fillIn, type Side } from './side.ts';
+
+const upstreams = { u1: httpUpstream(() => reply(200, 'one')), u2: httpUpstream(() => reply(200, 'two')) };
+const url = (type: string): string => `type.googleapis.com/${type}`;
+const RESOURCE = url('envoy.service.discovery.v3.Resource');
+const get = http('GET /');
+const HTTP2 = {
+  'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+    '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+    explicit_http_config: { http2_protocol_options: {} },
+  },
+};
+const ads = (more: Fields = {}): Fields => ({ ads: {}, resource_api_version: 'V3', ...more });
+
+function config(delta: boolean, more: Fields = {}, source: Fields = ads()): Fields {
+  return {
+    node: { id: 'node-1', cluster: 'tests' },
+    dynamic_resources: {
+      ads_config: {
+        api_type: delta ? 'DELTA_GRPC' : 'GRPC',
+        transport_api_version: 'V3',
+        grpc_services: [{ envoy_grpc: { cluster_name: 'xds' } }],
+        ...more,
+      },
+      lds_config: source,
+      cds_config: source,
+    },
+    static_resources: { clusters: [{ ...cluster('xds'), typed_extension_protocol_options: HTTP2 }] },
+  };
+}
+
+const filled = (side: Side, value: unknown): never => JSON.parse(fillIn(value as never, side.tmp, side.ports)) as never;
+
+function say(side: Side, type: string, version: string, resources: readonly Fields[]): void {
+  side.controlPlane!.set(url(type), version, filled(side, resources));
+}
+
+const eds = (name: string, source: Fields = ads()): Fields => ({
+  '@type': url(CLUSTER),
+  name,
+  type: 'EDS',
+  connect_timeout: '1s',
+  eds_cluster_config: { eds_config: source },
+});
+const byRds = (source: Fields = ads()): Fields => ({
+  route_config: undefined,
+  rds: { route_config_name: 'r1', config_source: source },
+});
+
+function everything(side: Side): void {
+  say(side, CLUSTER, '1', [eds('c1')]);
+  say(side, ENDPOINTS, '1', [endpoints('c1', ['u1'])]);
+  say(side, LISTENER, '1', [listenerResource({ hcm: byRds() })]);
+  say(side, ROUTES, '1', [routes('r1', [to('c1')])]);
+}
+
+/** A resource that lives for a while. */
+const mortal = (name: string, ttl: string, resource: Fields): Fields => ({ '@type': RESOURCE, name, ttl, resource });
+
+async function answered(exchange: Exchange, short: string, count: number): Promise<void> {
+  const plane = exchange.side.controlPlane!;
+  await exchange.expect(`${count} requests for ${short}`, () => (plane.requests.get(short)?.length ?? 0) >= count);
+  await exchange.refreshListeners();
+}
+
+function requestsSoFar(exchange: Exchange, ...shorts: string[]): void {
+  for (const short of shorts) {
+    const lines = (exchange.side.controlPlane!.requests.get(short) ?? []).map((each) => JSON.stringify(each));
+    exchange.note(`requests ${short}`, lines.join('\n'));
+  }
+}
+
+const stats = [
+  /^(listener_manager\.lds|cluster_manager\.cds|cluster\.c[12]|http\.ingress\.rds\.r1)\.(update_(attempt|success|failure|rejected|empty)|init_fetch_timeout|membership_total)/,
+  /^control_plane\.(connected_state|rate_limit_enforced|pending_requests)$/,
+];
+
+function renewed(delta: boolean): Case {
+  return steps('one that is renewed stays', async (exchange) => {
+    await answered(exchange, 'RDS', 2);
+    say(exchange.side, CLUSTER, '2', [eds('c1'), mortal('c2', '0.5s', clusterResource('c2', 'u2'))]);
+    await exchange.expectStat('cluster_manager.active_clusters', 3);
+    for (let i = 0; i < 8; i++) {
+      await Bun.sleep(100);
+      exchange.side.controlPlane!.sayAsIs(url(CLUSTER), beat(delta, 'c2', '0.5s') as never);
+    }
+    exchange.note('there', String(await exchange.stat('cluster_manager.active_clusters')));
+    await exchange.expectStat('cluster_manager.active_clusters', 2);
+  });
+}
+
+function ttlCases(delta: boolean): Case[] {
+  return [
+    steps('a cluster that is not renewed goes', async (exchange) => {
+      await answered(exchange, 'RDS', 2);
+      say(exchange.side, CLUSTER, '2', [eds('c1'), mortal('c2', '0.3s', clusterResource('c2', 'u2'))]);
+      await exchange.expectStat('cluster_manager.active_clusters', 3);
+      await exchange.expectStat('cluster_manager.active_clusters', 2);
+      await dumpStates(exchange);
+      requestsSoFar(exchange, 'CDS');
+    }),
+    // Envoy removes every other cluster when a state of the world holds a heartbeat alone.
+    ...(delta ? [renewed(delta)] : []),
+    steps('a listener, routes and endpoints that are not renewed', async (exchange) => {
+      await answered(exchange, 'RDS', 2);
+      await exchange.request(get);
+      // Envoy dies when the time of endpoints or routes is over that a state of the world brought.
+      if (delta) {
+        say(exchange.side, ENDPOINTS, '2', [mortal('c1', '0.2s', endpoints('c1', ['u2']))]);
+        await answered(exchange, 'EDS', 3);
+        await Bun.sleep(500);
+        await exchange.request(get);
+        say(exchange.side, ROUTES, '2', [mortal('r1', '0.2s', routes('r1', [says('mortal')]))]);
+        await answered(exchange, 'RDS', 3);
+        await exchange.request(get);
+        await Bun.sleep(500);
+        await exchange.request(get);
+      }
+      say(exchange.side, LISTENER, '2', [mortal('a', '0.2s', listenerResource({ routes: [says('x')] }))]);
+      await answered(exchange, 'LDS', 3);
+      await exchange.expectStat('listener_manager.total_listeners_active', 0);
+      await dumpStates(exchange);
+    }),
+  ];
+}
+
+/** A heartbeat, in the form of the protocol. */
+function beat(delta: boolean, name: string, ttl: string): Fields {
+  if (delta) return { system_version_info: '2', resources: [{ name, version: '2', ttl }] };
+  return { version_info: '2', resources: [{ '@type': RESOURCE, name, version: '2', ttl }] };
+}
+
+for (const delta of [false, true]) {
+  const of = delta ? 'delta ADS' : 'ADS';
+  const stage = { upstreams, stats, fresh: true, upstreamBytes: false } as const;
+  suite(
+    `${of}: times to live`,
+    {
+      ...stage,
+      stats: [],
+      config: config(delta),
+      controlPlane: (_plane, side) => everything(side),
+    },
+    ttlCases(delta),
+  );
+
+  const soon = ads({ initial_fetch_timeout: '0.2s' });
+  suite(
+    `${of}: nothing comes in time`,
+    {
+      ...stage,
+      config: config(delta, {}, soon),
+      controlPlane: () => {},
+    },
+    [
+      steps('of clusters and listeners', async (exchange) => {
+        await exchange.expect('LIVE', async () => (await exchange.proxy.admin('/ready')).status === 200);
+        say(exchange.side, CLUSTER, '1', [clusterResource('c1', 'u1')]);
+        say(exchange.side, LISTENER, '1', [listenerResource({ routes: [to('c1')] })]);
+        await answered(exchange, 'LDS', 2);
+        await exchange.request(get);
+        requestsSoFar(exchange, 'CDS', 'LDS');
+      }),
+      steps('of endpoints and routes', async (exchange) => {
+        say(exchange.side, CLUSTER, '1', [eds('c1', soon)]);
+        say(exchange.side, LISTENER, '1', [listenerResource({ hcm: byRds(soon) })]);
+        await exchange.expectStat('listener_manager.total_listeners_active', 1);
+        await exchange.refreshListeners();
+        await exchange.request(get);
+        say(exchange.side, ROUTES, '1', [routes('r1', [to('c1')])]);
+        await answered(exchange, 'RDS', 2);
+        await exchange.request(get);
+        say(exchange.side, ENDPOINTS, '1', [endpoints('c1', ['u1'])]);
+        await answered(exchange, 'EDS', 2);
+        await exchange.request(get);
+        requestsSoFar(exchange, 'RDS', 'EDS');
+      }),
+    ],
+  );
+
+  suite(
+    `${of}: the node in every message, a rate`,
+    {
+      ...stage,
+      config: config(delta, {
+        set_node_on_first_message_only: false,
+        rate_limit_settings: { max_tokens: 3, fill_rate: 5 },
+      }),
+      controlPlane: (_plane, side) => everything(side),
+    },
+    [
+      steps(
+        'the start',
+        async (exchange) => {
+          await answered(exchange, 'RDS', 2);
+          await exchange.expectStat('control_plane.pending_requests', 0);
+          requestsSoFar(exchange, 'CDS', 'EDS', 'LDS', 'RDS');
+          exchange.note('held back', String((await exchange.stat('control_plane.rate_limit_enforced')) > 0));
+        },
+        { stats: [] },
+      ),
+    ],
+  );
+
+  suite(`${of}: odd answers`, { ...stage, config: config(delta), controlPlane: (_plane, side) => everything(side) }, [
+    steps('errors of resources', async (exchange) => {
+      await answered(exchange, 'RDS', 2);
+      const errors = [{ resource_name: { name: 'c1' }, error_detail: { code: 7, message: 'not for you' } }];
+      const version = delta ? { system_version_info: '2' } : { version_info: '2' };
+      exchange.side.controlPlane!.sayAsIs(url(ENDPOINTS), { ...version, resource_errors: errors } as never);
+      await answered(exchange, 'EDS', 3);
+      await exchange.request(get);
+      requestsSoFar(exchange, 'EDS');
+    }),
+    steps('an answer for a type that nobody asked for', async (exchange) => {
+      await answered(exchange, 'RDS', 2);
+      const type = url('envoy.extensions.transport_sockets.tls.v3.Secret');
+      exchange.side.controlPlane!.sayAsIs(type, {});
+      exchange.side.controlPlane!.sayAsIs('type.googleapis.com/what.is.This', {});
+      say(exchange.side, ROUTES, '2', [routes('r1', [says('second')])]);
+      await answered(exchange, 'RDS', 3);
+      await exchange.request(get);
+      requestsSoFar(exchange, 'RDS', 'SDS');
+    }),
+    steps('an empty answer', async (exchange) => {
+      await answered(exchange, 'RDS', 2);
+      const version = delta ? { system_version_info: '2' } : { version_info: '2' };
+      exchange.side.controlPlane!.sayAsIs(url(ENDPOINTS), version);
+      await answered(exchange, 'EDS', 3);
+      exchange.side.controlPlane!.sayAsIs(url(ROUTES), version);
+      await answered(exchange, 'RDS', 3);
+      await exchange.request(get);
+      requestsSoFar(exchange, 'EDS', 'RDS');
+    }),
+    steps('the same version again, and an older one', async (exchange) => {
+      await answered(exchange, 'RDS', 2);
+      say(exchange.side, ROUTES, '5', [routes('r1', [says('five')])]);
+      await answered(exchange, 'RDS', 3);
+      say(exchange.side, ROUTES, '5', [routes('r1', [says('five again')])]);
+      if (!delta) await answered(exchange, 'RDS', 4);
+      await exchange.request(get);
+      say(exchange.side, ROUTES, '4', [routes('r1', [says('four')])]);
+      await answered(exchange, 'RDS', delta ? 4 : 5);
+      await exchange.request(get);
+      requestsSoFar(exchange, 'RDS');
+      await dumpStates(exchange);
+    }),
+    steps('a resource of another type', async (exchange) => {
+      await answered(exchange, 'RDS', 2);
+      const resource = filled(exchange.side, endpoints('r1', ['u1']));
+      const body = delta
+        ? { system_version_info: '2', resources: [{ name: 'r1', version: '2', resource }] }
+        : { version_info: '2', resources: [resource] };
+      exchange.side.controlPlane!.sayAsIs(url(ROUTES), body as never);
+      await answered(exchange, 'RDS', 3);
+      await exchange.request(get);
+      requestsSoFar(exchange, 'RDS');
+    }),
+    steps('resources that nobody asked for', async (exchange) => {
+      await answered(exchange, 'RDS', 2);
+      const version = delta ? { system_version_info: '2' } : { version_info: '2' };
+      const wrap = (name: string, value: Fields): Fields => {
+        const resource = filled(exchange.side, value) as Fields;
+        return delta ? { name, version: '2', resource } : resource;
+      };
+      const resources = [wrap('other', endpoints('other', ['u2'])), wrap('c1', endpoints('c1', ['u2']))];
+      exchange.side.controlPlane!.sayAsIs(url(ENDPOINTS), { ...version, resources } as never);
+      await answered(exchange, 'EDS', 3);
+      await exchange.request(get);
+      requestsSoFar(exchange, 'EDS');
+    }),
+    steps('a name twice', async (exchange) => {
+      await answered(exchange, 'RDS', 2);
+      const version = delta ? { system_version_info: '2' } : { version_info: '2' };
+      const wrap = (name: string, value: Fields): Fields => {
+        const resource = filled(exchange.side, value) as Fields;
+        return delta ? { name, version: '2', resource } : resource;
+      };
+      const resources = [
+        wrap('c1', eds('c1')),
+        wrap('c2', clusterResource('c2', 'u1')),
+        wrap('c2', clusterResource('c2', 'u2')),
+      ];
+      exchange.side.controlPlane!.sayAsIs(url(CLUSTER), { ...version, resources } as never);
+      await answered(exchange, 'CDS', 3);
+      requestsSoFar(exchange, 'CDS');
+      await dumpStates(exchange);
+    }),
+  ]);
+}
