@@ -78,7 +78,7 @@ export class Pilot {
   readonly #sources: PilotSources;
   readonly #watches: DirectoryWatch[] = [];
   /** What was taken last. */
-  #loaded: Pick<LoadedSources, 'selectors' | 'gateways'> = { selectors: [], gateways: new Set() };
+  #loaded: Pick<LoadedSources, 'groups' | 'gateways'> = { groups: [], gateways: new Set() };
   #loadedAtMs = 0;
   /** Of the last attempt to load; empty: there were none. */
   #lastFaults: readonly string[] = [];
@@ -222,9 +222,9 @@ export class Pilot {
   }
 
   #groupOf(node: Node): string {
-    const { gateways, selectors } = this.#loaded;
+    const { gateways, groups } = this.#loaded;
     if (gateways.has(node.cluster)) return gatewayGroup(node.cluster);
-    return selectors.find(([, selector]) => selectsNode(selector, node))?.[0] ?? COMMON_GROUP;
+    return groups.find(([, { selector }]) => selectsNode(selector, node))?.[0] ?? COMMON_GROUP;
   }
 
   /** Reads everything again. */

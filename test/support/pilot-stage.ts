@@ -45,6 +45,8 @@ export interface Following {
   readonly metadata?: readonly { readonly key: string; readonly value: string }[];
   /** Further resources of its own. */
   readonly statics?: object;
+  /** Further fields of its bootstrap. */
+  readonly bootstrap?: object;
 }
 
 const TLS_SOCKET = 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext';
@@ -128,6 +130,7 @@ export class Stage {
   ): Promise<ProxyProcess> {
     const source = { ads: {}, resource_api_version: 'V3' };
     const bootstrap = {
+      ...more.bootstrap,
       node: { id: 'test', cluster, ...more.node },
       admin: { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } },
       dynamic_resources: {

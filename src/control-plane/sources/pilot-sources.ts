@@ -4,8 +4,8 @@ import { GatewayTranslator } from '../gateway-api/gateways.ts';
 import { readManifests } from '../gateway-api/manifest-set.ts';
 import type { ResourceBundle } from '../gateway-api/resources.ts';
 import type { ObjectStatus } from '../gateway-api/status.ts';
-import { type NodeSelector, readSelector } from '../node-groups.ts';
-import { resourceOfJson, Snapshot, SnapshotType } from '../xds-server/snapshot.ts';
+import { type NodeGroup, readGroup } from '../node-groups.ts';
+import { EMPTY_SNAPSHOT, resourceOfJson, Snapshot, SnapshotType } from '../xds-server/snapshot.ts';
 import { type DirectoryFile, readDirectory } from './directory.ts';
 import { overlay, ResourceFiles } from './resource-directory.ts';
 
@@ -31,8 +31,8 @@ export function gatewayGroup(name: string): string {
 /** Everything that the directories hold at one moment. With faults it is not for use. */
 export interface LoadedSources {
   readonly snapshots: ReadonlyMap<string, Snapshot>;
-  /** Which nodes the groups are for, in the order of their names: the first that fits counts. */
-  readonly selectors: readonly (readonly [group: string, selector: NodeSelector])[];
+  /** Which nodes the groups are for: the first that fits counts. */
+  readonly groups: readonly (readonly [name: string, group: NodeGroup])[];
   /** `namespace/name` of those that have a group. */
   readonly gateways: ReadonlySet<string>;
   readonly statuses: readonly ObjectStatus[];
@@ -64,16 +64,16 @@ export class PilotSources {
   load(): LoadedSources {
     const snapshots = new Map<string, Snapshot>();
     const faults: string[] = [];
-    const { selectors, credentials } = this.#loadResources(snapshots, faults);
+    const { groups, credentials } = this.#loadResources(snapshots, faults);
     const { gateways, statuses } = this.#loadManifests(snapshots, faults);
-    return { snapshots, selectors, gateways, statuses, credentials, faults };
+    return { snapshots, groups, gateways, statuses, credentials, faults };
   }
 
-  #loadResources(snapshots: Map<string, Snapshot>, faults: string[]): Pick<LoadedSources, 'selectors' | 'credentials'> {
-    if (this.#resources === '') return { selectors: [], credentials: [] };
+  #loadResources(snapshots: Map<string, Snapshot>, faults: string[]): Pick<LoadedSources, 'groups' | 'credentials'> {
+    if (this.#resources === '') return { groups: [], credentials: [] };
     const common: DirectoryFile[] = [];
-    const groups = new Map<string, DirectoryFile[]>();
-    const selectors: [string, NodeSelector][] = [];
+    const filesOf = new Map<string, DirectoryFile[]>();
+    const groups: [string, NodeGroup][] = [];
     for (const file of readDirectory(this.#resources)) {
       if (!file.name.startsWith(GROUPS)) {
         common.push(file);
@@ -84,34 +84,39 @@ export class PilotSources {
         faults.push(`${file.name}: a group is a folder`);
         continue;
       }
-      const list = groups.get(name) ?? [];
-      groups.set(name, list);
+      const list = filesOf.get(name) ?? [];
+      filesOf.set(name, list);
       if (rest.join('/') !== SELECTOR) {
         list.push(file);
         continue;
       }
       try {
-        selectors.push([name, readSelector(file.text)]);
+        groups.push([name, readGroup(file.text)]);
       } catch (error) {
         faults.push(`${file.name}: ${(error as Error).message}`);
       }
     }
-    if (groups.has(COMMON_GROUP)) {
+    if (filesOf.has(COMMON_GROUP)) {
       faults.push(`${GROUPS}${COMMON_GROUP}: the name is that of the group of all other nodes`);
     }
     const base = this.#files.load(this.#resources, common);
     snapshots.set(COMMON_GROUP, base.snapshot);
     const credentials = [...base.credentials];
     faults.push(...base.errors.map(errorLine));
-    for (const [name, files] of groups) {
+    for (const [name, files] of filesOf) {
       // Resources that nobody would ever get are a mistake.
-      if (!selectors.some(([group]) => group === name)) faults.push(`${GROUPS}${name}: ${SELECTOR} is missing`);
+      const group = groups.find(([own]) => own === name)?.[1];
+      if (group === undefined && !faults.some((fault) => fault.startsWith(`${GROUPS}${name}/${SELECTOR}`))) {
+        faults.push(`${GROUPS}${name}: ${SELECTOR} is missing`);
+      }
       const own = this.#files.load(this.#resources, files);
       credentials.push(...own.credentials);
       faults.push(...own.errors.map(errorLine));
-      snapshots.set(name, overlay(base.snapshot, own.snapshot));
+      snapshots.set(name, overlay(group?.inherit === false ? EMPTY_SNAPSHOT : base.snapshot, own.snapshot));
     }
-    return { selectors, credentials };
+    // Sorting is stable: among equals they stay in the order of their names.
+    groups.sort(([, a], [, b]) => b.priority - a.priority);
+    return { groups, credentials };
   }
 
   #loadManifests(snapshots: Map<string, Snapshot>, faults: string[]): Pick<LoadedSources, 'gateways' | 'statuses'> {

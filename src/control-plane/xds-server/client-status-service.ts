@@ -110,7 +110,7 @@ export class ClientStatusService implements GrpcServices {
   }
 }
 
-function isAmong(list: readonly SnapshotResource[], name: string): boolean {
+function isAmong(list: readonly { readonly name: string }[], name: string): boolean {
   return list.some((each) => each.name === name);
 }
 

@@ -2,9 +2,11 @@ import type { DeltaDiscoveryRequest } from '../../api/gen/envoy/service/discover
 import { decodeMessage } from '../../api/message-codec.ts';
 import { GrpcStatus } from '../../http/grpc-headers.ts';
 import { DiscoveryStream, reasonOf } from './discovery-stream.ts';
-import { CLUSTER_URL } from './resource-view.ts';
+import { CLUSTER_URL, VIRTUAL_HOST_URL } from './resource-view.ts';
+import type { DeltaItem } from './response-encodings.ts';
 import type { SnapshotResource } from './snapshot.ts';
 import type { TypeSubscription } from './type-subscription.ts';
+import { virtualHostsOf } from './virtual-hosts.ts';
 
 /** Changes alone. */
 export class DeltaStream extends DiscoveryStream {
@@ -26,7 +28,7 @@ export class DeltaStream extends DiscoveryStream {
     if (subscription === null) return;
     this.settle(subscription, request.responseNonce, reasonOf(request.errorDetail));
     if (first) this.#takeUp(subscription, request);
-    if (this.#changeNames(subscription, request) || first) subscription.due = true;
+    if (this.#changeNames(subscription, request, first) || first) subscription.due = true;
     if (!this.tooManyNames(subscription) && subscription.due) this.flushLater();
   }
 
@@ -40,7 +42,7 @@ export class DeltaStream extends DiscoveryStream {
     if (held.length > 0) subscription.heldVersion = 'initial_resource_versions';
   }
 
-  #changeNames(subscription: TypeSubscription, request: DeltaDiscoveryRequest): boolean {
+  #changeNames(subscription: TypeSubscription, request: DeltaDiscoveryRequest, first: boolean): boolean {
     const { names, sent, missing } = subscription;
     for (const name of request.resourceNamesUnsubscribe) {
       if (name === '*') subscription.wildcard = false;
@@ -58,28 +60,38 @@ export class DeltaStream extends DiscoveryStream {
       // Who asks again has forgotten, and is to be told again.
       missing.delete(name);
       if (request.initialResourceVersions[name] === undefined) sent.delete(name);
+      if (subscription.typeUrl !== VIRTUAL_HOST_URL || first) continue;
+      for (const held of [...sent.keys()]) if (held.startsWith(`${name}/`)) sent.delete(held);
     }
     return request.resourceNamesSubscribe.length > 0;
   }
 
   protected respond(subscription: TypeSubscription): void {
     const { typeUrl, wildcard, names, sent, missing } = subscription;
-    const changed: SnapshotResource[] = [];
+    const changed: DeltaItem[] = [];
     const present = new Set<string>();
-    const consider = (resource: SnapshotResource): void => {
+    const consider = (resource: DeltaItem): void => {
       if (present.has(resource.name)) return;
       present.add(resource.name);
       if (sent.get(resource.name) !== resource.version) changed.push(resource);
     };
     if (wildcard) for (const resource of this.view.all(typeUrl)) consider(resource);
+    const isVirtual = typeUrl === VIRTUAL_HOST_URL;
+    if (isVirtual) {
+      for (const item of virtualHostsOf(this.view.pure(typeUrl)!, names)) {
+        consider(item);
+        for (const alias of item.aliases ?? []) present.add(alias);
+      }
+    }
     // Under a wildcard as well: what a client alone gets is not among all.
-    for (const name of names) {
+    for (const name of isVirtual ? [] : names) {
       const resource = this.view.get(typeUrl, name);
       if (resource !== null) consider(resource);
     }
     const gone = new Set<string>();
     for (const name of sent.keys()) if (!present.has(name)) gone.add(name);
-    for (const name of names) if (!present.has(name) && !missing.has(name)) gone.add(name);
+    // The name of a route configuration is none of a virtual host.
+    for (const name of isVirtual ? [] : names) if (!present.has(name) && !missing.has(name)) gone.add(name);
     const removed = [...gone];
     const version = this.view.versionOf(typeUrl);
     if (changed.length === 0 && removed.length === 0) {
@@ -93,7 +105,11 @@ export class DeltaStream extends DiscoveryStream {
       }
     }
     // Of clusters that a client came back with it is known which it has otherwise.
-    const rewarmed = typeUrl === CLUSTER_URL ? changed.filter(({ name }) => sent.has(name)) : [];
+    const rewarmed: SnapshotResource[] = [];
+    for (const { name } of typeUrl === CLUSTER_URL ? changed : []) {
+      const resource = sent.has(name) ? this.view.get(typeUrl, name) : null;
+      if (resource !== null) rewarmed.push(resource);
+    }
     for (const resource of changed) {
       sent.set(resource.name, resource.version);
       missing.delete(resource.name);

@@ -659,3 +659,42 @@ describe.each([false, true])('limits (delta: %p)', (delta) => {
     expect(server.metrics.render()).toContain('pilot_streams_limited_total{limit="names"} 1');
   });
 });
+
+describe.each([
+  ['envoy.config.cluster.v3.Cluster', 'cluster', 'ClusterDiscoveryService', 'Clusters'],
+  ['envoy.config.endpoint.v3.ClusterLoadAssignment', 'endpoint', 'EndpointDiscoveryService', 'Endpoints'],
+  ['envoy.config.listener.v3.Listener', 'listener', 'ListenerDiscoveryService', 'Listeners'],
+  ['envoy.config.route.v3.RouteConfiguration', 'route', 'RouteDiscoveryService', 'Routes'],
+  ['envoy.config.route.v3.ScopedRouteConfiguration', 'route', 'ScopedRoutesDiscoveryService', 'ScopedRoutes'],
+  ['envoy.config.route.v3.VirtualHost', 'route', 'VirtualHostDiscoveryService', 'VirtualHosts'],
+  ['envoy.extensions.transport_sockets.tls.v3.Secret', 'secret', 'SecretDiscoveryService', 'Secrets'],
+  ['envoy.service.runtime.v3.Runtime', 'runtime', 'RuntimeDiscoveryService', 'Runtime'],
+  ['envoy.config.core.v3.TypedExtensionConfig', 'extension', 'ExtensionConfigDiscoveryService', 'ExtensionConfigs'],
+])('%s', (typeName, folder, service, what) => {
+  const type_url = `type.googleapis.com/${typeName}`;
+  const ways = [true, false].flatMap((delta) =>
+    [
+      `/envoy.service.discovery.v3.AggregatedDiscoveryService/${delta ? 'Delta' : 'Stream'}AggregatedResources`,
+      `/envoy.service.${folder}.v3.${service}/${delta ? 'Delta' : 'Stream'}${what}`,
+    ].flatMap((method) => [true, false].map((wildcard) => [delta, method, wildcard] as const)),
+  );
+
+  test.each(ways)('is served (delta: %p, %s, wildcard: %p)', (delta, method, wildcard) => {
+    const server = new Server();
+    const field = typeName.endsWith('ClusterLoadAssignment') ? 'cluster_name' : 'name';
+    const named = (name: string): SnapshotResource => resourceOfJson(api, typeName, name, { [field]: name });
+    const put = (...names: string[]): void => {
+      server.cache.set('c', new Snapshot([new SnapshotType(type_url, names.map(named))]));
+      server.runTasks();
+    };
+    put('a', 'b');
+    const client = new Client(server, delta, method);
+    const names = wildcard ? ['*'] : ['b', 'c'];
+    client.request({ type_url, [delta ? 'resource_names_subscribe' : 'resource_names']: names });
+    const got = (): string[] => client.answers().flatMap((answer) => answer.names);
+    expect(got()).toEqual(wildcard ? ['a', 'b'] : ['b']);
+    put('a', 'b', 'c');
+    const isWhole = !delta && /\.(Cluster|Listener|ScopedRouteConfiguration)$/.test(typeName);
+    expect(got()).toEqual(isWhole ? (wildcard ? ['a', 'b', 'c'] : ['b', 'c']) : ['c']);
+  });
+});

@@ -7,11 +7,12 @@ import type { Dispatcher } from '../../net/dispatcher.ts';
 import { type ClientLimits, RequestBudget } from './client-limits.ts';
 import type { DiscoveryCounts } from './discovery-counts.ts';
 import type { PersonalResources } from './personal-resources.ts';
-import { ENDPOINT_URL, isNaming, lingers, ResourceView, TYPE_ORDER } from './resource-view.ts';
+import { ENDPOINT_URL, isNaming, lingers, ResourceView, TYPE_ORDER, VIRTUAL_HOST_URL } from './resource-view.ts';
 import type { ResponseEncodings } from './response-encodings.ts';
 import { EMPTY_SNAPSHOT, type Snapshot, type SnapshotResource } from './snapshot.ts';
 import type { SnapshotCache, SnapshotWatcher } from './snapshot-cache.ts';
 import { TypeSubscription } from './type-subscription.ts';
+import { virtualHostsOf } from './virtual-hosts.ts';
 
 /** Types that one stream may carry. */
 const MAX_TYPES = 64;
@@ -260,7 +261,11 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
   // --- responses ---
 
   /** To be called for each response just before it is sent. @returns its nonce */
-  protected begin(subscription: TypeSubscription, version: string, changed: readonly SnapshotResource[]): string {
+  protected begin(
+    subscription: TypeSubscription,
+    version: string,
+    changed: readonly { readonly name: string }[],
+  ): string {
     const { dispatcher, counts } = this.context;
     subscription.nonce = String(++this.#nonces);
     subscription.pending.push(this.#nonces);
@@ -379,7 +384,8 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     readonly resource: SnapshotResource | null;
   }> {
     if (wildcard) for (const resource of this.view.all(typeUrl)) yield { name: resource.name, resource };
-    for (const name of names) {
+    const held = typeUrl === VIRTUAL_HOST_URL ? virtualHostsOf(this.view.pure(typeUrl)!, names) : null;
+    for (const name of held?.map((item) => item.name) ?? names) {
       const resource = this.view.get(typeUrl, name);
       if (!wildcard || resource === null || this.view.personal?.get(typeUrl, name)) yield { name, resource };
     }

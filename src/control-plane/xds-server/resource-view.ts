@@ -4,6 +4,8 @@ import type { Snapshot, SnapshotResource, SnapshotType } from './snapshot.ts';
 export const CLUSTER_URL = 'type.googleapis.com/envoy.config.cluster.v3.Cluster';
 export const ENDPOINT_URL = 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment';
 export const LISTENER_URL = 'type.googleapis.com/envoy.config.listener.v3.Listener';
+export const SCOPED_ROUTE_URL = 'type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration';
+export const VIRTUAL_HOST_URL = 'type.googleapis.com/envoy.config.route.v3.VirtualHost';
 export const SECRET_URL = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret';
 
 /**
@@ -15,9 +17,9 @@ export const TYPE_ORDER: readonly string[] = [
   CLUSTER_URL,
   ENDPOINT_URL,
   LISTENER_URL,
-  'type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration',
+  SCOPED_ROUTE_URL,
   'type.googleapis.com/envoy.config.route.v3.RouteConfiguration',
-  'type.googleapis.com/envoy.config.route.v3.VirtualHost',
+  VIRTUAL_HOST_URL,
   'type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig',
   'type.googleapis.com/envoy.service.runtime.v3.Runtime',
 ];

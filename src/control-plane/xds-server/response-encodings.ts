@@ -3,6 +3,14 @@ import { field, type SnapshotResource, type SnapshotType, textField } from './sn
 /** Encoded wildcard answers that are kept. Each group has one of each type; older ones are made anew. */
 const MAX_KEPT = 64;
 
+/** A resource of a delta response. */
+export interface DeltaItem {
+  readonly name: string;
+  readonly version: string;
+  readonly any: Uint8Array;
+  readonly aliases?: readonly string[];
+}
+
 /**
  * Discovery responses as bytes. A thousand clients of one group are told of a change by the same bytes but for the nonce.
  * Source: envoy.service.discovery.v3.DiscoveryResponse and DeltaDiscoveryResponse.
@@ -43,14 +51,23 @@ export class ResponseEncodings {
   delta(
     typeUrl: string,
     version: string,
-    changed: readonly SnapshotResource[],
+    changed: readonly DeltaItem[],
     removed: readonly string[],
     nonce: string,
   ): Uint8Array {
     return Buffer.concat([
       textField(1, version),
-      ...changed.map(({ name, version: own, any }) =>
-        field(2, Buffer.concat([textField(1, own), field(2, any), textField(3, name)])),
+      ...changed.map(({ name, version: own, any, aliases = [] }) =>
+        field(
+          2,
+          Buffer.concat([
+            textField(1, own),
+            // One without content says that there is nothing of this name (virtual hosts on demand).
+            ...(any.length === 0 ? [] : [field(2, any)]),
+            textField(3, name),
+            ...aliases.map((alias) => textField(4, alias)),
+          ]),
+        ),
       ),
       textField(4, typeUrl),
       textField(5, nonce),

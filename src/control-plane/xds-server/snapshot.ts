@@ -3,6 +3,7 @@ import type { JsonValue, Message } from '@bufbuild/protobuf';
 import { fromJson } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
+import type { VirtualHost } from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
 import { encodeMessage } from '../../api/message-codec.ts';
 
 /** One resource as it goes out. */
@@ -16,6 +17,8 @@ export interface SnapshotResource {
   readonly mark: readonly [high: number, low: number];
   /** Of a cluster: the name of its endpoints, which a proxy waits for after each change of the cluster; empty: none. */
   readonly endpoints: string;
+  /** Of a virtual host. */
+  readonly domains: readonly string[];
 }
 
 /** The version of a set of resources, whatever their order: who holds this version holds just these. */
@@ -111,6 +114,10 @@ function endpointsOf(message: Message): string {
   return edsClusterConfig.serviceName === '' ? name : edsClusterConfig.serviceName;
 }
 
+function domainsOf(message: Message): readonly string[] {
+  return message.$typeName === 'envoy.config.route.v3.VirtualHost' ? (message as VirtualHost).domains : [];
+}
+
 /** A resource of a message. @param bytes of it */
 export function snapshotResource(message: Message, name: string, bytes: Uint8Array): SnapshotResource {
   // Not a fast hash: secrets are among what is hashed, and versions are shown.
@@ -121,6 +128,7 @@ export function snapshotResource(message: Message, name: string, bytes: Uint8Arr
     any: Buffer.concat([textField(1, `type.googleapis.com/${message.$typeName}`), field(2, bytes)]),
     mark: [digest.readInt32BE(VERSION_BYTES), digest.readInt32BE(VERSION_BYTES + 4)],
     endpoints: endpointsOf(message),
+    domains: domainsOf(message),
   };
 }
 

@@ -2,12 +2,15 @@ import type { DiscoveryRequest } from '../../api/gen/envoy/service/discovery/v3/
 import { decodeMessage } from '../../api/message-codec.ts';
 import { GrpcStatus } from '../../http/grpc-headers.ts';
 import { DiscoveryStream, reasonOf } from './discovery-stream.ts';
-import { CLUSTER_URL, LISTENER_URL } from './resource-view.ts';
+import { CLUSTER_URL, LISTENER_URL, SCOPED_ROUTE_URL } from './resource-view.ts';
 import { SetVersion, type SnapshotResource } from './snapshot.ts';
 import type { TypeSubscription } from './type-subscription.ts';
 
-/** Resources of these types come all at once in state of the world: what is left out is removed. */
-const FULL_STATE: ReadonlySet<string> = new Set([LISTENER_URL, CLUSTER_URL]);
+/**
+ * Resources of these types come all at once in state of the world: what is left out is removed. Source: Envoy, xDS protocol, for
+ * listeners and clusters; its code (ScopedRdsConfigSubscription::onConfigUpdate) for scopes of routes.
+ */
+const FULL_STATE: ReadonlySet<string> = new Set([LISTENER_URL, CLUSTER_URL, SCOPED_ROUTE_URL]);
 
 /** State of the world. */
 export class SotwStream extends DiscoveryStream {

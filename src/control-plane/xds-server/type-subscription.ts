@@ -1,4 +1,4 @@
-import type { SnapshotResource, SnapshotType } from './snapshot.ts';
+import type { SnapshotType } from './snapshot.ts';
 
 /** What a client says in answer to a response. */
 export interface Refusal {
@@ -35,7 +35,7 @@ export class TypeSubscription {
   /** Numbers of responses that were neither acknowledged nor refused. */
   readonly pending: number[] = [];
   /** What the last response held, until it is answered. */
-  lastSent: readonly SnapshotResource[] = [];
+  lastSent: readonly { readonly name: string }[] = [];
   /** The last word was a refusal. */
   refusal: Refusal | null = null;
   /** What was refused is to be sent once more. */

@@ -1,0 +1,84 @@
+import { afterEach, describe, expect, test } from 'bun:test';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { openApiRegistry } from '../../api/api-registry.ts';
+import { type LoadedSources, PilotSources } from './pilot-sources.ts';
+
+const api = openApiRegistry();
+const CLUSTER = 'type.googleapis.com/envoy.config.cluster.v3.Cluster';
+const folders: string[] = [];
+afterEach(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+});
+
+/** Clusters by file: `name` or `name=other`, another one of that name. */
+function load(files: Readonly<Record<string, string>>): LoadedSources {
+  const folder = mkdtempSync(join(tmpdir(), 'sources-'));
+  folders.push(folder);
+  for (const [name, content] of Object.entries(files)) {
+    const path = join(folder, name);
+    mkdirSync(dirname(path), { recursive: true });
+    const resources = content.split(' ').map((each) => {
+      const [cluster, mark = ''] = each.split('=');
+      return { '@type': CLUSTER, name: cluster, alt_stat_name: mark };
+    });
+    writeFileSync(path, name.endsWith('group.yaml') || content.includes(':') ? content : JSON.stringify({ resources }));
+  }
+  return new PilotSources(api, folder, '').load();
+}
+
+const clusters = (loaded: LoadedSources, group: string): string[] => [
+  ...(loaded.snapshots.get(group)?.type(CLUSTER).resources.keys() ?? []),
+];
+
+describe('groups of nodes', () => {
+  test('have what is common, and over it their own', () => {
+    const loaded = load({
+      'all.yaml': 'a b',
+      'groups/edge/group.yaml': 'cluster: edge',
+      'groups/edge/more.yaml': 'b=other c',
+    });
+    expect(loaded.faults).toEqual([]);
+    expect(clusters(loaded, 'common')).toEqual(['a', 'b']);
+    expect(clusters(loaded, 'edge')).toEqual(['a', 'b', 'c']);
+    const version = (group: string): string => loaded.snapshots.get(group)!.type(CLUSTER).resources.get('b')!.version;
+    expect(version('edge')).not.toBe(version('common'));
+  });
+
+  test('have their own alone where they want nothing else', () => {
+    const loaded = load({
+      'all.yaml': 'a b',
+      'groups/edge/group.yaml': 'cluster: edge\ninherit: false',
+      'groups/edge/more.yaml': 'c',
+    });
+    expect(clusters(loaded, 'edge')).toEqual(['c']);
+  });
+
+  test('are looked at by their priority, then by name', () => {
+    const group = (priority: number): string => `id: "*"\npriority: ${priority}`;
+    const loaded = load({
+      'groups/a/group.yaml': group(0),
+      'groups/b/group.yaml': group(2),
+      'groups/c/group.yaml': group(2),
+      'groups/d/group.yaml': group(-1),
+    });
+    expect(loaded.groups.map(([name]) => name)).toEqual(['b', 'c', 'a', 'd']);
+  });
+
+  test.each([
+    [{ 'groups/edge/more.yaml': 'c' }, 'groups/edge: group.yaml is missing'],
+    [{ 'groups/edge/group.yaml': 'name: x' }, 'groups/edge/group.yaml: unknown field name'],
+    [{ 'groups/common/group.yaml': 'id: x' }, 'the name is that of the group of all other nodes'],
+    [{ 'groups/edge.yaml': 'a' }, 'groups/edge.yaml: a group is a folder'],
+    [
+      { 'a.yaml': 'a', 'b.yaml': 'a' },
+      'b.yaml:1:15: resources[0]: envoy.config.cluster.v3.Cluster a is in a.yaml already',
+    ],
+    [{ 'a.yaml': 'resources: [{ name: x }]' }, 'a.yaml:1'],
+  ])('%p is refused', (files, words) => {
+    const { faults } = load(files as Record<string, string>);
+    expect(faults).toHaveLength(1);
+    expect(faults[0]).toContain(words);
+  });
+});
