@@ -14,6 +14,7 @@ import { grpcWebFilter } from './http-filters/grpc-web/factory.ts';
 import { headerMutationFilter } from './http-filters/header-mutation/factory.ts';
 import { healthCheckFilter } from './http-filters/health-check/factory.ts';
 import { httpLocalRateLimitFilter } from './http-filters/local-ratelimit/factory.ts';
+import { onDemandFilter } from './http-filters/on-demand/factory.ts';
 import { routerFilter } from './http-filters/router/factory.ts';
 import { allowListedRoutesPredicate } from './internal-redirect-predicates/allow-listed-routes/factory.ts';
 import { previousRoutesPredicate } from './internal-redirect-predicates/previous-routes/factory.ts';
@@ -67,6 +68,7 @@ export const EXTENSIONS = [
   grpcWebFilter,
   grpcStatsFilter,
   grpcHttp1BridgeFilter,
+  onDemandFilter,
   routerFilter,
   xffDetection,
   customHeaderDetection,

@@ -12,6 +12,8 @@ import type { Address } from '../net/address.ts';
 import { Dispatcher } from '../net/dispatcher.ts';
 import type { TlsContextInUse } from '../net/transport-socket.ts';
 import { type LocalInfo, NO_ROUTE_TABLES, type WorkerEnvironment } from '../pipeline/environment.ts';
+import { NOTHING_ON_DEMAND } from '../pipeline/on-demand.ts';
+import type { Demand } from '../routing/on-demand.ts';
 import { MergedStore } from '../stats/merged-store.ts';
 import { type Scope, StatsStore } from '../stats/store.ts';
 import { ClusterManager } from '../upstream/cluster-manager.ts';
@@ -237,6 +239,7 @@ export class Server implements WorkerObserver {
       logFiles: this.#logFiles,
       stats,
       routeTables: NO_ROUTE_TABLES,
+      onDemand: NOTHING_ON_DEMAND,
       transportSockets,
       health: this.#health,
       shared: new SharedTable(this.#sharedMemory),
@@ -477,6 +480,16 @@ export class Server implements WorkerObserver {
 
   onWorkerBug(index: number, message: string): void {
     this.#countBug(`worker ${index}: ${message}`);
+  }
+
+  onWorkerDemand(index: number, demandId: number, demand: Demand): void {
+    void this.dynamic
+      .demand(demand)
+      .catch((error: unknown) => {
+        this.#countBug(String(error));
+        return false;
+      })
+      .then((found) => this.workers[index]?.send({ kind: 'settled', demandId, found }));
   }
 
   /** Something threw where nothing should. */

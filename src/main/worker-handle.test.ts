@@ -27,6 +27,7 @@ function start(code?: string) {
   const bugs: string[] = [];
   const observer: WorkerObserver = {
     onWorkerBug: (_index, message) => void bugs.push(message),
+    onWorkerDemand: () => {},
     onWorkerLog: () => {},
     onWorkerGone: (index) => gone.resolve(index),
   };

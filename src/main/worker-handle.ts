@@ -1,4 +1,5 @@
 import { type Deferred, deferred } from '../base/deferred.ts';
+import type { Demand } from '../routing/on-demand.ts';
 import type { FromWorker, ToWorker, WorkerOptions } from '../worker/messages.ts';
 import { Worker as ProxyWorker, type WorkerParts } from '../worker/worker.ts';
 
@@ -19,6 +20,8 @@ export interface WorkerHandle {
 /** Told what workers say unasked. */
 export interface WorkerObserver {
   onWorkerBug(index: number, message: string): void;
+  /** A request needs what only main can fetch: `settled` answers. */
+  onWorkerDemand(index: number, demandId: number, demand: Demand): void;
   onWorkerLog(message: Extract<FromWorker, { kind: 'log' }>): void;
   /** The worker's thread has ended without being asked to. */
   onWorkerGone(index: number): void;
@@ -85,6 +88,7 @@ export class ThreadWorker implements WorkerHandle {
       if (data.kind === 'ready') resolve();
       else if (data.kind === 'bug') observer.onWorkerBug(this.index, data.message);
       else if (data.kind === 'log') observer.onWorkerLog(data);
+      else if (data.kind === 'demand') observer.onWorkerDemand(this.index, data.demandId, data.demand);
     };
     this.#thread.addEventListener('close', () => {
       if (this.#ended) return;
@@ -131,6 +135,7 @@ export class InlineWorker implements WorkerHandle {
         if (this.#requests.settle(message)) return;
         if (message.kind === 'bug') observer.onWorkerBug(this.index, message.message);
         else if (message.kind === 'log') observer.onWorkerLog(message);
+        else if (message.kind === 'demand') observer.onWorkerDemand(this.index, message.demandId, message.demand);
       },
     });
   }

@@ -68,6 +68,7 @@ function table(hosts: VirtualHostSpec[], more: Partial<RouteTableSpec> = {}): Ro
       ignorePathParametersInPathMatching: false,
       ignorePortInHostMatching: false,
       virtualHostHeader: '',
+      usesVhds: false,
       internalOnlyHeaders: [],
       ...more,
     },

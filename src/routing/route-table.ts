@@ -2,6 +2,7 @@ import type { RequestHeaders } from '../http/header-map.ts';
 import type { FilterConfigs } from './filter-configs.ts';
 import type { HeaderMutations } from './header-mutation.ts';
 import { portStart } from './host.ts';
+import type { Demand } from './on-demand.ts';
 import type { Route } from './route.ts';
 import type { ConfigMetadata } from './route-policies.ts';
 import type { RuntimeReader } from './runtime-fraction.ts';
@@ -23,6 +24,8 @@ export interface RouteTableSpec {
   virtualHostHeader: string;
   /** Lower case; removed from external requests. */
   internalOnlyHeaders: readonly string[];
+  /** Virtual hosts that are not there may be fetched on demand. */
+  usesVhds: boolean;
 }
 
 /** Hosts of one wildcard length. */
@@ -35,6 +38,8 @@ interface WildcardLength {
 export interface RouteTableChoice {
   /** Null: there is none for it. */
   tableFor(headers: RequestHeaders): RouteTable | null;
+  /** What may be fetched for a request that has no route; null: nothing. */
+  demandFor(headers: RequestHeaders): Demand | null;
 }
 
 /** A compiled route configuration. Source: envoy.config.route.v3.RouteConfiguration. */
@@ -50,6 +55,9 @@ export class RouteTable implements TableSettings, RouteTableChoice {
   readonly virtualHostHeader: string;
   readonly internalOnlyHeaders: readonly string[];
   readonly virtualHosts: readonly VirtualHost[];
+  readonly usesVhds: boolean;
+  /** What main knows a discovered table by; empty: it is not discovered. */
+  onDemandKey = '';
   readonly #exact = new Map<string, VirtualHost>();
   /** Longest first. */
   readonly #suffixes: WildcardLength[] = [];
@@ -69,6 +77,7 @@ export class RouteTable implements TableSettings, RouteTableChoice {
     this.ignorePortInHostMatching = spec.ignorePortInHostMatching;
     this.virtualHostHeader = spec.virtualHostHeader;
     this.internalOnlyHeaders = spec.internalOnlyHeaders;
+    this.usesVhds = spec.usesVhds;
     this.virtualHosts = spec.virtualHosts.map((host) => new VirtualHost(host, this, runtime));
     for (const host of this.virtualHosts) {
       for (const domain of host.domains) this.#addDomain(asciiLowerCase(domain), host);
@@ -87,6 +96,12 @@ export class RouteTable implements TableSettings, RouteTableChoice {
 
   tableFor(_headers: RequestHeaders): RouteTable {
     return this;
+  }
+
+  demandFor(headers: RequestHeaders): Demand | null {
+    const { authority } = headers;
+    if (!this.usesVhds || this.onDemandKey === '' || authority === null || authority === '') return null;
+    return { kind: 'virtual-host', routes: this.onDemandKey, host: asciiLowerCase(authority) };
   }
 
   /** Null: no virtual host or no route matches (Envoy's `route_not_found`, 404). */

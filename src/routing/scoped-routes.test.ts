@@ -25,7 +25,7 @@ test('keys are equal for equal lists alone', () => {
 });
 
 test('scopes change places, whichever is set first', () => {
-  const scopes = new ScopeSet();
+  const scopes = new ScopeSet('');
   const routes = new ScopedRoutes([fragment], scopes);
   scopes.set(scope('s', '1'));
   scopes.set(scope('t', '2'));
@@ -38,7 +38,7 @@ test('scopes change places, whichever is set first', () => {
 });
 
 test('the first header counts, and one that is missing has no scope', () => {
-  const scopes = new ScopeSet();
+  const scopes = new ScopeSet('');
   scopes.set(scope('s', '1'));
   const routes = new ScopedRoutes([fragment], scopes);
   expect(routes.tableFor(headers('1', '2'))?.name).toBe('s');

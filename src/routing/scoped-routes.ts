@@ -1,4 +1,5 @@
 import type { RequestHeaders } from '../http/header-map.ts';
+import type { Demand } from './on-demand.ts';
 import type { RouteTable, RouteTableChoice } from './route-table.ts';
 
 /** Takes one part of a request's scope from a header. Source: ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor. */
@@ -43,8 +44,14 @@ export interface RouteScope {
 
 /** Scopes by name and key. It changes in place: so do the scopes of streams under way, as in Envoy. */
 export class ScopeSet {
+  /** Key of the source that they are discovered from; empty: they are fixed. */
+  readonly source: string;
   readonly #byName = new Map<string, RouteScope>();
   readonly #byKey = new Map<string, RouteScope>();
+
+  constructor(source: string) {
+    this.source = source;
+  }
 
   set(scope: RouteScope): void {
     this.remove(scope.name);
@@ -76,6 +83,14 @@ export class ScopedRoutes implements RouteTableChoice {
 
   tableFor(headers: RequestHeaders): RouteTable | null {
     return this.scopeOf(headers)?.tables.current() ?? null;
+  }
+
+  demandFor(headers: RequestHeaders): Demand | null {
+    const scope = this.scopeOf(headers);
+    if (scope === null) return null;
+    const table = scope.tables.current();
+    if (table !== null) return table.demandFor(headers);
+    return scope.onDemand ? { kind: 'scope', scopes: this.#scopes.source, name: scope.name } : null;
   }
 
   /** Null: a part of the key is missing, or no scope has it. */

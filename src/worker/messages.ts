@@ -2,6 +2,7 @@ import type { LogLevel } from '../base/log.ts';
 import type { Address } from '../net/address.ts';
 import type { TlsContextInUse } from '../net/transport-socket.ts';
 import type { LocalInfo } from '../pipeline/environment.ts';
+import type { Demand } from '../routing/on-demand.ts';
 import type { StatsDelta } from '../stats/delta.ts';
 import type { EdsHealth, Locality, Metadata } from '../upstream/host.ts';
 import type { HostUpdate } from '../upstream/host-update.ts';
@@ -120,6 +121,8 @@ export type ToWorker =
       /** Null: as before. */
       readonly runtime: Readonly<Record<string, unknown>> | null;
     }
+  /** What was asked for on demand is there, or not to be had. */
+  | { readonly kind: 'settled'; readonly demandId: number; readonly found: boolean }
   | { readonly kind: 'stats'; readonly id: number }
   | { readonly kind: 'logging'; readonly levels: readonly (readonly [string, LogLevel])[] }
   | { readonly kind: 'health'; readonly failed: boolean }
@@ -191,5 +194,7 @@ export type FromWorker =
   | { readonly kind: 'loads'; readonly id: number; readonly loads: readonly ClusterLoad[] }
   | { readonly kind: 'certs'; readonly id: number; readonly contexts: readonly TlsContextInUse[] }
   | { readonly kind: 'rehearsed'; readonly id: number; readonly faults: readonly RehearsalFault[] }
+  /** A request needs something that main may fetch: `settled` answers. */
+  | { readonly kind: 'demand'; readonly demandId: number; readonly demand: Demand }
   | { readonly kind: 'bug'; readonly message: string }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly logger: string; readonly message: string };

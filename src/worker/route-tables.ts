@@ -46,7 +46,7 @@ export class RouteTables implements RouteTableFeed {
   scopes(key: string): ScopeSet {
     let set = this.#scopes.get(key);
     if (set === undefined) {
-      set = new ScopeSet();
+      set = new ScopeSet(key);
       this.#scopes.set(key, set);
     }
     return set;

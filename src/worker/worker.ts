@@ -39,6 +39,7 @@ import type {
   WorkerOptions,
 } from './messages.ts';
 import { RouteTables } from './route-tables.ts';
+import { WorkerDemands } from './worker-demands.ts';
 import { WorkerExtensions } from './worker-extensions.ts';
 import { WorkerSecrets } from './worker-secrets.ts';
 
@@ -72,6 +73,7 @@ export class Worker {
   readonly #loads = new LoadCounts();
   readonly #secrets = new WorkerSecrets();
   readonly #extensions = new WorkerExtensions();
+  readonly #demands: WorkerDemands;
   readonly #runtime: RuntimeSnapshot;
   readonly #logFiles: BufferedLogFiles;
   readonly #health = { failed: false };
@@ -81,6 +83,7 @@ export class Worker {
   constructor(options: WorkerOptions, parts: WorkerParts) {
     this.#options = options;
     this.#parts = parts;
+    this.#demands = new WorkerDemands(parts.post);
     const dispatcher = new Dispatcher(parts.clock, parts.random);
     dispatcher.onBug = (error) => parts.post({ kind: 'bug', message: describe(error) });
     const sockets = new InternalSockets(parts.createSockets(dispatcher), dispatcher, this.#directory);
@@ -119,6 +122,7 @@ export class Worker {
       logFiles: this.#logFiles,
       stats: root,
       routeTables: this.#routes,
+      onDemand: this.#demands,
       transportSockets,
       health: this.#health,
       shared: new SharedTable(options.sharedMemory),
@@ -182,6 +186,9 @@ export class Worker {
         for (const update of message.hosts) this.#clusters.applyHosts(update);
         if (message.runtime !== null) this.#runtime.replace(message.runtime);
         post({ kind: 'done', id: message.id });
+        break;
+      case 'settled':
+        this.#demands.settle(message.demandId, message.found);
         break;
       case 'stats':
         this.#clusters.refreshGauges();
@@ -312,8 +319,9 @@ export class Worker {
       const message = this.#decode<RouteConfigurationMessage>('envoy.config.route.v3.RouteConfiguration', bytes);
       const stats = this.store.root.createScope('');
       const context = this.#context({ stats });
-      const table = buildRouteTable(context, message);
+      const table = buildRouteTable(context, message, true);
       if (table === null) throw new Error(`worker cannot build route table ${message.name}: ${issues(context)}`);
+      table.onDemandKey = key;
       this.#routes.set(key, table, stats);
     }
     for (const key of removed) this.#routes.remove(key);

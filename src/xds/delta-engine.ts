@@ -16,6 +16,8 @@ const MAX_DELAY_MS = 2 ** 31 - 1;
 export interface TypeDelta {
   readonly changed: readonly DiscoveredResource[];
   readonly removed: readonly string[];
+  /** Names and aliases that the server answered for, whether they exist or not. Of virtual hosts alone. */
+  readonly answered?: readonly string[];
   readonly version: string;
 }
 
@@ -24,8 +26,12 @@ export class Watch {
   readonly interest: Interest;
   readonly watcher: ResourceWatcher;
   readonly stats: SubscriptionStats;
+  /** What it wants by name: more as it asks for more. */
+  readonly names = new Set<string>();
   /** The server has said something, be it that there is nothing. */
   isAnswered = false;
+  /** The same, or it has not come in time. */
+  isFirstOver = false;
   #timer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(interest: Interest, watcher: ResourceWatcher, stats: SubscriptionStats) {
@@ -41,6 +47,7 @@ export class Watch {
     this.#timer = setTimeout(
       () => {
         this.#timer = null;
+        this.isFirstOver = true;
         this.stats.onTimeout();
         this.watcher.onFailure('timeout', '');
         this.stats.onAttempt();
@@ -52,6 +59,7 @@ export class Watch {
 
   answered(): void {
     this.isAnswered = true;
+    this.isFirstOver = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
   }
@@ -65,6 +73,9 @@ export class TypeEngine {
   readonly type: ResourceType;
   readonly watches = new Set<Watch>();
   readonly #wildcards = new Set<Watch>();
+  /** They want what is named `<namespace>/...`. */
+  readonly #namespaces = new Set<Watch>();
+  readonly #again = new Set<string>();
   /** There may be one for each of many thousands of clusters. */
   readonly #byName = new Map<string, Set<Watch>>();
   /** Undefined: to be gathered anew. */
@@ -87,21 +98,62 @@ export class TypeEngine {
     return this.#decoder;
   }
 
-  /** Null: all of them. The same object until interest changes. */
+  /** Null: all of them. `*` among names: all of them, and these on demand. The same object until interest changes. */
   wanted(): ReadonlySet<string> | null {
-    if (this.#wanted === undefined) this.#wanted = this.#wildcards.size > 0 ? null : new Set(this.#byName.keys());
+    if (this.#wanted === undefined) {
+      const names = this.#byName.keys();
+      this.#wanted =
+        this.#wildcards.size === 0 ? new Set(names) : this.#byName.size === 0 ? null : new Set(['*', ...names]);
+    }
     return this.#wanted;
+  }
+
+  /** Somebody wants all that there are. */
+  get wantsAll(): boolean {
+    return this.#wildcards.size > 0;
+  }
+
+  /** Somebody asks with no name and learns of a namespace's resources. */
+  get hasNamespaces(): boolean {
+    return this.#namespaces.size > 0;
+  }
+
+  /** Names to ask for although the server has heard of them; they are forgotten by this. */
+  takeAgain(): readonly string[] {
+    const again = [...this.#again];
+    this.#again.clear();
+    return again;
+  }
+
+  get asksAgain(): boolean {
+    return this.#again.size > 0;
   }
 
   add(watch: Watch): void {
     this.watches.add(watch);
     this.#wanted = undefined;
-    const { names } = watch.interest;
+    const { names, namespace } = watch.interest;
     if (names === null) this.#wildcards.add(watch);
-    for (const name of names ?? []) {
-      const others = this.#byName.get(name);
-      if (others === undefined) this.#byName.set(name, new Set([watch]));
-      else others.add(watch);
+    if (namespace !== undefined) this.#namespaces.add(watch);
+    for (const name of names ?? []) this.#addName(watch, name);
+  }
+
+  #addName(watch: Watch, name: string): void {
+    this.#wanted = undefined;
+    watch.names.add(name);
+    const others = this.#byName.get(name);
+    if (others === undefined) this.#byName.set(name, new Set([watch]));
+    else others.add(watch);
+  }
+
+  /** More names that a watcher wants; the server is asked even for those that it has heard of. */
+  want(watch: Watch, names: readonly string[]): void {
+    if (!this.watches.has(watch)) return;
+    // As Envoy counts: what comes before the first answer is part of the first request.
+    if (watch.isFirstOver) watch.stats.onAttempt();
+    for (const name of names) {
+      if (watch.names.has(name)) this.#again.add(name);
+      else this.#addName(watch, name);
     }
   }
 
@@ -118,12 +170,21 @@ export class TypeEngine {
         refusals.push(...(await this.#tell(watch, delta, isWhole)));
       }
     }
+    for (const watch of [...this.#namespaces]) {
+      const ours = (name: string): boolean => name.slice(0, name.lastIndexOf('/')) === watch.interest.namespace;
+      const changed = delta.changed.filter(({ name }) => ours(name));
+      const removed = delta.removed.filter(ours);
+      const answered = (delta.answered ?? []).filter(ours);
+      if (changed.length + removed.length + answered.length === 0 && watch.isAnswered) continue;
+      const update = { changed, removed, answered, version: delta.version };
+      refusals.push(...(await this.#tell(watch, update, isWhole)));
+    }
     // By name: an answer without the resource says nothing, a removal mostly leaves what is in force (as Envoy).
     const { version } = delta;
     for (const resource of delta.changed) {
       for (const watch of [...(this.#byName.get(resource.name) ?? [])]) {
         // Another watcher's update may have ended it.
-        if (!this.watches.has(watch)) continue;
+        if (!this.watches.has(watch) || this.#namespaces.has(watch)) continue;
         refusals.push(...(await this.#tell(watch, { changed: [resource], removed: [], version }, isWhole)));
       }
     }
@@ -153,9 +214,8 @@ export class TypeEngine {
    * Gives a watcher that comes later what is in force already: servers do not say it again. (Envoy lets an EDS cluster that
    * changes wait until its timeout.)
    */
-  async replay(watch: Watch): Promise<void> {
-    const { names } = watch.interest;
-    if (names === null || !this.watches.has(watch)) return;
+  async replay(watch: Watch, names = watch.interest.names): Promise<void> {
+    if (names === null || !this.watches.has(watch) || watch.interest.namespace !== undefined) return;
     const changed = names.flatMap((name) => this.#latest.get(name) ?? []);
     const [first] = changed;
     if (first !== undefined) await this.#tell(watch, { changed, removed: [], version: first.version }, true);
@@ -165,8 +225,9 @@ export class TypeEngine {
   forget(watch: Watch): void {
     this.watches.delete(watch);
     this.#wildcards.delete(watch);
+    this.#namespaces.delete(watch);
     this.#wanted = undefined;
-    for (const name of watch.interest.names ?? []) {
+    for (const name of watch.names) {
       const others = this.#byName.get(name);
       others?.delete(watch);
       if (others !== undefined && others.size > 0) continue;
@@ -177,7 +238,10 @@ export class TypeEngine {
 
   /** Whether anybody wants the resource. */
   isWanted(name: string): boolean {
-    return this.#wildcards.size > 0 || this.#byName.has(name);
+    if (this.#wildcards.size > 0 || this.#byName.has(name)) return true;
+    if (this.#namespaces.size === 0) return false;
+    const namespace = name.slice(0, name.lastIndexOf('/'));
+    return [...this.#namespaces].some((watch) => watch.interest.namespace === namespace);
   }
 
   /**

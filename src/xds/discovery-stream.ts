@@ -117,6 +117,12 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
         if (this.#started) this.#flushSoon();
         else this.#start();
       },
+      want: (names) => {
+        const { engine } = this.#typeOf(interest.type);
+        engine.want(watch, names);
+        this.#inOrder(() => engine.replay(watch, names));
+        this.#flushSoon();
+      },
       stop: () => {
         watch.answered();
         this.#typeOf(interest.type).engine.forget(watch);

@@ -77,6 +77,9 @@ class FileSubscription implements Subscription {
     this.#refresh();
   }
 
+  /** A file holds what it holds. */
+  want(): void {}
+
   stop(): void {
     this.#stopped = true;
     this.#watch?.close();

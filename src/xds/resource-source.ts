@@ -28,6 +28,8 @@ export interface DiscoveredResource {
 export interface ResourceUpdate {
   readonly changed: readonly DiscoveredResource[];
   readonly removed: readonly string[];
+  /** Names and aliases that the server answered for, whether they exist or not. Of virtual hosts alone. */
+  readonly answered?: readonly string[];
   /** `version_info`, or `system_version_info` of delta. */
   readonly version: string;
 }
@@ -55,6 +57,8 @@ export interface Interest {
   readonly names: readonly string[] | null;
   /** The first answer must have come this long after the start, ms; see `initial_fetch_timeout`. 0 or absent: whenever. */
   readonly fetchTimeoutMs?: number;
+  /** Resources named `<namespace>/...` are wanted as well, and asked for without a name. */
+  readonly namespace?: string;
   /** By name: that a resource was removed matters. Others keep what is in force then, as in Envoy. */
   readonly hearsRemovals?: boolean;
 }
@@ -62,6 +66,8 @@ export interface Interest {
 export interface Subscription {
   /** Starts fetching. Not before the watcher can be called. */
   start(): void;
+  /** Asks for more names, on demand: what is known already is asked for again. Sources that hold one state know no demand. */
+  want(names: readonly string[]): void;
   stop(): void;
 }
 

@@ -66,6 +66,13 @@ export const SCOPE_TYPE = type(
   'envoy.service.route.v3.ScopedRoutesDiscoveryService',
   'ScopedRoutes',
 );
+export const VIRTUAL_HOST_TYPE = type(
+  'envoy.config.route.v3.VirtualHost',
+  'name',
+  'VHDS',
+  'envoy.service.route.v3.VirtualHostDiscoveryService',
+  'VirtualHosts',
+);
 export const SECRET_TYPE = type(
   'envoy.extensions.transport_sockets.tls.v3.Secret',
   'name',

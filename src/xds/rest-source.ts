@@ -90,6 +90,9 @@ class RestSubscription implements Subscription, RestHandler {
     this.#ask();
   }
 
+  /** Nothing is fetched on demand over REST. */
+  want(): void {}
+
   stop(): void {
     this.#stopped = true;
     this.#call?.cancel();

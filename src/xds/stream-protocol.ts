@@ -56,6 +56,9 @@ export interface TypeProtocol {
   refused(delta: TypeDelta): void;
 }
 
+const NO_NAMES: ReadonlySet<string> = new Set();
+const ALL_NAMES: ReadonlySet<string> = new Set(['*']);
+
 function sameNames(a: ReadonlySet<string> | null, b: ReadonlySet<string> | null): boolean {
   if (a === b || a === null || b === null) return a === b;
   return a.size === b.size && [...a].every((name) => b.has(name));
@@ -142,7 +145,7 @@ export class SotwProtocol implements TypeProtocol {
     const present = new Set([...changed.map((resource) => resource.name), ...beats]);
     // A state of the world is whole for wildcards alone; heartbeats say nothing of others.
     const removed =
-      this.#engine.wanted() === null && beats.size === 0 ? [...this.#held].filter((name) => !present.has(name)) : [];
+      this.#engine.wantsAll && beats.size === 0 ? [...this.#held].filter((name) => !present.has(name)) : [];
     return { changed, removed, version: response.versionInfo };
   }
 
@@ -194,8 +197,8 @@ export class DeltaProtocol implements TypeProtocol {
 
   get isBehind(): boolean {
     const wanted = this.#engine.wanted();
-    if (!this.#said) return wanted === null || wanted.size > 0;
-    return !sameNames(wanted, this.#known);
+    if (!this.#said) return wanted === null || wanted.size > 0 || this.#engine.hasNamespaces;
+    return this.#engine.asksAgain || !sameNames(wanted, this.#known);
   }
 
   request({ node, nonce, refusal }: RequestFacts): Uint8Array {
@@ -207,15 +210,16 @@ export class DeltaProtocol implements TypeProtocol {
     request.responseNonce = nonce;
     if (node !== null) request.node = node;
     if (refusal !== '') request.errorDetail = status(refusal);
-    const known = this.#known;
     // An empty first subscription asks for everything.
-    if (wanted !== null && known !== null) {
-      request.resourceNamesSubscribe = [...wanted].filter((name) => !known.has(name));
-      request.resourceNamesUnsubscribe = [...known].filter((name) => !wanted.has(name));
-      for (const name of request.resourceNamesUnsubscribe) this.#engine.versions.delete(name);
-    } else if (wanted === null && known !== null && this.#said) {
-      request.resourceNamesSubscribe = ['*'];
-    }
+    const known = this.#known ?? NO_NAMES;
+    const names = wanted ?? (this.#said ? ALL_NAMES : NO_NAMES);
+    const again = this.#engine.takeAgain();
+    request.resourceNamesSubscribe = [...names].filter(
+      (name) => !known.has(name) && !(this.#known === null && wanted === null),
+    );
+    for (const name of again) if (known.has(name)) request.resourceNamesSubscribe.push(name);
+    request.resourceNamesUnsubscribe = [...known].filter((name) => !names.has(name));
+    for (const name of request.resourceNamesUnsubscribe) this.#engine.versions.delete(name);
     if (!this.#said) request.initialResourceVersions = Object.fromEntries(this.#engine.versions);
     this.#known = wanted;
     this.#said = true;
@@ -227,6 +231,7 @@ export class DeltaProtocol implements TypeProtocol {
     const changed: DiscoveredResource[] = [];
     const faults: string[] = [];
     const seen = new Set<string>();
+    const answered: string[] = [];
     for (const wrapper of response.resources) {
       if (seen.has(wrapper.name)) {
         faults.push(`duplicate name ${wrapper.name} found among added/updated resources`);
@@ -237,7 +242,8 @@ export class DeltaProtocol implements TypeProtocol {
       if (this.#engine.isWanted(wrapper.name)) {
         this.#engine.expire(wrapper.name, ttl, () => this.#onExpired(wrapper.name));
       }
-      // A heartbeat.
+      if (this.#engine.hasNamespaces) answered.push(wrapper.name, ...wrapper.aliases);
+      // A heartbeat; or, of virtual hosts, that there is none of the name.
       if (wrapper.resource === undefined) continue;
       const resource = this.#engine.decoder.decode(this.#engine.type, wrapper.resource, wrapper.version, BINARY);
       if (resource.ok)
@@ -248,7 +254,7 @@ export class DeltaProtocol implements TypeProtocol {
       if (seen.has(name)) faults.push(`duplicate name ${name} found in the union of added+removed resources`);
     }
     if (faults.length > 0) return faults.join('\n');
-    return { changed, removed: response.removedResources, version: response.systemVersionInfo };
+    return { changed, removed: response.removedResources, answered, version: response.systemVersionInfo };
   }
 
   accepted(): void {}

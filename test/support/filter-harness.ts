@@ -15,6 +15,7 @@ import {
   type LocalReply,
   type ResponseWatermarks,
 } from '../../src/pipeline/http-filter.ts';
+import { type DemandWaiter, NOTHING_ON_DEMAND } from '../../src/pipeline/on-demand.ts';
 import { StreamInfo } from '../../src/pipeline/stream-info.ts';
 import type { Route } from '../../src/routing/route.ts';
 import { EMPTY_RUNTIME } from '../../src/routing/runtime-fraction.ts';
@@ -103,6 +104,7 @@ export class FilterHarness implements FilterStream {
         health: this.health,
         shared,
         routeTables: NO_ROUTE_TABLES,
+        onDemand: NOTHING_ON_DEMAND,
         transportSockets: { dispatcher, tls: NO_TLS, secrets: NO_SECRETS },
         sharedClockOffsetMs: 0,
       },
@@ -113,6 +115,10 @@ export class FilterHarness implements FilterStream {
     if (filter === null) throw new Error('the builder made no filter');
     this.filter = filter;
     filter.stream = this;
+  }
+
+  demandRoutes(_waiter: DemandWaiter): boolean {
+    return false;
   }
 
   // --- the client ---

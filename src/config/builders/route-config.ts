@@ -5,7 +5,7 @@ import type {
   Route as RouteMessage,
   VirtualHost as VirtualHostMessage,
 } from '../../api/gen/envoy/config/route/v3/route_components_pb';
-import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb';
+import type { RouteConfiguration, Vhds } from '../../api/gen/envoy/config/route/v3/route_pb';
 import type { UriTemplateMatchConfig } from '../../api/gen/envoy/extensions/path/match/uri_template/v3/uri_template_match_pb';
 import { NO_CLUSTER } from '../../routing/cluster-choice.ts';
 import type { RouteSpec } from '../../routing/route.ts';
@@ -19,6 +19,7 @@ import { type TlsRequirement, VirtualCluster, type VirtualHostSpec } from '../..
 import { wireText } from '../../routing/wire-text.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
+import { buildConfigSource } from './config-source.ts';
 import { CORS_SUPPORT } from './cors-policy.ts';
 import { FORMAT_SUPPORT } from './format.ts';
 import {
@@ -61,7 +62,7 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
     message: 'envoy.config.route.v3.RouteConfiguration',
     fields: `name virtual_hosts internal_only_headers ${MUTATION_FIELDS} most_specific_header_mutations_wins
       validate_clusters max_direct_response_body_size_bytes ignore_port_in_host_matching vhost_header
-      ignore_path_parameters_in_path_matching typed_per_filter_config request_mirror_policies`,
+      ignore_path_parameters_in_path_matching typed_per_filter_config request_mirror_policies vhds`,
     // Only extensions that are not supported look at it.
     inert: 'metadata',
   },
@@ -76,6 +77,7 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
     fields: `name match route redirect direct_response non_forwarding_action metadata typed_per_filter_config
       ${MUTATION_FIELDS} per_request_buffer_limit_bytes request_body_buffer_limit stat_prefix decorator tracing`,
   },
+  { message: 'envoy.config.route.v3.Vhds', fields: '*' },
   { message: 'envoy.config.route.v3.Decorator', fields: '*' },
   ...ROUTE_TRACING_SUPPORT,
   { message: 'envoy.config.route.v3.VirtualCluster', fields: '*' },
@@ -110,14 +112,34 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
   { message: 'envoy.config.route.v3.DirectResponseAction', fields: '*' },
 ];
 
+function checkVhds(context: BuildContext, message: Vhds, discovered: boolean): void {
+  if (!discovered) {
+    context.refuse('', 'virtual hosts are discovered only for route tables that are discovered, too', 'use rds');
+    return;
+  }
+  const source = buildConfigSource(context, 'config_source', message.configSource);
+  // Envoy asks for the same.
+  if (source === null || source.kind === 'ads' || (source.kind === 'api' && source.api.isDelta)) return;
+  context.refuse(
+    'config_source',
+    "vhds: only 'DELTA_GRPC' or 'ADS' (which uses Delta xDS) is supported as a config source.",
+  );
+}
+
 const DEFAULT_MAX_DIRECT_RESPONSE_BYTES = 4096;
 
 /**
  * A route table from its message; `context` stands at the RouteConfiguration. All that is wrong is reported.
+ * @param discovered by RDS: its virtual hosts may be discovered, too
  * @returns null when errors were reported
  */
-export function buildRouteTable(context: BuildContext, message: RouteConfiguration): RouteTable | null {
+export function buildRouteTable(
+  context: BuildContext,
+  message: RouteConfiguration,
+  discovered = false,
+): RouteTable | null {
   const errorsBefore = context.errorCount;
+  if (message.vhds !== undefined) checkVhds(context.at('vhds'), message.vhds, discovered);
   const clusterNames = message.validateClusters === false ? null : context.shared.clusterNames;
   const mirrors = buildMirrors(context, message.requestMirrorPolicies, clusterNames);
   const domains = new Map<string, string>();
@@ -160,6 +182,7 @@ export function buildRouteTable(context: BuildContext, message: RouteConfigurati
       ignorePortInHostMatching: message.ignorePortInHostMatching,
       virtualHostHeader: wireText(message.vhostHeader).toLowerCase(),
       internalOnlyHeaders: message.internalOnlyHeaders.map((header) => wireText(header).toLowerCase()),
+      usesVhds: message.vhds !== undefined,
     },
     context.shared.runtime,
   );

@@ -77,7 +77,7 @@ export function buildScopedRoutes(
     context.shared.scopeDependencies?.push({ key, name, source, rdsSource, statPrefix: `http.${statPrefix}` });
     return { kind: 'discovered', fragments, key };
   }
-  const scopes = new ScopeSet();
+  const scopes = new ScopeSet('');
   if (configSpecifier.case === 'scopedRouteConfigurationsList') {
     configSpecifier.value.scopedRouteConfigurations.forEach((scope, index) => {
       const at = context.at(`scoped_route_configurations_list.scoped_route_configurations[${index}]`);

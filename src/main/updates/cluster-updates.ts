@@ -92,6 +92,10 @@ export class ClusterUpdates {
   /** Warm, by name: another version that is warm takes the place of one that waits. */
   readonly #ready = new Map<string, Warming>();
   #activating = false;
+  /** Those that workers have. */
+  readonly #inWorkers = new Set<string>();
+  /** By cluster: who is told when it serves. */
+  readonly #waiting = new Map<string, Set<() => void>>();
 
   constructor(parts: ClusterUpdatesParts) {
     this.#parts = parts;
@@ -201,8 +205,8 @@ export class ClusterUpdates {
     log.info(
       `${name}: added/updated ${updated} cluster(s) (skipped ${skipped} unmodified cluster(s)); removed ${known.length} cluster(s)`,
     );
-    // The configuration file has no version, and says nothing of that of CDS.
-    if (viaApi && (updated > 0 || known.length > 0)) this.version = update.version;
+    // The configuration file has no version, and says nothing of that of CDS; nor do clusters that come on demand.
+    if (viaApi && name === 'cds' && (updated > 0 || known.length > 0)) this.version = update.version;
     if (viaApi && updated > 0 && refusals.length === 0) this.#parts.onReload();
     return refusals;
   }
@@ -340,6 +344,28 @@ export class ClusterUpdates {
     // Pools and counts of hosts that stay are kept.
     hosts.push(...hostsOnly);
     if (changed.length + hosts.length > 0) await this.#parts.orders.clusters(changed, [], hosts);
+    for (const { version } of entries) this.#serves(version.spec.name);
+  }
+
+  /** Calls `go` once the cluster serves in every worker: now, when it does already. @returns what takes it back */
+  whenServes(name: string, go: () => void): () => void {
+    if (this.active.has(name) && this.#inWorkers.has(name)) {
+      go();
+      return () => {};
+    }
+    const waiting = this.#waiting.get(name) ?? new Set();
+    this.#waiting.set(name, waiting.add(go));
+    return () => {
+      waiting.delete(go);
+      if (waiting.size === 0 && this.#waiting.get(name) === waiting) this.#waiting.delete(name);
+    };
+  }
+
+  #serves(name: string): void {
+    this.#inWorkers.add(name);
+    const waiting = this.#waiting.get(name);
+    this.#waiting.delete(name);
+    for (const go of waiting ?? []) go();
   }
 
   #isOurs(name: string, viaApi: boolean): boolean {
@@ -357,6 +383,7 @@ export class ClusterUpdates {
     }
     if (active !== undefined) {
       this.active.delete(name);
+      this.#inWorkers.delete(name);
       this.#release(active);
       this.#discoveries.get(name)?.stop();
       this.#discoveries.delete(name);

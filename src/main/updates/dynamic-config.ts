@@ -4,6 +4,7 @@ import { deferred } from '../../base/deferred.ts';
 import type { LoggerRegistry } from '../../base/log.ts';
 import type { SourceSpec } from '../../config/builders/config-source.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
+import type { Demand } from '../../routing/on-demand.ts';
 import type { RuntimeReader } from '../../routing/runtime-fraction.ts';
 import { defineStats } from '../../stats/stat-group.ts';
 import type { Scope } from '../../stats/store.ts';
@@ -19,6 +20,7 @@ import type { ServerParts } from '../server.ts';
 import type { ServerFlags } from '../server-flags.ts';
 import type { LISTENER_MANAGER_STATS } from '../server-stats.ts';
 import type { WorkerHandle } from '../worker-handle.ts';
+import { ClusterDemands } from './cluster-demands.ts';
 import { ClusterUpdates } from './cluster-updates.ts';
 import { ExtensionUpdates } from './extension-updates.ts';
 import { type InitTarget, InitTargets } from './init-targets.ts';
@@ -93,6 +95,7 @@ export class DynamicConfig {
   readonly clusters: ClusterUpdates;
   readonly routes: RouteUpdates;
   readonly secrets: SecretUpdates;
+  readonly clusterDemands: ClusterDemands;
   readonly scopes: ScopeUpdates;
   readonly extensions: ExtensionUpdates;
   readonly needs: NeedsKeeper;
@@ -105,7 +108,7 @@ export class DynamicConfig {
   readonly clusterInit = new InitTargets('cluster manager');
   readonly serverInit = new InitTargets('init manager Server');
   readonly #parts: DynamicConfigParts;
-  readonly #open: Subscription[] = [];
+  readonly #open: Pick<Subscription, 'stop'>[] = [];
   readonly #remote: RemoteSources;
   /** Rejects with the end. */
   readonly #ended = deferred<never>();
@@ -168,6 +171,12 @@ export class DynamicConfig {
       clusterNames: () => this.clusters.names(),
       keeper: () => this.needs,
     });
+    this.clusterDemands = new ClusterDemands({
+      builds: this.builds,
+      clusters: this.clusters,
+      subscriptions: this.subscriptions,
+      stats: parts.stats,
+    });
     this.scopes = new ScopeUpdates({
       builds: this.builds,
       orders,
@@ -213,6 +222,18 @@ export class DynamicConfig {
       node,
       clusterOf: (message) => this.builds.clusterOf(message),
     });
+  }
+
+  /** What a request needs and nobody has fetched yet. @returns whether it is there now, in every worker */
+  demand(demand: Demand): Promise<boolean> {
+    switch (demand.kind) {
+      case 'scope':
+        return this.scopes.demand(demand.scopes, demand.name);
+      case 'virtual-host':
+        return this.routes.demand(demand.routes, demand.host);
+      case 'cluster':
+        return this.clusterDemands.ask(demand.source, demand.name, demand.timeoutMs);
+    }
   }
 
   get #loggers(): LoggerRegistry {
@@ -346,6 +367,7 @@ export class DynamicConfig {
     this.clusters.stop();
     this.secrets.stop();
     this.routes.stop();
+    this.clusterDemands.stop();
     this.scopes.stop();
     this.extensions.stop();
     this.needs.stop();

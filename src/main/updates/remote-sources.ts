@@ -59,6 +59,7 @@ class OwnStream implements ResourceSource {
     const subscription = this.#stream.watch(interest, watcher, stats);
     return {
       start: () => subscription.start(),
+      want: (names) => subscription.want(names),
       stop: () => {
         subscription.stop();
         this.#stream.stop();

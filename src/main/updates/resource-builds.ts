@@ -151,8 +151,26 @@ export class ResourceBuilds {
   routeTable(resource: DiscoveredResource, clusterNames: ReadonlySet<string>): Result<true, string> {
     const message = resource.message as RouteConfiguration;
     const more = message.validateClusters === true ? { clusterNames } : {};
-    const built = this.#build(resource, more, (context) => buildRouteTable(context, message));
+    const built = this.#build(resource, more, (context) => buildRouteTable(context, message, true));
     return built.ok ? ok(true) : built;
+  }
+
+  /** What is wrong with a table to which virtual hosts were added; empty: nothing. */
+  routesFault(message: RouteConfiguration, clusterNames: ReadonlySet<string>): string {
+    const context = this.#context({ ...(message.validateClusters === true ? { clusterNames } : {}) });
+    this.#fields.check(context, this.#api.message(message.$typeName)!, message);
+    buildRouteTable(context, message, true);
+    return context.shared.errors.map((issue) => `${issue.path}: ${issue.reason}`).join('\n');
+  }
+
+  /** Where the virtual hosts of a table come from; null: from nowhere. */
+  hostSource(message: RouteConfiguration): SourceSpec | null {
+    return this.source(message.vhds?.configSource);
+  }
+
+  /** Null: there is none, or it is no good. */
+  source(message: ConfigSource | undefined): SourceSpec | null {
+    return message === undefined ? null : buildConfigSource(this.#context({}), '', message);
   }
 
   /** The route table that a scope brings. */

@@ -1,3 +1,4 @@
+import type { VirtualHost } from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
 import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb.d.ts';
 import type { RouteDependency } from '../../config/builders/config-source.ts';
 import { defineStats } from '../../stats/stat-group.ts';
@@ -8,6 +9,7 @@ import { sameBytes } from './cluster-updates.ts';
 import type { InitTarget } from './init-targets.ts';
 import type { ResourceBuilds } from './resource-builds.ts';
 import type { Subscriptions } from './subscriptions.ts';
+import { VirtualHosts } from './virtual-hosts.ts';
 import type { WorkerOrders } from './worker-orders.ts';
 
 const RDS_STATS = defineStats({
@@ -36,6 +38,8 @@ class RouteProvider implements ResourceWatcher {
   #started = false;
   #answered = false;
   #waiting: InitTarget[] = [];
+  #hosts: VirtualHosts | null = null;
+  #hostsKey = '';
 
   constructor(dependency: RouteDependency, owner: RouteUpdates, stats: Scope, subscriptions: Subscriptions) {
     this.dependency = dependency;
@@ -61,11 +65,12 @@ class RouteProvider implements ResourceWatcher {
 
   stop(): void {
     this.#subscription.stop();
+    this.#hosts?.stop();
     this.#scope.close();
   }
 
   async onUpdate(update: ResourceUpdate): Promise<readonly ResourceRefusal[]> {
-    const { name, key } = this.dependency;
+    const { name } = this.dependency;
     const refuse = (details: string): readonly ResourceRefusal[] => [{ name, details }];
     const [resource] = update.changed;
     if (resource === undefined) {
@@ -84,13 +89,66 @@ class RouteProvider implements ResourceWatcher {
         version: resource.version,
         updatedMs: Date.now(),
       };
-      await this.#owner.orders.routes([{ key, bytes: resource.bytes }], []);
-      this.#stats.config_reload.inc();
-      this.#stats.config_reload_time_ms.set(Date.now());
+      const hosts = this.#followHosts(this.current.message);
+      await this.publish();
+      this.#countReload();
+      if (hosts !== null) {
+        this.lastRefusal = '';
+        hosts.start(() => this.#answer());
+        return [];
+      }
     }
     this.lastRefusal = '';
     this.#answer();
     return [];
+  }
+
+  /** Its virtual hosts may be discovered, too. @returns null: they are not, or are followed already */
+  #followHosts(message: RouteConfiguration): VirtualHosts | null {
+    const source = message.vhds === undefined ? null : this.#owner.builds.hostSource(message);
+    const key = message.vhds === undefined ? '' : this.#owner.builds.digestOf(message.vhds);
+    if (key === this.#hostsKey) return null;
+    this.#hostsKey = key;
+    this.#hosts?.stop();
+    this.#hosts = null;
+    if (source === null) return null;
+    const { name, statPrefix } = this.dependency;
+    const scope = this.#owner.stats.createScope(`${statPrefix}.rds.vhds.${name}`);
+    this.#hosts = new VirtualHosts(name, source, this.#owner.subscriptions, scope, {
+      faultOf: (hosts) => this.#owner.builds.routesFault(this.#withHosts(hosts), this.#owner.clusterNames()),
+      publish: async () => {
+        await this.publish();
+        this.#countReload();
+      },
+    });
+    return this.#hosts;
+  }
+
+  #countReload(): void {
+    this.#stats.config_reload.inc();
+    this.#stats.config_reload_time_ms.set(Date.now());
+  }
+
+  #withHosts(hosts: readonly VirtualHost[]): RouteConfiguration {
+    const { message } = this.current!;
+    return { ...message, virtualHosts: [...message.virtualHosts, ...hosts] };
+  }
+
+  /** As workers have it. */
+  get whole(): RouteConfiguration {
+    return this.#withHosts(this.#hosts?.inForce ?? []);
+  }
+
+  /** Gives workers the table, with the virtual hosts that were discovered for it. */
+  async publish(): Promise<void> {
+    if (this.current === null) return;
+    const bytes = this.#hosts === null ? this.current.bytes : this.#owner.builds.encode(this.whole);
+    await this.#owner.orders.routes([{ key: this.dependency.key, bytes }], []);
+  }
+
+  /** A request needs a virtual host that is not there. @returns whether the server has answered for it */
+  demand(host: string): Promise<boolean> {
+    return this.#hosts?.demand(host) ?? Promise.resolve(false);
   }
 
   onFailure(reason: 'timeout' | 'rejected' | 'connection', details: string): void {
@@ -113,8 +171,8 @@ export class RouteUpdates {
   readonly orders: WorkerOrders;
   readonly clusterNames: () => ReadonlySet<string>;
   readonly #providers = new Map<string, RouteProvider>();
-  readonly #stats: Scope;
-  readonly #subscriptions: Subscriptions;
+  readonly stats: Scope;
+  readonly subscriptions: Subscriptions;
 
   constructor(
     builds: ResourceBuilds,
@@ -126,13 +184,25 @@ export class RouteUpdates {
     this.clusterNames = clusterNames;
     this.builds = builds;
     this.orders = orders;
-    this.#subscriptions = subscriptions;
-    this.#stats = stats;
+    this.subscriptions = subscriptions;
+    this.stats = stats;
   }
 
   /** Route tables in force, for `/config_dump`. */
   *current(): IterableIterator<RouteVersion> {
-    for (const { current } of this.#providers.values()) if (current !== null) yield current;
+    for (const provider of this.#providers.values()) {
+      if (provider.current !== null) yield { ...provider.current, message: provider.whole };
+    }
+  }
+
+  /** Whether a table is in force. */
+  has(key: string): boolean {
+    return (this.#providers.get(key)?.current ?? null) !== null;
+  }
+
+  /** A request needs a virtual host that is not there. @returns whether the server has answered for it */
+  demand(key: string, host: string): Promise<boolean> {
+    return this.#providers.get(key)?.demand(host) ?? Promise.resolve(false);
   }
 
   /** Tables whose last update was refused. */
@@ -146,7 +216,7 @@ export class RouteUpdates {
   acquire(dependency: RouteDependency): void {
     let provider = this.#providers.get(dependency.key);
     if (provider === undefined) {
-      provider = new RouteProvider(dependency, this, this.#stats, this.#subscriptions);
+      provider = new RouteProvider(dependency, this, this.stats, this.subscriptions);
       this.#providers.set(dependency.key, provider);
     }
     provider.users++;

@@ -143,6 +143,26 @@ class ScopeProvider implements ResourceWatcher {
     return this.#queue.then(() => []);
   }
 
+  /** A request needs the table of a scope that is on demand. @returns whether there is one now */
+  async demand(name: string): Promise<boolean> {
+    const scope = this.#scopes.get(name);
+    if (scope === undefined || this.#stopped) return false;
+    if (!scope.message.onDemand) return true;
+    const targets = new InitTargets(`scope ${name}`);
+    if (scope.route === null) this.#follow(scope, targets.add(`RDS ${scope.message.routeConfigurationName}`));
+    else this.#parts.routes.start(scope.route.key, targets.add(`RDS ${scope.route.name}`));
+    this.#count();
+    await new Promise<void>((resolve) => targets.whenReady(resolve));
+    const turn = this.#queue.then(async () => {
+      if (this.#scopes.get(name) !== scope || this.#stopped) return;
+      const { scopeKey, routes } = scope;
+      await this.#parts.orders.scopes(this.dependency.key, [{ name, scopeKey, onDemand: true, routes }], [], false);
+    });
+    this.#queue = turn.catch(() => {});
+    await turn;
+    return scope.route !== null && this.#parts.routes.has(scope.route.key);
+  }
+
   onFailure(reason: 'timeout' | 'rejected' | 'connection', details: string): void {
     this.lastRefusal = details;
     for (const target of this.#waiting) target.lastRefusal = details;
@@ -307,6 +327,11 @@ export class ScopeUpdates {
 
   start(key: string, target: InitTarget): void {
     this.#providers.get(key)?.start(target);
+  }
+
+  /** A request needs the table of a scope that is on demand. @returns whether there is one now */
+  demand(key: string, name: string): Promise<boolean> {
+    return this.#providers.get(key)?.demand(name) ?? Promise.resolve(false);
   }
 
   /** The listener's version is gone. */

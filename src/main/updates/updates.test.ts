@@ -108,6 +108,7 @@ class FakeSubscriptions {
     const key = `${interest.type.short} ${interest.names?.join() ?? '*'}`;
     return {
       start: () => void this.watchers.set(key, watcher),
+      want: () => {},
       stop: () => {
         if (this.watchers.get(key) === watcher) this.watchers.delete(key);
       },

@@ -1,0 +1,99 @@
+import type { VirtualHost } from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
+import type { SourceSpec } from '../../config/builders/config-source.ts';
+import { defineStats } from '../../stats/stat-group.ts';
+import type { Scope } from '../../stats/store.ts';
+import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
+import { VIRTUAL_HOST_TYPE } from '../../xds/resource-type.ts';
+import type { Subscriptions } from './subscriptions.ts';
+
+const VHDS_STATS = defineStats({ counters: ['config_reload', 'update_empty'] } as const);
+
+/** The table that the virtual hosts are of. */
+export interface HostedTable {
+  /** What is wrong with it when it has these; empty: nothing. */
+  faultOf(hosts: readonly VirtualHost[]): string;
+  publish(): Promise<void>;
+}
+
+/** The discovered virtual hosts of one discovered route table. Source: Envoy, VhdsSubscription. */
+export class VirtualHosts implements ResourceWatcher {
+  readonly #name: string;
+  readonly #table: HostedTable;
+  readonly #scope: Scope;
+  readonly #stats;
+  readonly #subscription: Subscription;
+  /** By the name of the resource. */
+  #hosts = new Map<string, VirtualHost>();
+  #onAnswer: (() => void) | null = null;
+  /** By the name that was asked for. */
+  readonly #waiting = new Map<string, Set<(found: boolean) => void>>();
+
+  /** @param name of the route table: resources are called `<name>/<host>` */
+  constructor(name: string, source: SourceSpec, subscriptions: Subscriptions, scope: Scope, table: HostedTable) {
+    this.#name = name;
+    this.#table = table;
+    this.#scope = scope;
+    this.#stats = VHDS_STATS.create(scope);
+    const interest = { type: VIRTUAL_HOST_TYPE, names: [], namespace: name };
+    this.#subscription = subscriptions.open(source, interest, this, scope);
+  }
+
+  /** @param onAnswer called once, with the first answer, whatever it is */
+  start(onAnswer: () => void): void {
+    this.#onAnswer = onAnswer;
+    this.#subscription.start();
+  }
+
+  stop(): void {
+    this.#subscription.stop();
+    this.#scope.close();
+    this.#answer();
+    for (const waiting of this.#waiting.values()) for (const go of waiting) go(false);
+    this.#waiting.clear();
+  }
+
+  get inForce(): readonly VirtualHost[] {
+    return [...this.#hosts.values()];
+  }
+
+  /** Asks for a host. Resolves when the server has answered for it, and workers have what it said. */
+  demand(host: string): Promise<boolean> {
+    const name = `${this.#name}/${host}`;
+    return new Promise((resolve) => {
+      const waiting = this.#waiting.get(name) ?? new Set();
+      this.#waiting.set(name, waiting.add(resolve));
+      this.#subscription.want([name]);
+    });
+  }
+
+  async onUpdate(update: ResourceUpdate): Promise<readonly ResourceRefusal[]> {
+    const next = new Map(this.#hosts);
+    for (const name of update.removed) next.delete(name);
+    for (const { name, message } of update.changed) next.set(name, message as VirtualHost);
+    const fault = this.#table.faultOf([...next.values()]);
+    if (fault !== '') return [{ name: update.changed[0]?.name ?? '', details: fault }];
+    this.#hosts = next;
+    if (update.changed.length + update.removed.length > 0) {
+      await this.#table.publish();
+      this.#stats.config_reload.inc();
+    }
+    this.#answer();
+    for (const name of [...(update.answered ?? []), ...update.removed]) this.#settle(name);
+    return [];
+  }
+
+  onFailure(reason: 'timeout' | 'rejected' | 'connection'): void {
+    if (reason !== 'connection') this.#answer();
+  }
+
+  #settle(name: string): void {
+    const waiting = this.#waiting.get(name);
+    this.#waiting.delete(name);
+    for (const go of waiting ?? []) go(true);
+  }
+
+  #answer(): void {
+    this.#onAnswer?.();
+    this.#onAnswer = null;
+  }
+}

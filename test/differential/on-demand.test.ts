@@ -1,0 +1,402 @@
+import { httpUpstream, reply } from '../support/scripted-upstream.ts';
+import { type Fields, http, httpFilter, httpListener, to } from './configs.ts';
+import { CLUSTER, clusterResource, dumpStates, LISTENER, ROUTES, says } from './discovery.ts';
+import type { Exchange } from './exchange.ts';
+import { type Case, refused, steps, suite, validateSuite } from './harness.ts';
+import { fillIn, type Side } from './side.ts';
+
+const SCOPE = 'envoy.config.route.v3.ScopedRouteConfiguration';
+const HOST = 'envoy.config.route.v3.VirtualHost';
+const node: Fields = { id: 'node-1', cluster: 'tests' };
+const url = (type: string): string => `type.googleapis.com/${type}`;
+const onDemand = (fields: Fields = {}): Fields => httpFilter('on_demand', 'OnDemand', fields);
+const ads: Fields = { ads: {}, resource_api_version: 'V3' };
+const log = '%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REQ(:PATH)%';
+
+function byAds(delta: boolean): Fields {
+  return {
+    node,
+    dynamic_resources: {
+      ads_config: {
+        api_type: delta ? 'DELTA_GRPC' : 'GRPC',
+        transport_api_version: 'V3',
+        grpc_services: [{ envoy_grpc: { cluster_name: 'xds' } }],
+      },
+      lds_config: { ads: {}, resource_api_version: 'V3' },
+    },
+    static_resources: { clusters: [planeCluster] },
+  };
+}
+
+const planeCluster: Fields = {
+  name: 'xds',
+  connect_timeout: '1s',
+  typed_extension_protocol_options: {
+    'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+      '@type': url('envoy.extensions.upstreams.http.v3.HttpProtocolOptions'),
+      explicit_http_config: { http2_protocol_options: {} },
+    },
+  },
+  load_assignment: {
+    cluster_name: 'xds',
+    endpoints: [{ lb_endpoints: [{ endpoint: { address: '{{upstream:xds}}' } }] }],
+  },
+};
+
+function tell(side: Side, type: string, version: string, resources: readonly Fields[]): void {
+  const typedResources = resources.map((each) => ({ '@type': url(type), ...each }));
+  side.controlPlane!.set(url(type), version, JSON.parse(fillIn(typedResources, side.tmp, side.ports)) as Fields[]);
+}
+
+async function answered(exchange: Exchange, short: string, count: number): Promise<void> {
+  const plane = exchange.side.controlPlane!;
+  await exchange.expect(`${count} requests for ${short}`, () => (plane.requests.get(short)?.length ?? 0) >= count);
+  await exchange.refreshListeners();
+}
+
+function asked(exchange: Exchange, ...shorts: readonly string[]): void {
+  for (const short of shorts) {
+    const lines = (exchange.side.controlPlane!.requests.get(short) ?? []).map((each) => JSON.stringify(each));
+    exchange.note(`requests ${short}`, lines.join('\n'));
+  }
+}
+
+const counts = /(?!.*(update_time|\.version$|reload_time|update_duration))/.source;
+const table = (name: string, body: string): Fields => ({
+  name,
+  virtual_hosts: [{ name: 'v', domains: ['*'], routes: [says(body)] }],
+});
+const lazy = (name: string, routes: string): Fields => ({
+  name,
+  on_demand: true,
+  route_configuration_name: routes,
+  key: { fragments: [{ string_key: name }] },
+});
+
+const scoped: Fields = {
+  route_config: undefined,
+  scoped_routes: {
+    name: 'scopes',
+    scope_key_builder: { fragments: [{ header_value_extractor: { name: 'x-scope', index: 0 } }] },
+    rds_config_source: ads,
+    scoped_rds: { scoped_rds_config_source: ads },
+  },
+};
+const inScope = (name: string, start = 'GET /', body = ''): string =>
+  http(start, [`x-scope: ${name}`, ...(body === '' ? [] : [`content-length: ${body.length}`])], body);
+
+function scopeCases(): Case[] {
+  return [
+    steps('the first request fetches the routes', async (exchange) => {
+      await answered(exchange, 'SRDS', 2);
+      await exchange.request(inScope('a'));
+      await exchange.request(inScope('a'));
+      asked(exchange, 'RDS');
+      await dumpStates(exchange);
+      exchange.expectLog('access.log', 2);
+    }),
+    steps('a request with a body', async (exchange) => {
+      await answered(exchange, 'SRDS', 2);
+      await exchange.request(inScope('a', 'POST /', 'hello'));
+      exchange.expectLog('access.log', 1);
+    }),
+    steps('no such scope', async (exchange) => {
+      await answered(exchange, 'SRDS', 2);
+      await exchange.request(inScope('z'));
+      await exchange.request(http('GET /'));
+      exchange.expectLog('access.log', 2);
+    }),
+    steps('several wait for the same', async (exchange) => {
+      await answered(exchange, 'SRDS', 2);
+      const clients = await Promise.all([exchange.connect(), exchange.connect(), exchange.connect()]);
+      for (const client of clients) client.send(inScope('late'));
+      await answered(exchange, 'RDS', 1);
+      tell(exchange.side, ROUTES, '2', [table('ra', 'a'), table('rl', 'late')]);
+      for (const client of clients) await exchange.expectResponse(client);
+      await exchange.request(inScope('late'));
+      exchange.expectLog('access.log', 4);
+    }),
+    steps('a client that does not wait', async (exchange) => {
+      await answered(exchange, 'SRDS', 2);
+      const client = await exchange.connect();
+      client.send(inScope('late'));
+      await answered(exchange, 'RDS', 1);
+      client.end();
+      await exchange.expectClose(client);
+      tell(exchange.side, ROUTES, '2', [table('ra', 'a'), table('rl', 'late')]);
+      await exchange.expectStat('http.ingress.rds.rl.config_reload', 1);
+      await exchange.request(inScope('late'));
+      exchange.expectLog('access.log', 2);
+    }),
+  ];
+}
+
+for (const delta of [false, true]) {
+  suite(
+    delta ? 'scopes on demand over delta ADS' : 'scopes on demand over ADS',
+    {
+      config: byAds(delta),
+      controlPlane: (_plane, side) => {
+        tell(side, SCOPE, '1', [lazy('a', 'ra'), lazy('late', 'rl')]);
+        tell(side, ROUTES, '1', [table('ra', 'a')]);
+        tell(side, LISTENER, '1', [httpListener({ hcm: scoped, filters: [onDemand()], log })]);
+      },
+      stats: [
+        new RegExp(
+          `^http\\.ingress\\.(scoped_rds|rds|downstream_rq_(total|completed|rx_reset|tx_reset|active))${counts}`,
+        ),
+      ],
+      fresh: true,
+      log: 'access.log',
+    },
+    scopeCases(),
+  );
+}
+
+const upstreams = { u1: httpUpstream(() => reply(200, 'one')), u2: httpUpstream(() => reply(200, 'two')) };
+const byHeader = (fields: Fields = {}): Fields => ({
+  match: { prefix: '/' },
+  route: { cluster_header: 'x-cluster' },
+  ...fields,
+});
+const toCluster = (name: string, start = 'GET /', body = ''): string =>
+  http(start, [`x-cluster: ${name}`, ...(body === '' ? [] : [`content-length: ${body.length}`])], body);
+
+/** A source of its own, over a delta stream. */
+const deltaSource: Fields = {
+  api_config_source: {
+    api_type: 'DELTA_GRPC',
+    transport_api_version: 'V3',
+    grpc_services: [{ envoy_grpc: { cluster_name: 'xds' } }],
+  },
+  resource_api_version: 'V3',
+};
+
+const clusterStats = [
+  new RegExp(`^cluster_manager\\.odcds\\.${counts}`),
+  /^cluster_manager\.(cluster_added|cluster_modified|cluster_removed|active_clusters|warming_clusters)$/,
+  /^http\.ingress\.(no_cluster|rq_redirect|downstream_rq_(total|completed|rx_reset|tx_reset|active))$/,
+];
+
+function clusterCases(): Case[] {
+  return [
+    steps('the first request fetches the cluster', async (exchange) => {
+      await exchange.request(toCluster('c1'));
+      await exchange.request(toCluster('c1'));
+      asked(exchange, 'CDS');
+      await dumpStates(exchange);
+      exchange.expectLog('access.log', 2);
+    }),
+    steps('a request with a body', async (exchange) => {
+      await exchange.request(toCluster('c1', 'POST /', 'hello'));
+      exchange.expectLog('access.log', 1);
+    }),
+    steps('two clusters', async (exchange) => {
+      await exchange.request(toCluster('c1'));
+      await exchange.request(toCluster('c2'));
+      asked(exchange, 'CDS');
+      exchange.expectLog('access.log', 2);
+    }),
+    steps('one that does not come in time', async (exchange) => {
+      await exchange.request(toCluster('none'));
+      await exchange.request(toCluster('none'));
+      exchange.expectLog('access.log', 2);
+    }),
+    steps('no header', async (exchange) => {
+      await exchange.request(http('GET /'));
+      exchange.expectLog('access.log', 1);
+    }),
+    steps('refused by the proxy', async (exchange) => {
+      tell(exchange.side, CLUSTER, '2', [clusterResource('c1', 'u1', { type: 'EDS' })]);
+      await exchange.request(toCluster('c1'));
+      await dumpStates(exchange);
+      exchange.expectLog('access.log', 1);
+    }),
+    steps('changed, then removed', async (exchange) => {
+      await exchange.request(toCluster('c1'));
+      tell(exchange.side, CLUSTER, '2', [clusterResource('c1', 'u2')]);
+      await exchange.expectStat('cluster_manager.cluster_modified', 1);
+      await exchange.expectStat('cluster_manager.warming_clusters', 0);
+      await exchange.request(toCluster('c1'));
+      tell(exchange.side, CLUSTER, '3', []);
+      await exchange.expectStat('cluster_manager.cluster_removed', 1);
+      await exchange.request(toCluster('c1'));
+      exchange.expectLog('access.log', 3);
+    }),
+  ];
+}
+
+suite(
+  'clusters on demand over a stream of their own',
+  {
+    config: {
+      node,
+      static_resources: {
+        clusters: [planeCluster],
+        listeners: [
+          httpListener({
+            routes: [byHeader()],
+            filters: [onDemand({ odcds: { source: deltaSource, timeout: '0.3s' } })],
+            log,
+          }),
+        ],
+      },
+    },
+    upstreams,
+    controlPlane: (_plane, side) =>
+      tell(side, CLUSTER, '1', [clusterResource('c1', 'u1'), clusterResource('c2', 'u2')]),
+    stats: clusterStats,
+    fresh: true,
+    upstreamBytes: false,
+    log: 'access.log',
+  },
+  clusterCases(),
+);
+
+suite(
+  'clusters on demand, by route',
+  {
+    config: {
+      node,
+      static_resources: {
+        clusters: [planeCluster],
+        listeners: [
+          httpListener({
+            routes: [
+              to(
+                'c1',
+                '/on',
+                {},
+                {
+                  typed_per_filter_config: {
+                    'envoy.filters.http.on_demand': {
+                      '@type': url('envoy.extensions.filters.http.on_demand.v3.PerRouteConfig'),
+                      odcds: { source: deltaSource, timeout: '0.3s' },
+                    },
+                  },
+                },
+              ),
+              to('c2', '/off'),
+              says('here', '/direct'),
+            ],
+            routeConfig: { validate_clusters: false },
+            filters: [onDemand()],
+            log,
+          }),
+        ],
+      },
+    },
+    upstreams,
+    controlPlane: (_plane, side) =>
+      tell(side, CLUSTER, '1', [clusterResource('c1', 'u1'), clusterResource('c2', 'u2')]),
+    stats: clusterStats,
+    fresh: true,
+    upstreamBytes: false,
+    log: 'access.log',
+  },
+  [
+    steps('only where the route says so', async (exchange) => {
+      for (const path of ['/off', '/on', '/direct', '/other']) await exchange.request(http(`GET ${path}`));
+      asked(exchange, 'CDS');
+      exchange.expectLog('access.log', 4);
+    }),
+  ],
+);
+
+const hosted = (name: string, hosts: readonly Fields[] = []): Fields => ({
+  name,
+  virtual_hosts: hosts,
+  vhds: { config_source: { ...ads, initial_fetch_timeout: '0.2s' } },
+});
+const host = (name: string, body: string, domains = [name]): Fields => ({ name, domains, routes: [says(body)] });
+
+/** The scripted control plane knows resources by `name`, and virtual hosts by `<table>/<host>`. */
+function tellHosts(side: Side, version: string, hosts: readonly Fields[]): void {
+  const plane = side.controlPlane!;
+  plane.setNamed(
+    url(HOST),
+    version,
+    hosts.map(
+      (each) =>
+        [
+          `r/${(each.domains as string[])[0]}`,
+          { '@type': url(HOST), ...each, name: `r/${(each.domains as string[])[0]}` },
+        ] as const,
+    ),
+  );
+}
+
+suite(
+  'virtual hosts on demand',
+  {
+    config: byAds(true),
+    controlPlane: (plane, side) => {
+      plane.byNameOnly.add(url(HOST));
+      tellHosts(side, '1', [host('a.com', 'a'), host('b.com', 'b')]);
+      tell(side, ROUTES, '1', [hosted('r', [host('fixed.com', 'fixed')])]);
+      const hcm = { route_config: undefined, rds: { route_config_name: 'r', config_source: ads } };
+      tell(side, LISTENER, '1', [httpListener({ hcm, filters: [onDemand()], log })]);
+    },
+    stats: [
+      new RegExp(`^http\\.ingress\\.(vhds|rds|downstream_rq_(total|completed|rx_reset|tx_reset|active))${counts}`),
+    ],
+    fresh: true,
+    log: 'access.log',
+  },
+  [
+    steps('the first request fetches the host', async (exchange) => {
+      await answered(exchange, 'VHDS', 1);
+      await exchange.request(http('GET /', ['host: fixed.com']));
+      await exchange.request(http('GET /', ['host: a.com']));
+      await exchange.request(http('GET /', ['host: a.com']));
+      await exchange.request(http('GET /', ['host: B.COM']));
+      await answered(exchange, 'VHDS', 5);
+      asked(exchange, 'VHDS');
+      await dumpStates(exchange);
+      exchange.expectLog('access.log', 4);
+    }),
+    steps('another version, and removal', async (exchange) => {
+      await answered(exchange, 'VHDS', 1);
+      await exchange.request(http('GET /', ['host: a.com']));
+      tellHosts(exchange.side, '2', [host('a.com', 'new'), host('b.com', 'b')]);
+      await exchange.expectStat('http.ingress.rds.vhds.r.config_reload', 2);
+      await exchange.request(http('GET /', ['host: a.com']));
+      tellHosts(exchange.side, '3', [host('b.com', 'b')]);
+      await exchange.expectStat('http.ingress.rds.vhds.r.config_reload', 3);
+      await exchange.expectStat('http.ingress.rds.r.config_reload', 4);
+      asked(exchange, 'VHDS');
+      exchange.expectLog('access.log', 2);
+    }),
+    steps('the table changes, the hosts stay', async (exchange) => {
+      await answered(exchange, 'VHDS', 1);
+      await exchange.request(http('GET /', ['host: a.com']));
+      tell(exchange.side, ROUTES, '2', [hosted('r', [host('fixed.com', 'changed')])]);
+      await exchange.expectStat('http.ingress.rds.r.config_reload', 3);
+      await exchange.request(http('GET /', ['host: fixed.com']));
+      await exchange.request(http('GET /', ['host: a.com']));
+      exchange.expectLog('access.log', 3);
+    }),
+    steps('a host that is no good is refused', async (exchange) => {
+      await answered(exchange, 'VHDS', 1);
+      await exchange.request(http('GET /', ['host: a.com']));
+      tellHosts(exchange.side, '2', [
+        { ...host('a.com', 'x'), routes: [{ match: { prefix: '/' } }] },
+        host('b.com', 'b'),
+      ]);
+      await exchange.expectStat('http.ingress.rds.vhds.r.update_rejected', 1);
+      await exchange.request(http('GET /', ['host: a.com']));
+      asked(exchange, 'VHDS');
+      exchange.expectLog('access.log', 2);
+    }),
+  ],
+);
+
+const withFilter = (fields: Fields): Fields => ({
+  node,
+  static_resources: {
+    listeners: [httpListener({ routes: [says('x')], filters: [onDemand(fields)] })],
+  },
+});
+validateSuite('on demand: verdicts', [
+  refused('a negative timeout', withFilter({ odcds: { source: ads, timeout: '-1s' } })),
+]);
