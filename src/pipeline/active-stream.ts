@@ -303,12 +303,12 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     const demand = headers === null || this.#routes === null ? null : this.#routes.demandFor(headers);
     if (demand === null) return false;
     const settled: DemandWaiter = {
-      onDemandSettled: (found) => {
+      onDemandSettled: (outcome) => {
         this.#demand = null;
         if (this.#destroyed) return;
         this.#routes = null;
         this.clearRouteCache();
-        waiter.onDemandSettled(found && this.route() !== null);
+        waiter.onDemandSettled(outcome);
       },
     };
     this.#demand = settled;

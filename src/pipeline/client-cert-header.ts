@@ -1,7 +1,9 @@
 import type { RequestHeaders } from '../http/header-map.ts';
 import type { Connection } from '../net/connection.ts';
 import type { CertificateFacts, TransportSecurity } from '../net/transport.ts';
+import type { MatchTree } from '../routing/unified-matcher.ts';
 import { pemBlocks, urlEncodedPem } from './encoded-pem.ts';
+import { HttpMatchData } from './http-match-data.ts';
 
 export const FORWARDED_CLIENT_CERT = 'x-forwarded-client-cert';
 
@@ -30,6 +32,9 @@ export const SANITIZED_CLIENT_CERT: ClientCertPolicy = {
   details: { subject: false, cert: false, chain: false, dns: false, uri: false, issuer: false, json: false },
 };
 
+/** `forward_client_cert_matcher`: the policy of each request; null or undefined: as the connection manager's. */
+export type ClientCertMatcher = MatchTree<HttpMatchData, ClientCertPolicy>;
+
 /** What a connection's client is said to be; the same for all of its requests. */
 interface Description {
   readonly text: string;
@@ -45,14 +50,22 @@ const NONE: Description = { text: '', json: '' };
  */
 export class ClientCertHeader {
   readonly #policy: ClientCertPolicy;
+  readonly #matcher: ClientCertMatcher | null;
   #described: Description | null = null;
+  #describedBy: ClientCertPolicy;
 
-  constructor(policy: ClientCertPolicy) {
+  /** @param matcher null: `policy` is that of all requests */
+  constructor(policy: ClientCertPolicy, matcher: ClientCertMatcher | null) {
     this.#policy = policy;
+    this.#describedBy = policy;
+    this.#matcher = matcher;
   }
 
   apply(headers: RequestHeaders, connection: Connection): void {
-    const { forward, details } = this.#policy;
+    const matcher = this.#matcher;
+    const matched = matcher === null ? null : matcher.match(new HttpMatchData(headers, connection));
+    const policy = matched ?? this.#policy;
+    const { forward, details } = policy;
     if (forward === 'always-forward-only') return;
     const security = connection.security;
     if (forward === 'sanitize' || security === null || !security.peerCertificatePresented) {
@@ -60,6 +73,8 @@ export class ClientCertHeader {
       return;
     }
     if (forward === 'forward-only') return;
+    if (this.#describedBy !== policy) this.#described = null;
+    this.#describedBy = policy;
     this.#described ??= security.peer === null ? NONE : describe(security, security.peer, details);
     const own = this.#described;
     if (own.text === '') return;

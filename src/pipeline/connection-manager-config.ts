@@ -6,7 +6,7 @@ import type { PathNormalization } from '../routing/path-normalization.ts';
 import type { RouteTableChoice } from '../routing/route-table.ts';
 import type { RuntimeFraction } from '../routing/runtime-fraction.ts';
 import type { AccessLogger } from './access-logger.ts';
-import type { ClientCertPolicy } from './client-cert-header.ts';
+import type { ClientCertMatcher, ClientCertPolicy } from './client-cert-header.ts';
 import type { ConnectionManagerStats, ListenerHttpStats, TracingStats } from './connection-manager-stats.ts';
 import type { WorkerEnvironment } from './environment.ts';
 import type { HttpDateCache } from './http-date.ts';
@@ -142,6 +142,8 @@ export interface ConnectionManagerConfig {
   readonly stripTrailingHostDot: boolean;
   /** `x-forwarded-client-cert`. */
   readonly clientCert: ClientCertPolicy;
+  /** Null: all requests are told of alike. */
+  readonly clientCertMatcher: ClientCertMatcher | null;
   readonly environment: WorkerEnvironment;
   readonly dates: HttpDateCache;
   /** Hooks that each filter class overrides, filled as classes are first seen. */

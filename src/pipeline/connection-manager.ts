@@ -71,7 +71,7 @@ export class HttpConnectionManager
     super();
     this.config = config;
     this.context = context;
-    this.clientCert = new ClientCertHeader(config.clientCert);
+    this.clientCert = new ClientCertHeader(config.clientCert, config.clientCertMatcher);
   }
 
   get bufferLimit(): number {

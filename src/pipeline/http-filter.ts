@@ -53,8 +53,8 @@ export interface FilterStream {
   /** Forgets the route, so that changed headers are matched anew. */
   clearRouteCache(): void;
   /**
-   * Asks for what a request without a route may be routed by (a scope's table, a virtual host), where that is fetched on demand. The
-   * waiter is told whether it has a route then.
+   * Asks for what a request without a route may be routed by (a scope's table, a virtual host), where that is fetched on demand. When
+   * the waiter is told, the route is picked anew.
    * @returns false: there is nothing to ask for
    */
   demandRoutes(waiter: DemandWaiter): boolean;

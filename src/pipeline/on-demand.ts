@@ -1,9 +1,9 @@
-import type { Demand } from '../routing/on-demand.ts';
+import { type Demand, DemandOutcome } from '../routing/on-demand.ts';
 
 /** Waits for something that was asked for on demand. */
 export interface DemandWaiter {
-  /** Once, never inside `ask`. @param found false: it does not exist, or did not come in time */
-  onDemandSettled(found: boolean): void;
+  /** Once, never inside `ask`. */
+  onDemandSettled(outcome: DemandOutcome): void;
 }
 
 /** Asks main for what a request needs and nobody has fetched yet. */
@@ -15,6 +15,6 @@ export interface OnDemand {
 
 /** Where nothing is fetched on demand: what was asked for is not found. */
 export const NOTHING_ON_DEMAND: OnDemand = {
-  ask: (_demand, waiter) => queueMicrotask(() => waiter.onDemandSettled(false)),
+  ask: (_demand, waiter) => queueMicrotask(() => waiter.onDemandSettled(DemandOutcome.Missing)),
   forget: () => {},
 };

@@ -1,6 +1,6 @@
 /** TLS towards hosts, what their certificates may be, and what is told of it; x-forwarded-client-cert. */
 import { httpUpstream, overTls, reply } from '../support/scripted-upstream.ts';
-import { bootstrap, cluster, type Fields, http, httpListener, to } from './configs.ts';
+import { bootstrap, cluster, type Fields, http, httpListener, to, typed } from './configs.ts';
 import { request, suite } from './harness.ts';
 import { certificate, downstreamTls, pem, tls, trusting, upstreamTls } from './tls-peers.ts';
 
@@ -141,6 +141,66 @@ function identity(name: string, hcm: Fields): Fields {
 }
 
 const forwarded = (more = ''): string => `GET / HTTP/1.1\r\nhost: h\r\nx-forwarded-client-cert: ${more}\r\n\r\n`;
+/** `forward_client_cert_matcher`: by what a certificate says, then by a header. */
+const ACTION =
+  'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.ForwardClientCertConfig';
+const act = (forward: string, more: Fields = {}): Fields => ({
+  action: { name: 'a', typed_config: typed(ACTION, { forward_client_cert_details: forward, ...more }) },
+});
+const whereInput = (message: string, fields: Fields, match: Fields, onMatch: Fields): Fields => ({
+  predicate: { single_predicate: { input: { name: 'i', typed_config: typed(message, fields) }, value_match: match } },
+  on_match: onMatch,
+});
+const SSL = 'envoy.extensions.matching.common_inputs.ssl.v3';
+const byMode = (mode: string, onMatch: Fields): Fields =>
+  whereInput('envoy.type.matcher.v3.HttpRequestHeaderMatchInput', { header_name: 'x-mode' }, { exact: mode }, onMatch);
+const matcher = {
+  matcher_list: {
+    matchers: [
+      byMode('always', act('ALWAYS_FORWARD_ONLY')),
+      byMode('forward', act('FORWARD_ONLY')),
+      byMode('subject', act('SANITIZE_SET', { set_current_client_cert_details: { subject: true } })),
+      byMode('nested', {
+        matcher: {
+          matcher_list: {
+            matchers: [
+              whereInput(
+                `${SSL}.UriSanInput`,
+                {},
+                { contains: 'spiffe' },
+                act('SANITIZE_SET', { set_current_client_cert_details: { uri: true } }),
+              ),
+              whereInput(
+                `${SSL}.DnsSanInput`,
+                {},
+                { contains: '.' },
+                act('SANITIZE_SET', { set_current_client_cert_details: { dns: true } }),
+              ),
+              whereInput(
+                `${SSL}.SubjectInput`,
+                {},
+                { contains: '=' },
+                act('SANITIZE_SET', { set_current_client_cert_details: { subject: true } }),
+              ),
+            ],
+          },
+        },
+      }),
+      whereInput(
+        'envoy.type.matcher.v3.HttpRequestQueryParamMatchInput',
+        { query_param: 'm' },
+        { exact: 'a b' },
+        act('ALWAYS_FORWARD_ONLY'),
+      ),
+      whereInput(
+        'envoy.extensions.matching.common_inputs.network.v3.ServerNameInput',
+        {},
+        { exact: 'nobody' },
+        act('ALWAYS_FORWARD_ONLY'),
+      ),
+    ],
+  },
+};
 const LISTENERS = {
   sanitize: { forward_client_cert_details: 'SANITIZE', set_current_client_cert_details: details },
   forward: { forward_client_cert_details: 'FORWARD_ONLY' },
@@ -152,6 +212,7 @@ const LISTENERS = {
     forward_client_cert_details: 'APPEND_FORWARD',
     set_current_client_cert_details: { ...details, format: 'JSON' },
   },
+  matched: { forward_client_cert_details: 'APPEND_FORWARD', forward_client_cert_matcher: matcher },
 } as const;
 
 suite(
@@ -172,6 +233,20 @@ suite(
         request: forwarded('By=a;Hash=b'),
       }),
       tls(`${listener}: no certificate, a header`, { listener, request: forwarded('By=a;Hash=b') }),
+    ]),
+    ...['client', 'client-inter', 'client-bare', undefined].flatMap((cert) => [
+      ...['always', 'forward', 'subject', 'nested', 'none'].map((mode) =>
+        tls(`by a matcher, ${mode}, ${cert ?? 'no certificate'}`, {
+          listener: 'matched',
+          ...(cert === undefined ? {} : { cert }),
+          request: `GET / HTTP/1.1\r\nhost: h\r\nx-mode: ${mode}\r\nx-forwarded-client-cert: By=a;Hash=b\r\n\r\n`,
+        }),
+      ),
+      tls(`by a matcher, a query, ${cert ?? 'no certificate'}`, {
+        listener: 'matched',
+        ...(cert === undefined ? {} : { cert }),
+        request: 'GET /?x&m=a%20b HTTP/1.1\r\nhost: h\r\nx-forwarded-client-cert: By=a;Hash=b\r\n\r\n',
+      }),
     ]),
     tls('a certificate without names', { listener: 'set', cert: 'client-bare' }),
     tls('a JSON array is appended to', {

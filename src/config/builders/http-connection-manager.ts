@@ -9,7 +9,6 @@ import type { Http2CodecStats } from '../../http/h2/http2-stats.ts';
 import { Http2ServerCodec } from '../../http/h2/server-codec.ts';
 import type { Address } from '../../net/address.ts';
 import type { NetworkFilter, NetworkFilterBuilder } from '../../net/filter.ts';
-import type { ClientCertPolicy } from '../../pipeline/client-cert-header.ts';
 import { type CodecType, speaksHttp2 } from '../../pipeline/codec-choice.ts';
 import { HttpConnectionManager as Manager } from '../../pipeline/connection-manager.ts';
 import type {
@@ -37,6 +36,7 @@ import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { buildAccessLogs } from './access-log.ts';
 import { buildCidrMatcher } from './cidr-ranges.ts';
+import { buildClientCertMatcher, CLIENT_CERT_SUPPORT, clientCertPolicy } from './client-cert.ts';
 import type { RouteDependency } from './config-source.ts';
 import { buildDiscovered, type DiscoveredExtension, EXTENSION_SOURCE_SUPPORT } from './discovered-extension.ts';
 import { durationMsOr } from './durations.ts';
@@ -59,7 +59,7 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
       delayed_close_timeout access_log access_log_flush_interval flush_access_log_on_new_request access_log_options
       use_remote_address xff_num_trusted_hops internal_address_config skip_xff_append via generate_request_id
       preserve_external_request_id always_set_request_id_in_response forward_client_cert_details
-      set_current_client_cert_details proxy_100_continue
+      set_current_client_cert_details forward_client_cert_matcher proxy_100_continue
       upgrade_configs normalize_path merge_slashes
       path_with_escaped_slashes_action local_reply_config strip_matching_host_port strip_any_host_port
       stream_error_on_invalid_http_message strip_trailing_host_dot append_x_forwarded_port
@@ -83,14 +83,12 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
   { message: 'envoy.config.core.v3.SchemeHeaderTransformation', fields: 'scheme_to_overwrite' },
   { message: `${HCM}.ForwardProtoConfig`, fields: '*' },
   { message: `${HCM}.RequestIDExtension`, fields: '*' },
-  { message: `${HCM}.HttpConnectionManager.SetCurrentClientCertDetails`, fields: '*' },
+  ...CLIENT_CERT_SUPPORT,
   ...HTTP2_SUPPORT,
   ...TRACING_SUPPORT,
   ...RDS_SUPPORT,
   ...SCOPED_ROUTES_SUPPORT,
 ];
-
-const FORWARD_CERT = ['sanitize', 'forward-only', 'append-forward', 'sanitize-set', 'always-forward-only'] as const;
 
 /** What one worker shares over all connections of one connection manager. */
 type ConfigMaker = (context: ConnectionContext) => ConnectionManagerConfig;
@@ -207,6 +205,7 @@ export function buildConnectionManager(
   }
   const requestId = buildRequestIdOptions(context, message.requestIdExtension);
   const makeTracing = buildTracing(context.at('tracing'), message.tracing, requestId);
+  const clientCertMatcher = buildClientCertMatcher(context, message.forwardClientCertMatcher);
   const { runtime } = context.shared;
   if (context.errorCount > before || filters === null || (table === null && discovered === null && scoped === null))
     return null;
@@ -321,27 +320,12 @@ export function buildConnectionManager(
       stripAnyPort: message.stripPortMode.case === 'stripAnyHostPort' && message.stripPortMode.value,
       stripTrailingHostDot: message.stripTrailingHostDot,
       clientCert,
+      clientCertMatcher,
       environment,
       dates: new HttpDateCache(),
       hooksByClass: new Map(),
     };
   });
-}
-
-function clientCertPolicy(message: HttpConnectionManager): ClientCertPolicy {
-  const details = message.setCurrentClientCertDetails;
-  return {
-    forward: FORWARD_CERT[message.forwardClientCertDetails] ?? 'sanitize',
-    details: {
-      subject: details?.subject ?? false,
-      cert: details?.cert ?? false,
-      chain: details?.chain ?? false,
-      dns: details?.dns ?? false,
-      uri: details?.uri ?? false,
-      issuer: details?.issuer ?? false,
-      json: details?.format === 1,
-    },
-  };
 }
 
 function internalAddresses(context: BuildContext, message: HttpConnectionManager): (address: Address) => boolean {

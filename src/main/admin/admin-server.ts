@@ -217,6 +217,7 @@ function adminManagerConfig(
     stripAnyPort: false,
     stripTrailingHostDot: false,
     clientCert: SANITIZED_CLIENT_CERT,
+    clientCertMatcher: null,
     environment,
     dates: new HttpDateCache(),
     hooksByClass: new Map(),

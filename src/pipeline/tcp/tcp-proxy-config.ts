@@ -47,6 +47,23 @@ export interface TcpProxyTlv {
   readonly value: Uint8Array | ValueFormatter;
 }
 
+export const TCP_ON_DEMAND_STATS = defineStats({
+  counters: [
+    'on_demand_cluster_attempt',
+    'on_demand_cluster_missing',
+    'on_demand_cluster_success',
+    'on_demand_cluster_timeout',
+  ],
+} as const);
+
+/** `on_demand`. */
+export interface TcpOnDemand {
+  /** An encoded ConfigSource. */
+  readonly source: Uint8Array;
+  readonly timeoutMs: number;
+  readonly stats: ReturnType<typeof TCP_ON_DEMAND_STATS.create>;
+}
+
 /** envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy at run time, in one worker. Times in ms, 0: off. */
 export interface TcpProxyConfig {
   readonly stats: TcpProxyStats;
@@ -75,6 +92,8 @@ export interface TcpProxyConfig {
   readonly checkDrainClose: boolean;
   readonly proxyProtocolTlvs: readonly TcpProxyTlv[];
   readonly tlvMergePolicy: TlvMergePolicy;
+  /** Where clusters come from that nobody knows yet; null: from nowhere. */
+  readonly onDemand: TcpOnDemand | null;
   /** Null: bytes go as they are. */
   readonly tunnel: TunnelConfig | null;
 }

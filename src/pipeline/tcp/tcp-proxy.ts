@@ -12,6 +12,7 @@ import {
   type ConnectionStats,
 } from '../../net/connection.ts';
 import { FilterStatus, NetworkFilter } from '../../net/filter.ts';
+import { DemandOutcome } from '../../routing/on-demand.ts';
 import { ResourcePriority } from '../../upstream/circuit-breaker.ts';
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
@@ -27,12 +28,13 @@ import {
 import type { PrioritySet } from '../../upstream/priority-set.ts';
 import { AccessLogType, type LogContext } from '../access-logger.ts';
 import type { ConnectionContext } from '../environment.ts';
+import type { DemandWaiter } from '../on-demand.ts';
 import { ResponseFlag } from '../response-flag.ts';
 import { StreamInfo, UpstreamInfo } from '../stream-info.ts';
 import { upstreamSocketOptions } from '../upstream-socket-options.ts';
 import { HttpTunnel, type TunnelOwner } from './http-tunnel.ts';
 import { prepareProxyHeader } from './proxy-header-tlvs.ts';
-import { TcpConnectMode, type TcpProxyConfig } from './tcp-proxy-config.ts';
+import { TcpConnectMode, type TcpOnDemand, type TcpProxyConfig } from './tcp-proxy-config.ts';
 import { UpstreamDrainer } from './upstream-drainer.ts';
 
 /** Key of the filter state that names the cluster instead of the configuration. Source: Envoy, PerConnectionCluster. */
@@ -117,6 +119,8 @@ export class TcpProxy
   #drainer: UpstreamDrainer | null = null;
   #cluster: Cluster | null = null;
   #pending: PendingStream | null = null;
+  /** Waits for the cluster. */
+  #demand: DemandWaiter | null = null;
   #state: State = State.New;
   #attempts = 0;
   #backoffMs: number;
@@ -211,13 +215,46 @@ export class TcpProxy
   }
 
   #connect(): void {
+    this.#connectTo(this.#pickCluster());
+  }
+
+  #failWithoutCluster(): void {
+    this.config.stats.downstream_cx_no_route.inc();
+    this.stream.setFlag(ResponseFlag.NoClusterFound);
+    this.#fail(InitFailure.NoRoute);
+  }
+
+  /** Source: Envoy, Filter::onClusterDiscoveryCompletion. */
+  #onClusterSettled({ stats }: TcpOnDemand, name: string, outcome: DemandOutcome): void {
+    this.#demand = null;
+    if (this.#state === State.Closed) return;
+    if (outcome === DemandOutcome.Found) {
+      stats.on_demand_cluster_success.inc();
+      this.#connectTo(name);
+      return;
+    }
+    if (outcome === DemandOutcome.Late) stats.on_demand_cluster_timeout.inc();
+    else stats.on_demand_cluster_missing.inc();
+    this.#failWithoutCluster();
+  }
+
+  #connectTo(name: string): void {
     const { config, stream } = this;
-    const name = this.#pickCluster();
-    const cluster = this.context.environment.clusters.get(name);
+    const { environment } = this.context;
+    const cluster = environment.clusters.get(name);
     if (cluster === null) {
-      config.stats.downstream_cx_no_route.inc();
-      stream.setFlag(ResponseFlag.NoClusterFound);
-      this.#fail(InitFailure.NoRoute);
+      const { onDemand } = config;
+      if (onDemand === null) {
+        this.#failWithoutCluster();
+        return;
+      }
+      onDemand.stats.on_demand_cluster_attempt.inc();
+      const { source, timeoutMs } = onDemand;
+      const waiter: DemandWaiter = {
+        onDemandSettled: (outcome) => this.#onClusterSettled(onDemand, name, outcome),
+      };
+      this.#demand = waiter;
+      environment.onDemand.ask({ kind: 'cluster', source, name, timeoutMs }, waiter);
       return;
     }
     this.#cluster = cluster;
@@ -517,6 +554,7 @@ export class TcpProxy
 
   override onClose(): void {
     this.#state = State.Closed;
+    if (this.#demand !== null) this.context.environment.onDemand.forget(this.#demand);
     this.#initialize();
     if (this.#logged) return;
     this.#logged = true;
