@@ -1,11 +1,13 @@
 /**
- * `bun tools/generate-reference.ts [--check]`: writes docs/reference/command-line.md from the flags and docs/reference/admin.md
- * from the admin router, or checks that they are current.
+ * `bun tools/generate-reference.ts [--check]`: writes docs/reference/command-line.md and docs/reference/pilot.md from the flags
+ * and docs/reference/admin.md from the admin router, or checks that they are current.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { openApiRegistry } from '../src/api/api-registry.ts';
 import { LoggerRegistry } from '../src/base/log.ts';
+import { QUICKSTART_FLAGS } from '../src/cli/commands/quickstart.ts';
 import { FLAGS } from '../src/cli/flags.ts';
+import { PILOT_FLAGS, type PilotFlagSpec } from '../src/cli/pilot-flags.ts';
 import { ExtensionRegistry } from '../src/config/extension-registry.ts';
 import { EXTENSIONS } from '../src/extensions/index.ts';
 import { createAdminRouter } from '../src/main/admin/create-admin-router.ts';
@@ -36,6 +38,9 @@ ${NOTE}
 nuncio [flags]
 nuncio config check [--format text|json] <file>    # say whether a configuration is valid, for people
 nuncio config upgrade <file>                       # print a version 2 configuration as version 3
+nuncio pilot [flags]                               # a control plane, see pilot.md
+nuncio quickstart [flags] <directory>              # a control plane and a proxy, see pilot.md
+nuncio status|reload [--admin HOST:PORT]           # ask a running proxy
 \`\`\`
 
 The flags are Envoy's, and behave as its do; \`--format\` is Nuncio's own. One of \`--config-path\` and \`--config-yaml\` is needed; with both,
@@ -61,6 +66,29 @@ Standard error takes the log and errors, standard output what was asked for (\`-
 | --- | --- |
 | \`ENVOY_CGROUP_CPU_DETECTION\` | \`false\`: the default of \`--concurrency\` does not look at the control group's CPU quota |
 `;
+}
+
+function pilotPage(): string {
+  const table = (flags: readonly PilotFlagSpec[]): string => {
+    const rows = flags.map(({ name, value, fallback, help }) => {
+      const shown = value === '' ? `--${name}` : `--${name} ${value.replaceAll('|', '\\|')}`;
+      return `| \`${shown}\` | ${fallback === '' ? '' : `\`${fallback}\``} | ${cell(help)} |`;
+    });
+    return `| flag | default | |\n| --- | --- | --- |\n${rows.join('\n')}\n`;
+  };
+  return `# nuncio pilot, nuncio quickstart
+
+${NOTE} How they are used: [run a control plane](../how-to/run-nuncio-pilot.md), [a control plane and a proxy in one
+minute](../tutorials/quickstart.md).
+
+## nuncio pilot
+
+${table(PILOT_FLAGS)}
+## nuncio quickstart
+
+\`nuncio quickstart [flags] DIRECTORY\`
+
+${table(QUICKSTART_FLAGS)}`;
 }
 
 async function adminPage(): Promise<string> {
@@ -100,6 +128,7 @@ let stale = 0;
 for (const [file, page] of [
   ['command-line', commandLinePage()],
   ['admin', await adminPage()],
+  ['pilot', pilotPage()],
 ] as const) {
   const path = new URL(`../docs/reference/${file}.md`, import.meta.url);
   if (!process.argv.includes('--check')) writeFileSync(path, page);

@@ -121,14 +121,21 @@ function securityOf(
 ): ListenerSecurity | MeshListenerSecurity | null {
   const { security, serverNames } = flags;
   if (security === null) return null;
-  if (security.certificate === '' && mesh !== null) {
-    const { clientCa, clientsMayBeUnknown } = security;
-    return new MeshListenerSecurity(api, mesh.authority, dispatcher, serverNames, clientCa, clientsMayBeUnknown);
-  }
-  return new ListenerSecurity(api, security, (fault) => {
+  const onChange = (fault: string): void => {
     const outcome = fault === '' ? 'taken' : 'refused';
     metrics.counter('credential_reloads', 'Renewals of the certificates of the listener.', { outcome }).inc();
     if (fault === '') logger.info('the certificates of the listener are renewed');
     else logger.error(`the certificates of the listener stay as they were: ${fault}`);
-  });
+  };
+  if (security.certificate !== '' || mesh === null) return new ListenerSecurity(api, security, onChange);
+  const { clientCa, clientsMayBeUnknown } = security;
+  return new MeshListenerSecurity(
+    api,
+    mesh.authority,
+    dispatcher,
+    serverNames,
+    clientCa,
+    clientsMayBeUnknown,
+    onChange,
+  );
 }

@@ -98,7 +98,7 @@ function putFiles(folder: string, page: string, ports: ReadonlyMap<string, strin
 
 /** Ports of the page, and free ones in their place. */
 function freePorts(config: string): Map<string, string> {
-  const used = new Set([...config.matchAll(/port(?:_value)?: (\d+)/g)].map((found) => found[1]!));
+  const used = new Set([...config.matchAll(/(?:port(?:_value)?: |127\.0\.0\.1:)(\d+)/g)].map((found) => found[1]!));
   const sockets = [...used].map(() => Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } }));
   const ports = new Map([...used].map((port, index) => [port, String(sockets[index]!.port)]));
   for (const socket of sockets) socket.stop(true);
@@ -186,7 +186,9 @@ describe('examples in the documentation', () => {
     const { page, file, steps } = walk;
     test(`${page}: the commands beside ${file} print what the page says`, async () => {
       const text = found.find((each) => each.page === page && each.file === file)?.text ?? read(file);
-      const ports = freePorts([text, ...filesBeside(page).map(([, beside]) => beside)].join('\n'));
+      const ports = freePorts(
+        [text, ...filesBeside(page).map(([, beside]) => beside), ...preparations(walk)].join('\n'),
+      );
       const folder = mkdtempSync(join(scratch, 'walk-'));
       putCertificates(folder);
       putCommand(folder);

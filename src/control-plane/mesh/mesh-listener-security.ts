@@ -1,6 +1,7 @@
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
 import { SecretCheck } from '../../config/secrets/secret-check.ts';
+import { SecretFiles } from '../../config/secrets/secret-files.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
 import { certificatesOf } from '../../net/tls/certificate.ts';
 import type { TlsServerSettings, TlsSettingsSource, TlsValidation } from '../../net/tls/tls-settings.ts';
@@ -16,7 +17,8 @@ const MAX_TIMER_MS = 3_600_000;
 export class MeshListenerSecurity implements TlsSettingsSource<TlsServerSettings>, TimerTarget {
   readonly #authority: AuthorityDirectory;
   readonly #names: readonly string[];
-  readonly #validation: TlsValidation | null;
+  readonly #watch: SecretFiles | null;
+  #validation: TlsValidation | null;
   readonly #clientsMayBeUnknown: boolean;
   readonly #dispatcher: Dispatcher;
   readonly #timer: Timer;
@@ -25,7 +27,8 @@ export class MeshListenerSecurity implements TlsSettingsSource<TlsServerSettings
 
   /**
    * @param names DNS names and addresses that clients know the server by
-   * @param clientCa a file; empty: clients are not asked for a certificate. Read once
+   * @param clientCa a file; empty: clients are not asked for a certificate
+   * @param onChange told after each attempt to read it again: what is wrong with it; empty: nothing
    * @throws Error when it is not fit for use
    */
   constructor(
@@ -35,14 +38,29 @@ export class MeshListenerSecurity implements TlsSettingsSource<TlsServerSettings
     names: readonly string[],
     clientCa: string,
     clientsMayBeUnknown: boolean,
+    onChange: (fault: string) => void,
   ) {
     this.#authority = authority;
     this.#names = names;
     this.#clientsMayBeUnknown = clientsMayBeUnknown;
     this.#dispatcher = dispatcher;
-    const clients = clientCa === '' ? null : new SecretCheck(api).validation(clientCa);
-    if (clients !== null && !clients.ok) throw new Error(clients.error);
-    this.#validation = clients?.value ?? null;
+    const read = (): TlsValidation | null => {
+      if (clientCa === '') return null;
+      const clients = new SecretCheck(api).validation(clientCa);
+      if (!clients.ok) throw new Error(clients.error);
+      return clients.value;
+    };
+    this.#validation = read();
+    const again = (): void => {
+      try {
+        this.#validation = read();
+        this.renew();
+        onChange('');
+      } catch (error) {
+        onChange((error as Error).message);
+      }
+    };
+    this.#watch = clientCa === '' ? null : new SecretFiles([clientCa], '', again);
     this.#timer = dispatcher.createTimer(this);
     this.current = this.#issue();
   }
@@ -69,6 +87,7 @@ export class MeshListenerSecurity implements TlsSettingsSource<TlsServerSettings
   }
 
   close(): void {
+    this.#watch?.close();
     this.#timer.destroy();
   }
 }
