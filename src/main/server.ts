@@ -13,7 +13,7 @@ import { Dispatcher } from '../net/dispatcher.ts';
 import type { TlsContextInUse } from '../net/transport-socket.ts';
 import { type LocalInfo, NO_ROUTE_TABLES, type WorkerEnvironment } from '../pipeline/environment.ts';
 import { NOTHING_ON_DEMAND } from '../pipeline/on-demand.ts';
-import type { Demand } from '../routing/on-demand.ts';
+import { type Demand, DemandOutcome } from '../routing/on-demand.ts';
 import { MergedStore } from '../stats/merged-store.ts';
 import { type Scope, StatsStore } from '../stats/store.ts';
 import { ClusterManager } from '../upstream/cluster-manager.ts';
@@ -487,9 +487,9 @@ export class Server implements WorkerObserver {
       .demand(demand)
       .catch((error: unknown) => {
         this.#countBug(String(error));
-        return false;
+        return DemandOutcome.Missing;
       })
-      .then((found) => this.workers[index]?.send({ kind: 'settled', demandId, found }));
+      .then((outcome) => this.workers[index]?.send({ kind: 'settled', demandId, outcome }));
   }
 
   /** Something threw where nothing should. */

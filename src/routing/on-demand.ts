@@ -6,3 +6,13 @@ export type Demand =
   | { readonly kind: 'virtual-host'; readonly routes: string; readonly host: string }
   /** A cluster; `source` is an encoded ConfigSource. */
   | { readonly kind: 'cluster'; readonly source: Uint8Array; readonly name: string; readonly timeoutMs: number };
+
+/** How a demand ended. */
+export const DemandOutcome = {
+  Found: 0,
+  /** It does not exist. */
+  Missing: 1,
+  /** It did not come in time. */
+  Late: 2,
+} as const;
+export type DemandOutcome = (typeof DemandOutcome)[keyof typeof DemandOutcome];

@@ -2,7 +2,7 @@ import type { LogLevel } from '../base/log.ts';
 import type { Address } from '../net/address.ts';
 import type { TlsContextInUse } from '../net/transport-socket.ts';
 import type { LocalInfo } from '../pipeline/environment.ts';
-import type { Demand } from '../routing/on-demand.ts';
+import type { Demand, DemandOutcome } from '../routing/on-demand.ts';
 import type { StatsDelta } from '../stats/delta.ts';
 import type { EdsHealth, Locality, Metadata } from '../upstream/host.ts';
 import type { HostUpdate } from '../upstream/host-update.ts';
@@ -122,7 +122,7 @@ export type ToWorker =
       readonly runtime: Readonly<Record<string, unknown>> | null;
     }
   /** What was asked for on demand is there, or not to be had. */
-  | { readonly kind: 'settled'; readonly demandId: number; readonly found: boolean }
+  | { readonly kind: 'settled'; readonly demandId: number; readonly outcome: DemandOutcome }
   | { readonly kind: 'stats'; readonly id: number }
   | { readonly kind: 'logging'; readonly levels: readonly (readonly [string, LogLevel])[] }
   | { readonly kind: 'health'; readonly failed: boolean }

@@ -1,5 +1,5 @@
 import type { DemandWaiter, OnDemand } from '../pipeline/on-demand.ts';
-import type { Demand } from '../routing/on-demand.ts';
+import type { Demand, DemandOutcome } from '../routing/on-demand.ts';
 import type { FromWorker } from './messages.ts';
 
 interface OpenDemand {
@@ -51,7 +51,7 @@ export class WorkerDemands implements OnDemand {
   }
 
   /** Main has answered. */
-  settle(demandId: number, found: boolean): void {
+  settle(demandId: number, outcome: DemandOutcome): void {
     const open = this.#byId.get(demandId);
     if (open === undefined) return;
     this.#byId.delete(demandId);
@@ -59,7 +59,7 @@ export class WorkerDemands implements OnDemand {
     for (const waiter of [...open.waiters]) {
       if (this.#byWaiter.get(waiter) !== open) continue;
       this.#byWaiter.delete(waiter);
-      waiter.onDemandSettled(found);
+      waiter.onDemandSettled(outcome);
     }
   }
 }

@@ -188,7 +188,7 @@ export class Worker {
         post({ kind: 'done', id: message.id });
         break;
       case 'settled':
-        this.#demands.settle(message.demandId, message.found);
+        this.#demands.settle(message.demandId, message.outcome);
         break;
       case 'stats':
         this.#clusters.refreshGauges();

@@ -1,5 +1,5 @@
 import { httpUpstream, reply } from '../support/scripted-upstream.ts';
-import { type Fields, http, httpFilter, httpListener, to } from './configs.ts';
+import { type Fields, fileLog, http, httpFilter, httpListener, tcpListener, tcpProxy, to } from './configs.ts';
 import { CLUSTER, clusterResource, dumpStates, LISTENER, ROUTES, says } from './discovery.ts';
 import type { Exchange } from './exchange.ts';
 import { type Case, refused, steps, suite, validateSuite } from './harness.ts';
@@ -194,6 +194,7 @@ function clusterCases(): Case[] {
     steps('two clusters', async (exchange) => {
       await exchange.request(toCluster('c1'));
       await exchange.request(toCluster('c2'));
+      await answered(exchange, 'CDS', 4);
       asked(exchange, 'CDS');
       exchange.expectLog('access.log', 2);
     }),
@@ -400,3 +401,93 @@ const withFilter = (fields: Fields): Fields => ({
 validateSuite('on demand: verdicts', [
   refused('a negative timeout', withFilter({ odcds: { source: ads, timeout: '-1s' } })),
 ]);
+
+const tcp = (fields: Fields = {}): Fields =>
+  tcpListener([
+    tcpProxy({
+      cluster: 'c1',
+      access_log: [fileLog('%RESPONSE_FLAGS% %UPSTREAM_CLUSTER% %BYTES_SENT%')],
+      on_demand: { odcds_config: deltaSource, timeout: '0.3s' },
+      ...fields,
+    }),
+  ]);
+
+suite(
+  'clusters of TCP on demand',
+  {
+    config: { node, static_resources: { clusters: [planeCluster], listeners: [tcp()] } },
+    upstreams,
+    controlPlane: () => {},
+    stats: [...clusterStats, /^tcp\.tcp\.(on_demand|downstream_cx_(total|no_route))/],
+    fresh: true,
+    upstreamBytes: false,
+    log: 'access.log',
+  },
+  [
+    steps('a cluster that comes', async (exchange) => {
+      tell(exchange.side, CLUSTER, '1', [clusterResource('c1', 'u1')]);
+      for (let i = 0; i < 2; i++) {
+        const client = await exchange.connect();
+        client.send(http('GET /', ['connection: close']));
+        await exchange.expectResponse(client);
+        client.end();
+        await exchange.expectClose(client);
+      }
+      asked(exchange, 'CDS');
+      exchange.expectLog('access.log', 2);
+    }),
+    steps('one that does not come in time', async (exchange) => {
+      const client = await exchange.connect();
+      client.send(http('GET /'));
+      await exchange.expectClose(client);
+      exchange.expectLog('access.log', 1);
+    }),
+    steps('one that does not exist any more', async (exchange) => {
+      tell(exchange.side, CLUSTER, '1', [clusterResource('c1', 'u1')]);
+      const client = await exchange.connect();
+      client.send(http('GET /', ['connection: close']));
+      await exchange.expectResponse(client);
+      client.end();
+      await exchange.expectClose(client);
+      tell(exchange.side, CLUSTER, '2', []);
+      await exchange.expectStat('cluster_manager.cluster_removed', 1);
+      await exchange.expectClose(await exchange.connect());
+      exchange.expectLog('access.log', 2);
+    }),
+  ],
+);
+
+suite(
+  'clusters on demand over ADS',
+  {
+    config: byAds(true),
+    upstreams,
+    controlPlane: (_plane, side) => {
+      tell(side, CLUSTER, '1', [clusterResource('c1', 'u1')]);
+      tell(side, LISTENER, '1', [
+        httpListener({
+          routes: [byHeader()],
+          filters: [onDemand({ odcds: { source: ads, timeout: '0.4s' } })],
+          log,
+        }),
+      ]);
+    },
+    stats: [/^cluster_manager\.(cluster_added|cluster_modified|cluster_removed|active_clusters|warming_clusters)$/],
+    fresh: true,
+    upstreamBytes: false,
+    log: 'access.log',
+  },
+  [
+    steps('fetched, changed, missing', async (exchange) => {
+      await answered(exchange, 'LDS', 2);
+      await exchange.request(toCluster('c1'));
+      tell(exchange.side, CLUSTER, '2', [clusterResource('c1', 'u2')]);
+      await exchange.expectStat('cluster_manager.cluster_modified', 1);
+      await exchange.expectStat('cluster_manager.warming_clusters', 0);
+      await exchange.request(toCluster('c1'));
+      await exchange.request(toCluster('none'));
+      asked(exchange, 'CDS');
+      exchange.expectLog('access.log', 3);
+    }),
+  ],
+);

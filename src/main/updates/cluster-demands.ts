@@ -1,4 +1,5 @@
 import type { ConfigSource } from '../../api/gen/envoy/config/core/v3/config_source_pb.d.ts';
+import { DemandOutcome } from '../../routing/on-demand.ts';
 import type { Scope } from '../../stats/store.ts';
 import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
 import { CLUSTER_TYPE } from '../../xds/resource-type.ts';
@@ -32,25 +33,25 @@ class ClusterSource implements ResourceWatcher {
   }
 
   /** @param timeoutMs a cluster that has not come by then is not found */
-  ask(name: string, timeoutMs: number): Promise<boolean> {
+  ask(name: string, timeoutMs: number): Promise<DemandOutcome> {
     return new Promise((resolve) => {
       const missing = this.#missing.get(name) ?? new Set();
       this.#missing.set(name, missing);
       let over = false;
       let takeBack = (): void => {};
-      const settle = (found: boolean): void => {
+      const settle = (outcome: DemandOutcome): void => {
         if (over) return;
         over = true;
         clearTimeout(timer);
         takeBack();
         missing.delete(notThere);
         if (missing.size === 0 && this.#missing.get(name) === missing) this.#missing.delete(name);
-        resolve(found);
+        resolve(outcome);
       };
-      const notThere = (): void => settle(false);
-      const timer = setTimeout(notThere, timeoutMs);
+      const notThere = (): void => settle(DemandOutcome.Missing);
+      const timer = setTimeout(() => settle(DemandOutcome.Late), timeoutMs);
       missing.add(notThere);
-      takeBack = this.#clusters.whenServes(name, () => settle(true));
+      takeBack = this.#clusters.whenServes(name, () => settle(DemandOutcome.Found));
       if (over || this.#subscription === null) return;
       if (!this.#started) {
         this.#started = true;
@@ -83,8 +84,8 @@ export class ClusterDemands {
     this.#parts = parts;
   }
 
-  /** @param source an encoded ConfigSource @returns whether the cluster serves now */
-  ask(source: Uint8Array, name: string, timeoutMs: number): Promise<boolean> {
+  /** @param source an encoded ConfigSource */
+  ask(source: Uint8Array, name: string, timeoutMs: number): Promise<DemandOutcome> {
     const key = Buffer.from(source).toString('latin1');
     let found = this.#sources.get(key);
     if (found === undefined) {

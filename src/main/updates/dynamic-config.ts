@@ -4,7 +4,7 @@ import { deferred } from '../../base/deferred.ts';
 import type { LoggerRegistry } from '../../base/log.ts';
 import type { SourceSpec } from '../../config/builders/config-source.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
-import type { Demand } from '../../routing/on-demand.ts';
+import { type Demand, DemandOutcome } from '../../routing/on-demand.ts';
 import type { RuntimeReader } from '../../routing/runtime-fraction.ts';
 import { defineStats } from '../../stats/stat-group.ts';
 import type { Scope } from '../../stats/store.ts';
@@ -221,19 +221,17 @@ export class DynamicConfig {
       localAddress,
       node,
       clusterOf: (message) => this.builds.clusterOf(message),
+      acquire: (secret) => this.secrets.acquire(secret, null),
     });
   }
 
-  /** What a request needs and nobody has fetched yet. @returns whether it is there now, in every worker */
-  demand(demand: Demand): Promise<boolean> {
-    switch (demand.kind) {
-      case 'scope':
-        return this.scopes.demand(demand.scopes, demand.name);
-      case 'virtual-host':
-        return this.routes.demand(demand.routes, demand.host);
-      case 'cluster':
-        return this.clusterDemands.ask(demand.source, demand.name, demand.timeoutMs);
-    }
+  /** What a request needs and nobody has fetched yet. What is found is there in every worker. */
+  async demand(demand: Demand): Promise<DemandOutcome> {
+    if (demand.kind === 'cluster') return this.clusterDemands.ask(demand.source, demand.name, demand.timeoutMs);
+    const found = await (demand.kind === 'scope'
+      ? this.scopes.demand(demand.scopes, demand.name)
+      : this.routes.demand(demand.routes, demand.host));
+    return found ? DemandOutcome.Found : DemandOutcome.Missing;
   }
 
   get #loggers(): LoggerRegistry {

@@ -31,6 +31,7 @@ function proxied(maxConnectAttempts: number): { up: FakeUpstream; client: FakeTr
     checkDrainClose: false,
     proxyProtocolTlvs: [],
     tlvMergePolicy: 0,
+    onDemand: null,
     tunnel: null,
   };
   const context = {

@@ -2,6 +2,7 @@ import type { RequestHeaders } from '../../../http/header-map.ts';
 import type { WorkerEnvironment } from '../../../pipeline/environment.ts';
 import { Flow, HttpFilter } from '../../../pipeline/http-filter.ts';
 import type { DemandWaiter } from '../../../pipeline/on-demand.ts';
+import type { DemandOutcome } from '../../../routing/on-demand.ts';
 import { ActionKind } from '../../../routing/route-action.ts';
 
 /** Where clusters come from that a route names and nobody knows yet. */
@@ -39,7 +40,7 @@ export class OnDemandFilter extends HttpFilter implements DemandWaiter {
   }
 
   /** Whatever was not found: those behind may know what to do. */
-  onDemandSettled(_found: boolean): void {
+  onDemandSettled(_outcome: DemandOutcome): void {
     this.stream.continueRequest();
   }
 

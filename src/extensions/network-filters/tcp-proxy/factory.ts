@@ -9,6 +9,8 @@ import type { MetadataStruct } from '../../../base/connection-state.ts';
 import { MetadataCriteria } from '../../../base/metadata-criteria.ts';
 import type { BuildContext } from '../../../config/build-context.ts';
 import { ACCESS_LOG_SUPPORT, buildAccessLogs } from '../../../config/builders/access-log.ts';
+import { CONFIG_SOURCE_SUPPORT } from '../../../config/builders/config-source.ts';
+import { buildDemandSource } from '../../../config/builders/demand-source.ts';
 import { durationMs, durationMsOr } from '../../../config/builders/durations.ts';
 import {
   buildFormatters,
@@ -24,6 +26,7 @@ import type { ConnectionContext, WorkerEnvironment } from '../../../pipeline/env
 import type { TunnelConfig } from '../../../pipeline/tcp/http-tunnel.ts';
 import { TcpProxy } from '../../../pipeline/tcp/tcp-proxy.ts';
 import {
+  TCP_ON_DEMAND_STATS,
   TCP_PROXY_STATS,
   type TcpConnectMode,
   type TcpProxyConfig,
@@ -43,7 +46,7 @@ const TCP_PROXY_SUPPORT: readonly FieldSupport[] = [
       'stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts backoff_options hash_policy ' +
       'max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage ' +
       'access_log_flush_interval flush_access_log_on_connected access_log_options tunneling_config metadata_match ' +
-      'proxy_protocol_tlvs proxy_protocol_tlv_merge_policy upstream_connect_mode max_early_data_bytes check_drain_close',
+      'proxy_protocol_tlvs proxy_protocol_tlv_merge_policy upstream_connect_mode max_early_data_bytes check_drain_close on_demand',
     // Of no effect in Envoy either: its API calls them not implemented.
     inert: 'downstream_idle_timeout upstream_idle_timeout',
   },
@@ -54,6 +57,8 @@ const TCP_PROXY_SUPPORT: readonly FieldSupport[] = [
       'request_id_extension request_id_header request_id_metadata_key',
   },
   ...HEADER_MUTATION_SUPPORT,
+  { message: `${NAME}.OnDemand`, fields: 'odcds_config timeout', refused: 'resources_locator' },
+  ...CONFIG_SOURCE_SUPPORT,
   { message: `${NAME}.WeightedCluster`, fields: '*' },
   { message: `${NAME}.WeightedCluster.ClusterWeight`, fields: 'name weight metadata_match' },
   { message: `${NAME}.TcpAccessLogOptions`, fields: '*' },
@@ -167,6 +172,11 @@ function build(message: TcpProxyMessage, context: BuildContext): TcpProxyBuilder
     );
   }
   const loggers = buildAccessLogs(context, 'access_log', message.accessLog);
+  const { onDemand } = message;
+  const demand =
+    onDemand === undefined
+      ? null
+      : buildDemandSource(context.at('on_demand'), 'odcds_config', onDemand.odcdsConfig, onDemand);
   if (context.errorCount > before) return null;
   if (names !== null) {
     for (const name of cluster === '' ? weighted.map((each) => each.name) : [cluster]) {
@@ -174,9 +184,12 @@ function build(message: TcpProxyMessage, context: BuildContext): TcpProxyBuilder
     }
   }
   const stats = TCP_PROXY_STATS.create(context.shared.stats, `tcp.${message.statPrefix}`);
+  const demandStats =
+    demand === null ? null : TCP_ON_DEMAND_STATS.create(context.shared.stats, `tcp.${message.statPrefix}`);
   const options = message.accessLogOptions;
   return new TcpProxyBuilder((environment) => ({
     stats,
+    onDemand: demand === null || demandStats === null ? null : { ...demand, stats: demandStats },
     cluster,
     weightedClusters: weighted,
     metadataMatch: own,
