@@ -4,6 +4,7 @@ import type { Logger } from '../../base/log.ts';
 import type { ApiSourceSpec, RestSourceSpec } from '../../config/builders/api-config-source.ts';
 import type { SourceSpec } from '../../config/builders/config-source.ts';
 import type { GrpcServiceSpec, GrpcTarget } from '../../config/builders/grpc-service.ts';
+import type { SecretDependency } from '../../config/secrets/secret-dependency.ts';
 import { ClusterGrpcClient, grpcClientSettings } from '../../grpc/cluster-grpc-client.ts';
 import type { GrpcClient } from '../../grpc/grpc-client.ts';
 import { GrpcStreamSupervisor } from '../../grpc/grpc-stream-supervisor.ts';
@@ -22,6 +23,7 @@ import type { SubscriptionStats } from '../../xds/subscription-stats.ts';
 import { DnsDiscoveries } from '../dns-discoveries.ts';
 import type { ClusterDiscovery } from './cluster-discovery.ts';
 import { ClusterRestClient } from './cluster-rest-client.ts';
+import type { BuiltCluster } from './resource-builds.ts';
 
 const ADS = 'envoy.service.discovery.v3.AggregatedDiscoveryService';
 
@@ -42,7 +44,9 @@ export interface RemoteSourcesParts {
   readonly localAddress: string;
   node(): Node;
   /** A cluster as it would be built from the configuration. */
-  clusterOf(message: JsonObject): ClusterSpec;
+  clusterOf(message: JsonObject): BuiltCluster;
+  /** Gives main's clusters a secret. */
+  acquire(secret: SecretDependency): void;
 }
 
 /** A stream that serves one subscription, and ends with it. */
@@ -84,9 +88,11 @@ export class RemoteSources {
     this.#parts = parts;
     this.#bootstrapNames = new Set(parts.bootstrapClusters.map(({ name }) => name));
     // They must be there before their hosts are heard of.
-    for (const api of [parts.ads, parts.loadReports]) if (api !== null) this.#prepare(api.service);
+    for (const api of [parts.ads, parts.loadReports]) {
+      if (api !== null && api.service.target === null) this.#prepareCluster(api.service.cluster);
+    }
     for (const source of parts.early) {
-      if (source.kind === 'api') this.#prepare(source.api.service);
+      if (source.kind === 'api' && source.api.service.target === null) this.#prepareCluster(source.api.service.cluster);
       else if (source.kind === 'rest') this.#prepareCluster(source.rest.cluster);
     }
   }
@@ -172,20 +178,19 @@ export class RemoteSources {
   }
 
   /** What `google_grpc` names becomes a cluster that nobody else sees. */
-  #ownCluster(name: string, { host, port }: GrpcTarget): ClusterSpec {
-    const { dispatcher, clusters, stats, clusterOf } = this.#parts;
-    const isAddress = ipVersion(host) !== 0;
-    const spec = clusterOf({
+  #ownCluster(name: string, { host, port, tls }: GrpcTarget): ClusterSpec {
+    const { dispatcher, clusters, stats, clusterOf, acquire } = this.#parts;
+    const isFixed = port < 0 || ipVersion(host) !== 0;
+    const address: JsonObject =
+      port < 0 ? { pipe: { path: host } } : { socket_address: { address: host, port_value: port } };
+    const { spec, secrets } = clusterOf({
       name,
-      type: isAddress ? 'STATIC' : 'STRICT_DNS',
+      type: isFixed ? 'STATIC' : 'STRICT_DNS',
       http2_protocol_options: {},
-      load_assignment: {
-        cluster_name: name,
-        endpoints: [
-          { lb_endpoints: [{ endpoint: { address: { socket_address: { address: host, port_value: port } } } }] },
-        ],
-      },
+      ...(tls === null ? {} : { transport_socket: tls }),
+      load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint: { address } }] }] },
     });
+    for (const secret of secrets) acquire(secret);
     if (spec.dns !== null) {
       this.#dns ??= new DnsDiscoveries(dispatcher, stats);
       const discovery = this.#dns.create(spec, {

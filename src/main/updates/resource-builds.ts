@@ -221,12 +221,13 @@ export class ResourceBuilds {
   }
 
   /** A cluster of our own making. @throws Error when it cannot be built: a bug */
-  clusterOf(json: JsonObject): ClusterSpec {
+  clusterOf(json: JsonObject): BuiltCluster {
     const desc = this.#api.message('envoy.config.cluster.v3.Cluster')!;
-    const context = this.#context({});
+    const secrets = new NeededSecrets(this.#tls);
+    const context = this.#context({ tls: secrets });
     const spec = buildCluster(context, fromJson(desc, json, { registry: this.#api.registry }) as Cluster);
     if (spec === null) throw new Error(context.shared.errors.map((issue) => issue.reason).join('; '));
-    return spec;
+    return { spec, secrets: secrets.all };
   }
 
   decode<M extends Message>(typeName: string, bytes: Uint8Array): M {
