@@ -85,6 +85,11 @@ function addEntry(
       entries.push('masked_remote_address', maskedIp(ip, action.v4PrefixBits, action.v6PrefixBits));
       return true;
     }
+    case 'remote-address-match': {
+      const ip = stream.downstreamRemoteIp;
+      if (ip === null || action.contains(ip) === action.inverted) return false;
+      return addFormatted(action, context, entries);
+    }
     case 'generic-key':
       return addFormatted(action, context, entries);
     case 'header-value-match':
@@ -105,7 +110,10 @@ function addEntry(
 }
 
 function addFormatted(
-  action: Extract<RateLimitAction, { kind: 'generic-key' | 'header-value-match' | 'query-parameter-value-match' }>,
+  action: Extract<
+    RateLimitAction,
+    { kind: 'generic-key' | 'header-value-match' | 'query-parameter-value-match' | 'remote-address-match' }
+  >,
   context: LogContext,
   entries: string[],
 ): boolean {

@@ -118,6 +118,15 @@ export type RateLimitAction =
       readonly skipIfAbsent: boolean;
     }
   | { readonly kind: 'remote-address' }
+  | {
+      readonly kind: 'remote-address-match';
+      readonly descriptorKey: string;
+      readonly descriptorValue: ValueFormatter;
+      readonly defaultValue: string;
+      readonly contains: (ip: string) => boolean;
+      /** What the ranges do not hold. */
+      readonly inverted: boolean;
+    }
   | { readonly kind: 'masked-remote-address'; readonly v4PrefixBits: number; readonly v6PrefixBits: number }
   | {
       readonly kind: 'generic-key';

@@ -66,8 +66,8 @@ export const CONNECTION_MANAGER_SUPPORT: readonly FieldSupport[] = [
       original_ip_detection_extensions early_header_mutation_extensions request_id_extension
       http1_safe_max_connection_duration forward_proto_config drain_timeout_jitter tracing`,
     // Of HTTP/2 alone; of TLS and PROXY, which are refused where they are asked for; of the overload manager likewise.
-    // Envoy 1.40 itself reads the last one nowhere.
-    inert: `add_proxy_protocol_connection_state
+    // Envoy 1.40 itself reads the last one and the path's options nowhere.
+    inert: `add_proxy_protocol_connection_state path_normalization_options
       append_local_overload represent_ipv4_remote_address_as_ipv4_mapped_ipv6`,
   },
   { message: `${HCM}.HttpConnectionManager.HcmAccessLogOptions`, fields: '*' },

@@ -33,6 +33,7 @@ import { wireText } from '../../routing/wire-text.ts';
 import type { BuildContext } from '../build-context.ts';
 import { nearest } from '../diagnostics/nearest.ts';
 import type { FieldSupport } from '../extension-registry.ts';
+import { buildCidrMatcher } from './cidr-ranges.ts';
 import { durationMs, durationMsOr } from './durations.ts';
 import { buildHeaderFormatter } from './format.ts';
 import { buildHeaderEdits, HEADER_EDIT_SUPPORT } from './header-edits.ts';
@@ -55,6 +56,8 @@ export const ROUTE_POLICY_SUPPORT: readonly FieldSupport[] = [
     fields: `retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate retry_priority
       host_selection_retry_max_attempts retriable_status_codes retry_back_off rate_limited_retry_back_off
       retriable_headers retriable_request_headers`,
+    // Of cluster specifier plugins alone, which are refused.
+    inert: 'refresh_cluster_on_retry',
   },
   {
     message: 'envoy.config.route.v3.RouteAction.RequestMirrorPolicy',
@@ -94,7 +97,8 @@ export const ROUTE_POLICY_SUPPORT: readonly FieldSupport[] = [
   {
     message: 'envoy.config.route.v3.RateLimit.Action',
     fields: `source_cluster destination_cluster request_headers query_parameters remote_address generic_key
-      header_value_match dynamic_metadata metadata masked_remote_address query_parameter_value_match`,
+      header_value_match dynamic_metadata metadata masked_remote_address query_parameter_value_match
+      remote_address_match`,
   },
   ...[
     'Action.SourceCluster',
@@ -108,10 +112,13 @@ export const ROUTE_POLICY_SUPPORT: readonly FieldSupport[] = [
     'Action.MetaData',
     'Action.MaskedRemoteAddress',
     'Action.QueryParameterValueMatch',
+    'Action.RemoteAddressMatch',
     'HitsAddend',
     'Override.DynamicMetadata',
   ].map((name) => ({ message: `envoy.config.route.v3.RateLimit.${name}`, fields: '*' })),
   { message: 'envoy.config.route.v3.RateLimit.Override', fields: 'dynamic_metadata' },
+  { message: 'envoy.type.matcher.v3.AddressMatcher', fields: '*' },
+  { message: 'xds.core.v3.CidrRange', fields: '*' },
   { message: 'envoy.type.metadata.v3.MetadataKey', fields: '*' },
   { message: 'envoy.type.metadata.v3.MetadataKey.PathSegment', fields: '*' },
 ];
@@ -382,6 +389,20 @@ function buildRateLimitAction(context: BuildContext, message: RateLimit_Action):
         v4PrefixBits: action.value.v4PrefixMaskLen ?? 32,
         v6PrefixBits: action.value.v6PrefixMaskLen ?? 128,
       };
+    case 'remoteAddressMatch': {
+      const field = 'remote_address_match';
+      const { descriptorKey, descriptorValue, defaultValue, addressMatcher } = action.value;
+      const value = buildHeaderFormatter(context, `${field}.descriptor_value`, descriptorValue);
+      if (value === null) return null;
+      return {
+        kind: 'remote-address-match',
+        descriptorKey: descriptorKey || 'remote_address_match',
+        descriptorValue: value,
+        defaultValue,
+        contains: buildCidrMatcher(context, `${field}.address_matcher.ranges`, addressMatcher?.ranges ?? []),
+        inverted: addressMatcher?.invertMatch ?? false,
+      };
+    }
     case 'requestHeaders':
       return {
         kind: 'request-headers',
