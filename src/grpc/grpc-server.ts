@@ -229,6 +229,7 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
   #handler: GrpcServerCallHandler | null = null;
   #answered = false;
   #over = false;
+  #remoteEnded = false;
   #fullness = 0;
 
   constructor(connection: ServerConnection, encoder: ResponseEncoder) {
@@ -265,6 +266,7 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
       this.#encoder.encodeHeaders(refusal, true);
       return;
     }
+    this.#remoteEnded = end;
     this.#handler = this.#connection.server.options.services.open(headers.path ?? '', this);
     if (this.#handler === null) this.finish(GrpcStatus.Unimplemented, `unknown method ${headers.path}`);
     else if (end) this.#onEnd();
@@ -276,6 +278,7 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
       data.clear();
       return;
     }
+    this.#remoteEnded = end;
     this.#reader.feed(data);
     for (;;) {
       const message = this.#over ? null : this.#reader.next();
@@ -296,6 +299,7 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
   }
 
   #onEnd(): void {
+    this.#remoteEnded = true;
     if (!this.#over) this.#handler?.onHalfClose();
   }
 
@@ -328,12 +332,14 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
       trailers.add('grpc-status', String(status));
       if (text !== '') trailers.add('grpc-message', text);
       this.#encoder.encodeTrailers(trailers);
-      return;
+    } else {
+      const headers = grpcHeaders();
+      headers.add('grpc-status', String(status));
+      if (text !== '') headers.add('grpc-message', text);
+      this.#encoder.encodeHeaders(headers, true);
     }
-    const headers = grpcHeaders();
-    headers.add('grpc-status', String(status));
-    if (text !== '') headers.add('grpc-message', text);
-    this.#encoder.encodeHeaders(headers, true);
+    // Half a stream would stay open until the client ends it. While data waits for its window, the rest has to wait as well.
+    if (!this.#remoteEnded && this.#fullness === 0) this.#encoder.stream.reset(ResetReason.LocalReset);
   }
 
   pauseReads(): void {

@@ -1,0 +1,153 @@
+/** Clients of `nuncio pilot` that ask for too much, or speak something else: they are turned away, and the others go on. */
+import { afterEach, expect, test } from 'bun:test';
+import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2 } from 'node:http2';
+import { connect } from 'node:net';
+import { fromJson, toBinary } from '@bufbuild/protobuf';
+import { openApiRegistry } from '../../src/api/api-registry.ts';
+import { cluster, endStages, freePort, resources, type Stage, stage, until } from '../support/pilot-stage.ts';
+
+afterEach(endStages);
+const api = openApiRegistry();
+const CLUSTERS = 'type.googleapis.com/envoy.config.cluster.v3.Cluster';
+
+function message(json: object): Buffer {
+  const desc = api.message('envoy.service.discovery.v3.DiscoveryRequest')!;
+  const bytes = toBinary(desc, fromJson(desc, json as never, { registry: api.registry }));
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt32BE(bytes.length, 1);
+  return Buffer.concat([prefix, bytes]);
+}
+
+/** A client of the aggregated stream. */
+class Client {
+  readonly session: ClientHttp2Session;
+  readonly stream: ClientHttp2Stream;
+  /** gRPC's status, once the stream has ended. */
+  status = '';
+  words = '';
+  /** Bytes that came. */
+  received = 0;
+  closed = false;
+  goneAway = false;
+
+  constructor(scene: Stage, port: number) {
+    this.session = connectHttp2(`http://127.0.0.1:${port}`);
+    scene.onEnd(() => this.session.destroy());
+    this.session.on('error', () => {});
+    this.session.on('close', () => {
+      this.closed = true;
+    });
+    this.session.on('goaway', () => {
+      this.goneAway = true;
+    });
+    this.stream = this.session.request({
+      ':method': 'POST',
+      ':path': '/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources',
+      'content-type': 'application/grpc',
+      te: 'trailers',
+    });
+    const see = (headers: Record<string, unknown>): void => {
+      if (headers['grpc-status'] === undefined) return;
+      this.status = String(headers['grpc-status']);
+      this.words = String(headers['grpc-message'] ?? '');
+    };
+    this.stream.on('response', see);
+    this.stream.on('trailers', see);
+    this.stream.on('error', () => {});
+    this.stream.on('data', (data: Buffer) => {
+      this.received += data.length;
+    });
+  }
+
+  ask(json: object = {}): void {
+    this.stream.write(message({ node: { id: 'n', cluster: 'c' }, type_url: CLUSTERS, ...json }));
+  }
+}
+
+test('limits hold, each is counted, and others are served all the while', async () => {
+  const scene = stage();
+  scene.write('config/web.yaml', resources(cluster('c')));
+  const debug = freePort();
+  const { port } = await scene.pilot(
+    ...['--resources', scene.path('config'), '--debug', `127.0.0.1:${debug}`, '--max-clients', '6'],
+    ...['--max-request-bytes', '2000', '--max-subscriptions', '5', '--max-requests-per-second', '10'],
+  );
+  const metrics = async (): Promise<string> => (await fetch(`http://127.0.0.1:${debug}/metrics`)).text();
+  const good = new Client(scene, port);
+  good.ask();
+  await until('the good one', () => good.received > 0);
+
+  const large = new Client(scene, port);
+  large.ask({ node: { id: 'x'.repeat(3000) } });
+  await until('the large one to end', () => large.status !== '');
+  expect([large.status, large.words]).toEqual([
+    '8',
+    expect.stringContaining('2000 are permitted') as unknown as string,
+  ]);
+
+  const many = new Client(scene, port);
+  many.ask({ resource_names: ['a', 'b', 'c', 'd', 'e', 'f'] });
+  await until('the one of many names to end', () => many.status !== '');
+  expect([many.status, many.words]).toEqual(['8', 'more than 5 names of one type']);
+
+  const fast = new Client(scene, port);
+  for (let count = 0; count < 60; count++) fast.ask();
+  const requests = async (): Promise<number> => {
+    const report = (await (await fetch(`http://127.0.0.1:${debug}/debug/clients`)).json()) as { requests: number }[];
+    return Math.max(...report.map((each) => each.requests));
+  };
+  await until('the first of the fast one', async () => (await requests()) >= 20);
+  expect(await requests()).toBeLessThan(40);
+  await until('some more', async () => (await requests()) >= 25);
+  fast.session.destroy();
+
+  for (const words of [
+    'GET / HTTP/1.1\r\nhost: x\r\n\r\n',
+    '\x16\x03\x01\x00\x05hello',
+    'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrubbish!!',
+  ]) {
+    const closed = new Promise((resolve) => {
+      const socket = connect(port, '127.0.0.1', () => socket.write(words, 'latin1'));
+      socket.on('data', () => {});
+      socket.on('error', resolve);
+      socket.on('close', resolve);
+    });
+    await closed;
+  }
+  large.session.destroy();
+  many.session.destroy();
+  await until('the others to go', async () => /pilot_clients 1\n/.test(await metrics()));
+  const crowd = Array.from({ length: 8 }, () => new Client(scene, port));
+  for (const each of crowd) each.ask();
+  await until('three to be turned away', () => crowd.filter((each) => each.closed).length === 3);
+  await until('five to be served', () => crowd.filter((each) => each.received > 0).length === 5);
+
+  const before = good.received;
+  scene.write('config/web.yaml', resources(cluster('c'), cluster('d')));
+  await until('the change', () => good.received > before);
+  const page = await metrics();
+  expect(page).toContain('pilot_connections_rejected_total{why="limit"} 3');
+  expect(page).toContain('pilot_connections_rejected_total{why="protocol"} 3');
+  expect(page).toContain('pilot_streams_limited_total{limit="names"} 1');
+  expect(page).toMatch(/pilot_requests_throttled_total [1-9]/);
+}, 60_000);
+
+test('an end is told: GOAWAY, then UNAVAILABLE, one after the other', async () => {
+  const scene = stage();
+  scene.write('config/web.yaml', resources(cluster('c')));
+  const pilot = await scene.pilot('--resources', scene.path('config'), '--drain-time-ms', '600');
+  const clients = Array.from({ length: 3 }, () => new Client(scene, pilot.port));
+  for (const client of clients) client.ask();
+  await until('all to be served', () => clients.every((client) => client.received > 0));
+  const ended: number[] = [];
+  for (const { stream } of clients) stream.on('close', () => ended.push(performance.now()));
+  pilot.child.kill('SIGTERM');
+  expect(await pilot.child.exited).toBe(0);
+  await until('all to end', () => ended.length === 3);
+  expect(clients.map(({ status, goneAway }) => [status, goneAway])).toEqual([
+    ['14', true],
+    ['14', true],
+    ['14', true],
+  ]);
+  expect(ended[2]! - ended[0]!).toBeGreaterThan(200);
+}, 30_000);
