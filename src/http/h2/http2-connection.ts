@@ -29,6 +29,7 @@ import { ClosedBy, ClosedStreams } from './stream/closed-streams.ts';
 import { BlockKind, HeaderBlock, NO_CONTENT_LENGTH, VERDICT_DETAILS, Verdict } from './stream/header-block.ts';
 import type { Http2Stream } from './stream/http2-stream.ts';
 import { StreamEvent, StreamState } from './stream/stream-state.ts';
+import { StreamTable } from './stream/stream-table.ts';
 
 const METADATA_FAILURE = 'codec_error:The_user_callback_function_failed';
 
@@ -66,7 +67,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   /** Of new streams. */
   readonly flushTimeoutMs: number;
 
-  protected readonly streams = new Map<number, Http2Stream>();
+  protected readonly streams = new StreamTable<Http2Stream>();
   readonly #closed = new ClosedStreams();
   readonly #bodies: BodySender;
 
@@ -170,13 +171,13 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   onUnderlyingAboveWriteHighWatermark(): void {
     if (this.#above) return;
     this.#above = true;
-    for (const stream of this.streams.values()) stream.events?.onAboveWriteHighWatermark();
+    for (const stream of this.streams.list()) stream.events?.onAboveWriteHighWatermark();
   }
 
   onUnderlyingBelowWriteLowWatermark(): void {
     if (!this.#above) return;
     this.#above = false;
-    for (const stream of this.streams.values()) stream.events?.onBelowWriteLowWatermark();
+    for (const stream of this.streams.list()) stream.events?.onBelowWriteLowWatermark();
   }
 
   /** First step of a graceful drain (RFC 9113 section 6.8): streams that are on their way are still taken. */
@@ -210,7 +211,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     this.#failureTold = true;
     this.#failureTimer?.destroy();
     this.#keepalive?.destroy();
-    for (const stream of [...this.streams.values()]) {
+    for (const stream of this.streams.list()) {
       stream.transition(StreamEvent.Reset);
       this.#remove(stream);
       stream.raiseReset(reason, details);
@@ -291,7 +292,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     const change = value - this.peerInitialWindow;
     this.peerInitialWindow = value;
     if (change === 0) return;
-    for (const stream of this.streams.values()) {
+    for (const stream of this.streams.list()) {
       stream.sendWindow += change;
       if (stream.sendWindow > MAX_WINDOW) {
         this.connectionError(ErrorCode.FlowControlError, "a stream's window overflows");
@@ -412,7 +413,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   protected abstract onStreamGone(): void;
 
   protected addStream(stream: Http2Stream): void {
-    this.streams.set(stream.id, stream);
+    this.streams.add(stream);
     this.limits.openedStreams++;
     this.stats.streamsActive.add(1);
   }
@@ -548,7 +549,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
 
   /** Streams that the peer will not answer, after its GOAWAY. */
   protected refuseAbove(lastId: number): void {
-    for (const stream of [...this.streams.values()]) {
+    for (const stream of this.streams.list()) {
       if (stream.id <= lastId || !this.isLocalId(stream.id) || stream.state === StreamState.Closed) continue;
       stream.transition(StreamEvent.Reset);
       this.#remove(stream);
