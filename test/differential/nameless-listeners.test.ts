@@ -1,3 +1,4 @@
+import { httpListener } from './configs.ts';
 import { answer, dynamicBootstrap, listenerResource, publishListeners, says } from './discovery.ts';
 import type { Exchange } from './exchange.ts';
 import { steps, suite } from './harness.ts';
@@ -71,6 +72,29 @@ suite(
     steps('none', async (exchange) => {
       await publishListeners(exchange, '2', []);
       await look(exchange);
+    }),
+  ],
+);
+
+suite(
+  'listeners without names, of the bootstrap',
+  {
+    config: {
+      static_resources: {
+        listeners: [
+          { ...httpListener({ routes: [says('one')] }), name: undefined },
+          { ...httpListener({ routes: [says('two')] }), name: undefined },
+        ],
+      },
+    },
+    fresh: true,
+    stats,
+  },
+  [
+    steps('both serve', async (exchange) => {
+      await look(exchange);
+      const { body } = await exchange.proxy.admin('/config_dump?resource=static_listeners&mask=listener.name');
+      exchange.note('static', body.replace(UUID, 'ID'));
     }),
   ],
 );

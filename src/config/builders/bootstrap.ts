@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto';
 import type { Message } from '@bufbuild/protobuf';
 import type { Bootstrap } from '../../api/gen/envoy/config/bootstrap/v3/bootstrap_pb.d.ts';
+import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import type { InternalListener } from '../../api/gen/envoy/extensions/bootstrap/internal_listener/v3/internal_listener_pb.d.ts';
 import { createMessage, encodeMessage } from '../../api/message-codec.ts';
 import type { Address } from '../../net/address.ts';
@@ -141,9 +143,10 @@ export function buildBootstrap(
   });
   const seenListeners = new Set<string>();
   const seenAddresses = new Map<string, string>();
-  message.staticResources?.listeners.forEach((listener, index) => {
+  const nameless = new Map<string, number>();
+  message.staticResources?.listeners.forEach((configured, index) => {
     const at = context.at(`static_resources.listeners[${index}]`);
-    if (listener.name === '') listener.name = crypto.randomUUID();
+    const listener = configured.name === '' ? { ...configured, name: idOf(context, configured, nameless) } : configured;
     if (seenListeners.has(listener.name)) at.refuse('name', `duplicate listener name '${listener.name}'`);
     seenListeners.add(listener.name);
     const spec = buildListener(at, listener);
@@ -200,6 +203,22 @@ export function buildBootstrap(
     loadReports,
     internalBufferBytes,
   };
+}
+
+/** Ids are Envoy's way of naming what has no name: others in every process. */
+const ID_SEED = crypto.randomUUID();
+
+/** A made-up name, the same one whenever this process reads the same address: an edit elsewhere in the file leaves the listener alone. */
+function idOf(context: BuildContext, listener: Listener, seen: Map<string, number>): string {
+  const desc = context.shared.api.message('envoy.config.core.v3.Address')!;
+  const addresses = [listener.address, ...listener.additionalAddresses.map(({ address }) => address)];
+  const place = addresses
+    .map((address) => (address === undefined ? '' : Buffer.from(encodeMessage(desc, address)).toString('hex')))
+    .join();
+  const count = seen.get(place) ?? 0;
+  seen.set(place, count + 1);
+  const hash = createHash('sha1').update(`${ID_SEED}|${place}|${count}`).digest('hex');
+  return hash.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5');
 }
 
 const INTERNAL_LISTENER = 'envoy.extensions.bootstrap.internal_listener.v3.InternalListener';

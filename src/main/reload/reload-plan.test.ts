@@ -24,6 +24,21 @@ function clusters(...list: readonly object[]): object {
   return { static_resources: { clusters: list } };
 }
 
+test('listeners without names are told apart by their addresses', () => {
+  const at = (port: number, more: object = {}): object => ({
+    address: { socket_address: { address: '127.0.0.1', port_value: port } },
+    filter_chains: [{}],
+    ...more,
+  });
+  const listeners = (...list: readonly object[]): object => ({ static_resources: { listeners: list } });
+  const before = load(listeners(at(1), at(0), at(0)));
+  expect(new Set(before.plan.listeners.map(({ name }) => name)).size).toBe(3);
+  const after = load(listeners(at(2), at(0), at(0), at(1, { stat_prefix: 'x' })));
+  const plan = planReload(type, before, before, after);
+  const name = (from: LoadedBootstrap, index: number): string => from.plan.listeners[index]!.name;
+  expect(plan.listeners).toEqual({ added: [name(after, 0)], changed: [name(before, 0)], removed: [] });
+});
+
 test('added, changed, removed, and what counts after a restart', () => {
   const before = load({ ...clusters({ name: 'a' }, { name: 'b' }), stats_flush_interval: '1s' });
   const after = load({

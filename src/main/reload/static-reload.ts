@@ -1,6 +1,6 @@
 import { type FSWatcher, readFileSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import type { DescMessage } from '@bufbuild/protobuf';
+import type { DescMessage, Message } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Result } from '../../base/result.ts';
@@ -213,7 +213,8 @@ function changedOf(
           {
             name,
             version: '',
-            message: messages[index]!,
+            // One without a name has an id there alone.
+            message: Object.assign({}, messages[index] as Message, { name }),
             bytes,
             origin: {
               positions: loaded.positions,
