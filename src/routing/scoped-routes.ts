@@ -20,7 +20,7 @@ export function scopeKey(fragments: readonly string[]): string {
 }
 
 function partOf(fragment: HeaderFragment, headers: RequestHeaders): string | null {
-  const value = headers.get(fragment.name);
+  const value = headers.lookup(fragment.name);
   if (value === null) return null;
   const elements = fragment.elementSeparator === '' ? [value] : value.split(fragment.elementSeparator);
   if (fragment.element === null) return elements[fragment.index] ?? null;

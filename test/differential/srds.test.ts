@@ -113,6 +113,27 @@ suite(
   ],
 );
 
+suite(
+  'scopes by the parts of the request that are no headers',
+  {
+    config: fixed(
+      [
+        byIndex(':authority'),
+        byIndex('host'),
+        byIndex(':path', { element_separator: '/', index: 1 }),
+        byIndex(':method'),
+      ],
+      [scope('s1', ['h', 'h', 'a', 'GET'], inline('hit'))],
+    ),
+    stats,
+  },
+  [
+    request('all of them', http('GET /a/b')),
+    request('another path', http('GET /b')),
+    request('another method', http('PUT /a')),
+  ],
+);
+
 /** `/config_dump` of scopes, times aside. */
 async function dumpScopes(exchange: Exchange): Promise<void> {
   const { body } = await exchange.proxy.admin('/config_dump');

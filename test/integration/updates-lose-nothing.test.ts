@@ -157,6 +157,141 @@ test('listeners, routes, clusters and endpoints change all the time', async () =
   expect(body.split('\n').filter((line) => /: [1-9]/.test(line))).toEqual([]);
 }, 30_000);
 
+test('filters, scopes and their routes change all the time', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nuncio-scopes-'));
+  cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
+  const ports = [upstream(), upstream()];
+  const write = (file: string, version: number, type: string, resources: readonly Fields[]): void => {
+    const typed = resources.map((each) => ({ '@type': `${TYPE}${type}`, ...each }));
+    writeFileSync(join(folder, `${file}.new`), JSON.stringify({ version_info: String(version), resources: typed }));
+    renameSync(join(folder, `${file}.new`), join(folder, file));
+  };
+  const source = (file: string): Fields => ({ path_config_source: { path: join(folder, file) } });
+  const table = (name: string, cluster: string): Fields => ({
+    name,
+    virtual_hosts: [{ name: 'v', domains: ['*'], routes: [{ match: { prefix: '/' }, route: { cluster } }] }],
+  });
+  const scope = (name: string, key: string, more: Fields): Fields => ({
+    name,
+    key: { fragments: [{ string_key: key }] },
+    ...more,
+  });
+  const extension = (file: string, version: number, type: string, fields: Fields): void =>
+    write(file, version, 'config.core.v3.TypedExtensionConfig', [
+      { name: file.replace('.json', ''), typed_config: { '@type': `${TYPE}extensions.filters.${type}`, ...fields } },
+    ]);
+  const discovered = (name: string, ...types: readonly string[]): Fields => ({
+    name,
+    config_discovery: {
+      config_source: source(`${name}.json`),
+      type_urls: types.map((type) => `${TYPE}extensions.filters.${type}`),
+    },
+  });
+  const BUFFER = 'http.buffer.v3.Buffer';
+  const FAULT = 'http.fault.v3.HTTPFault';
+  const LIMIT = 'network.connection_limit.v3.ConnectionLimit';
+  const HTTP_INSPECTOR = 'listener.http_inspector.v3.HttpInspector';
+  const TLS_INSPECTOR = 'listener.tls_inspector.v3.TlsInspector';
+  const changes: Readonly<Record<string, (version: number) => void>> = {
+    // The key that all requests have goes from scope to scope; routes come with it, or by name.
+    'srds.json': (version) =>
+      write('srds.json', version, 'config.route.v3.ScopedRouteConfiguration', [
+        version % 3 === 0
+          ? scope('a', 'x', { route_configuration_name: 'r' })
+          : scope(version % 3 === 1 ? 'a' : 'b', 'x', { route_configuration: table('inline', `c${version % 2}`) }),
+        ...(version % 2 === 0
+          ? [scope(`more-${version}`, `${version}`, { route_configuration: table('m', 'c0') })]
+          : []),
+      ]),
+    'rds.json': (version) =>
+      write('rds.json', version, 'config.route.v3.RouteConfiguration', [table('r', `c${version % 2}`)]),
+    'http.json': (version) =>
+      extension(
+        'http.json',
+        version,
+        version % 2 === 0 ? BUFFER : FAULT,
+        version % 2 === 0 ? { max_request_bytes: version + 1 } : {},
+      ),
+    'network.json': (version) =>
+      extension('network.json', version, LIMIT, { stat_prefix: `l${version % 3}`, max_connections: 1000 + version }),
+    'listen.json': (version) =>
+      extension('listen.json', version, version % 2 === 0 ? HTTP_INSPECTOR : TLS_INSPECTOR, {}),
+    'lds.json': (version) =>
+      write('lds.json', version, 'config.listener.v3.Listener', [
+        {
+          name: 'a',
+          address: LOOPBACK,
+          per_connection_buffer_limit_bytes: 100_000 + Math.floor(version / 3),
+          listener_filters: [discovered('listen', HTTP_INSPECTOR, TLS_INSPECTOR)],
+          filter_chains: [
+            {
+              filters: [
+                discovered('network', LIMIT),
+                {
+                  name: 'hcm',
+                  typed_config: {
+                    '@type': HCM,
+                    stat_prefix: `a${Math.floor(version / 2) % 2}`,
+                    scoped_routes: {
+                      name: 'scopes',
+                      scope_key_builder: { fragments: [{ header_value_extractor: { name: ':authority', index: 0 } }] },
+                      rds_config_source: source('rds.json'),
+                      scoped_rds: { scoped_rds_config_source: source('srds.json') },
+                    },
+                    http_filters: [discovered('http', BUFFER, FAULT), ROUTER],
+                  },
+                },
+              ],
+            },
+          ],
+        },
+      ]),
+  };
+  const files = Object.keys(changes);
+  for (const file of files) changes[file]!(0);
+  const config = {
+    node: { id: 'a', cluster: 'b' },
+    admin: { address: LOOPBACK },
+    dynamic_resources: { lds_config: source('lds.json') },
+    static_resources: {
+      clusters: ports.map((port, index) => ({ name: `c${index}`, load_assignment: endpointsOf(`c${index}`, [port]) })),
+    },
+  };
+  const program = { name: 'nuncio', command: nuncioCommand() };
+  const flags = ['--concurrency', '2', '--drain-time-s', '1'];
+  const proxy = await ProxyProcess.start(program, folder, JSON.stringify(config), flags);
+  cleanups.push(() => proxy.stop());
+  const port = (await proxy.listenerPorts()).get('a')!;
+  const clients = Array.from({ length: 4 }, () => new SteadyClient(port));
+  const running = clients.map((client) => client.run());
+  for (let version = 1; version <= 240; version++) {
+    changes[files[version % files.length]!]!(Math.ceil(version / files.length));
+    await Bun.sleep(8);
+  }
+  const last = [
+    ['extension_config_discovery.http_filter.http', 20],
+    ['extension_config_discovery.network_filter.network', 20],
+    ['extension_config_discovery.tcp_listener_filter.listen', 20],
+    ['http.a0.scoped_rds.scopes', 20],
+    ['listener_manager.lds', 20],
+  ] as const;
+  for (const [scopeName, least] of last) {
+    const deadline = performance.now() + 5000;
+    for (;;) {
+      const { body } = await proxy.admin(`/stats?filter=${scopeName}.update_success$`);
+      if (Number(/: (\d+)/.exec(body)?.[1] ?? 0) > least) break;
+      if (performance.now() > deadline) throw new Error(`too few updates: ${body}`);
+      await Bun.sleep(20);
+    }
+  }
+  for (const client of clients) client.stop();
+  await Promise.all(running);
+  expect(clients.flatMap((client) => client.failures)).toEqual([]);
+  expect(clients.reduce((sum, client) => sum + client.answered, 0)).toBeGreaterThan(500);
+  const { body } = await proxy.admin('/stats?filter=rejected|update_failure|config_conflict|config_missing|envoy_bug');
+  expect(body.split('\n').filter((line) => /: [1-9]/.test(line))).toEqual([]);
+}, 30_000);
+
 test.each(['GRPC', 'DELTA_GRPC'])(
   'a control plane that changes everything, and is restarted: %s',
   async (apiType) => {

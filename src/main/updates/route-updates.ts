@@ -67,6 +67,8 @@ class RouteProvider implements ResourceWatcher {
     this.#subscription.stop();
     this.#hosts?.stop();
     this.#scope.close();
+    // Whoever waited has gone, too.
+    this.#answer();
   }
 
   async onUpdate(update: ResourceUpdate): Promise<readonly ResourceRefusal[]> {

@@ -35,6 +35,8 @@ interface ScopeVersion {
   route: RouteDependency | null;
   /** Key of its table in the workers; empty: none yet. */
   routes: string;
+  /** Its table is there, or will not be waited for. */
+  isReady: boolean;
 }
 
 /** The scopes of one source in force, for `/config_dump`. */
@@ -64,7 +66,10 @@ class ScopeProvider implements ResourceWatcher {
   readonly #scope: Scope;
   readonly #stats;
   readonly #subscription: Subscription;
+  /** As they were taken. */
   readonly #scopes = new Map<string, ScopeVersion>();
+  /** As workers have them: a version that waits for its table has not taken the place of the one before. */
+  readonly #posted = new Map<string, ScopeVersion>();
   #version = '';
   #updatedMs = 0;
   #started = false;
@@ -103,8 +108,9 @@ class ScopeProvider implements ResourceWatcher {
     this.#stopped = true;
     this.#subscription.stop();
     this.#scope.close();
-    for (const scope of this.#scopes.values()) this.#letGo(scope);
+    for (const scope of new Set([...this.#scopes.values(), ...this.#posted.values()])) this.#letGo(scope);
     this.#scopes.clear();
+    this.#posted.clear();
   }
 
   get inForce(): ScopesInForce | null {
@@ -124,11 +130,8 @@ class ScopeProvider implements ResourceWatcher {
     this.lastRefusal = '';
     const changedNames = new Set(update.changed.map(({ name }) => name));
     const removed = update.removed.filter((name) => !changedNames.has(name) && this.#scopes.has(name));
-    const targets = new InitTargets(`SRDS ${this.dependency.name}`);
-    const gone = removed.map((name) => this.#scopes.get(name)!);
-    for (const name of removed) this.#scopes.delete(name);
-    // A key may go from a scope that is removed to another one: they change places in one order.
-    const changed = update.changed.flatMap((resource) => this.#add(resource, targets) ?? []);
+    for (const name of removed) this.#drop(name);
+    const changed = update.changed.filter((resource) => this.#add(resource));
     if (changed.length + removed.length > 0) {
       this.#version = update.version;
       this.#updatedMs = Date.now();
@@ -136,10 +139,8 @@ class ScopeProvider implements ResourceWatcher {
     this.#count();
     this.#stats.config_reload.inc();
     this.#stats.config_reload_time_ms.set(Date.now());
-    // Not awaited: tables may come behind this answer on the same stream. Until then requests go by the scopes that were.
-    targets.whenReady(() => {
-      this.#inTurn(() => this.#apply(changed, removed, gone));
-    });
+    // Tables that are waited for may come behind this answer on the same stream: until then requests go by the scopes that were.
+    this.#inTurn(() => this.#sync());
     return this.#queue.then(() => []);
   }
 
@@ -202,23 +203,36 @@ class ScopeProvider implements ResourceWatcher {
     return '';
   }
 
-  /** @returns null when nothing changes; otherwise with the version before */
-  #add(
-    resource: DiscoveredResource,
-    targets: InitTargets,
-  ): { next: ScopeVersion; previous: ScopeVersion | null } | null {
+  /** @returns whether anything changes */
+  #add(resource: DiscoveredResource): boolean {
     const { name, bytes } = resource;
     const message = resource.message as ScopedRouteConfiguration;
-    const previous = this.#scopes.get(name) ?? null;
-    if (previous !== null && sameBytes(previous.bytes, bytes)) return null;
-    const next: ScopeVersion = { name, scopeKey: keyOfScope(message), message, bytes, route: null, routes: '' };
+    const previous = this.#scopes.get(name);
+    if (previous !== undefined && sameBytes(previous.bytes, bytes)) return false;
+    const scopeKey = keyOfScope(message);
+    const next: ScopeVersion = { name, scopeKey, message, bytes, route: null, routes: '', isReady: true };
     if (message.routeConfiguration !== undefined) {
       next.routes = `scope|${this.dependency.key}|${name}|${this.#parts.builds.digestOf(message.routeConfiguration)}`;
     } else if (!message.onDemand) {
+      next.isReady = false;
+      const targets = new InitTargets(`scope ${name}`);
       this.#follow(next, targets.add(`RDS ${message.routeConfigurationName}`));
+      targets.whenReady(() => {
+        next.isReady = true;
+        this.#inTurn(() => this.#sync());
+      });
     }
+    // After the new one has asked: what both name goes on.
+    this.#drop(name);
     this.#scopes.set(name, next);
-    return { next, previous };
+    return true;
+  }
+
+  /** A version goes; workers may have it yet. */
+  #drop(name: string): void {
+    const scope = this.#scopes.get(name);
+    this.#scopes.delete(name);
+    if (scope !== undefined && this.#posted.get(name) !== scope) this.#letGo(scope);
   }
 
   /** Asks for the table that a scope names. */
@@ -236,41 +250,44 @@ class ScopeProvider implements ResourceWatcher {
     routes.start(route.key, target);
   }
 
-  async #apply(
-    changed: readonly { readonly next: ScopeVersion; readonly previous: ScopeVersion | null }[],
-    removed: readonly string[],
-    gone: readonly ScopeVersion[],
-  ): Promise<void> {
+  /** Gives workers what is ready and they do not have. */
+  async #sync(): Promise<void> {
+    if (this.#stopped) return;
     const { orders, builds } = this.#parts;
-    // A later update may have changed them again: then that one's turn comes.
-    const present = changed.filter(({ next }) => this.#scopes.get(next.name) === next);
-    const inline = present.flatMap(({ next }) =>
-      next.message.routeConfiguration === undefined
-        ? []
-        : { key: next.routes, bytes: builds.encode<RouteConfiguration>(next.message.routeConfiguration) },
+    const changed = [...this.#scopes.values()].filter(
+      (scope) => scope.isReady && this.#posted.get(scope.name) !== scope,
     );
-    if (!this.#stopped) {
+    // A key stays with the scope that had it until the one that gets it has its table.
+    const awaited = new Set(
+      [...this.#scopes.values()].filter(({ isReady }) => !isReady).map(({ scopeKey }) => scopeKey),
+    );
+    const removed = [...this.#posted.values()].filter(
+      ({ name, scopeKey }) => !this.#scopes.has(name) && !awaited.has(scopeKey),
+    );
+    const inline = changed.flatMap(({ message, routes }) =>
+      message.routeConfiguration === undefined
+        ? []
+        : { key: routes, bytes: builds.encode<RouteConfiguration>(message.routeConfiguration) },
+    );
+    const gone = [...removed, ...changed.flatMap(({ name }) => this.#posted.get(name) ?? [])];
+    for (const scope of changed) this.#posted.set(scope.name, scope);
+    for (const { name } of removed) this.#posted.delete(name);
+    if (changed.length + removed.length > 0) {
       if (inline.length > 0) await orders.routes(inline, []);
       await orders.scopes(
         this.dependency.key,
-        present.map(({ next }) => ({
-          name: next.name,
-          scopeKey: next.scopeKey,
-          onDemand: next.message.onDemand,
-          routes: next.routes,
-        })),
-        removed.filter((name) => !this.#scopes.has(name)),
+        changed.map(({ name, scopeKey, message, routes }) => ({ name, scopeKey, onDemand: message.onDemand, routes })),
+        removed.map(({ name }) => name),
         false,
       );
     }
-    for (const { previous } of changed) if (previous !== null) this.#letGo(previous);
     for (const scope of gone) this.#letGo(scope);
-    this.#answer();
+    if (awaited.size === 0) this.#answer();
   }
 
   #letGo(scope: ScopeVersion): void {
     if (scope.route !== null) this.#parts.routes.release(scope.route.key);
-    else if (scope.routes !== '' && this.#scopes.get(scope.name)?.routes !== scope.routes) {
+    else if (scope.routes !== '' && this.#posted.get(scope.name)?.routes !== scope.routes) {
       void this.#parts.orders.routes([], [scope.routes]).catch(() => {});
     }
     scope.route = null;
