@@ -242,9 +242,9 @@ for (const delta of [false, true]) {
     steps('an empty answer', async (exchange) => {
       await answered(exchange, 'RDS', 2);
       const version = delta ? { system_version_info: '2' } : { version_info: '2' };
-      exchange.side.controlPlane!.sayAsIs(url(ENDPOINTS), version);
+      exchange.side.controlPlane!.sayAsIs(url(ENDPOINTS), version as never);
       await answered(exchange, 'EDS', 3);
-      exchange.side.controlPlane!.sayAsIs(url(ROUTES), version);
+      exchange.side.controlPlane!.sayAsIs(url(ROUTES), version as never);
       await answered(exchange, 'RDS', 3);
       await exchange.request(get);
       requestsSoFar(exchange, 'EDS', 'RDS');
