@@ -190,7 +190,12 @@ export class TypeEngine {
     }
     for (const name of delta.removed) {
       for (const watch of [...(this.#byName.get(name) ?? [])]) {
-        if (watch.interest.hearsRemovals !== true || !this.watches.has(watch)) continue;
+        if (!this.watches.has(watch) || this.#namespaces.has(watch)) continue;
+        if (watch.interest.hearsRemovals !== true) {
+          // It was told, and has nothing to do.
+          watch.stats.onSuccess(version, Date.now(), 0);
+          continue;
+        }
         refusals.push(...(await this.#tell(watch, { changed: [], removed: [name], version }, isWhole)));
       }
     }

@@ -64,6 +64,17 @@ function sameNames(a: ReadonlySet<string> | null, b: ReadonlySet<string> | null)
   return a.size === b.size && [...a].every((name) => b.has(name));
 }
 
+function keepFirst(resources: DiscoveredResource[]): void {
+  const seen = new Set<string>();
+  let kept = 0;
+  for (const resource of resources) {
+    if (seen.has(resource.name)) continue;
+    seen.add(resource.name);
+    resources[kept++] = resource;
+  }
+  resources.length = kept;
+}
+
 function status(refusal: string) {
   return {
     $typeName: 'google.rpc.Status' as const,
@@ -141,6 +152,8 @@ export class SotwProtocol implements TypeProtocol {
       else faults.push(resource.error);
     }
     if (faults.length > 0) return faults.join('\n');
+    // Who asks by name is told of the first of a name, as in Envoy; who asks for all must refuse the others himself.
+    if (!this.#engine.wantsAll) keepFirst(changed);
     this.#hasBeats = beats.size > 0;
     const present = new Set([...changed.map((resource) => resource.name), ...beats]);
     // A state of the world is whole for wildcards alone; heartbeats say nothing of others.
@@ -245,7 +258,14 @@ export class DeltaProtocol implements TypeProtocol {
       if (this.#engine.hasNamespaces) answered.push(wrapper.name, ...wrapper.aliases);
       // A heartbeat; or, of virtual hosts, that there is none of the name.
       if (wrapper.resource === undefined) continue;
-      const resource = this.#engine.decoder.decode(this.#engine.type, wrapper.resource, wrapper.version, BINARY);
+      const { type } = this.#engine;
+      // What nobody asked for is not looked into, but for its type.
+      if (wrapper.name !== '' && !this.#engine.isWanted(wrapper.name)) {
+        const { typeUrl } = wrapper.resource;
+        if (typeUrl !== type.typeUrl) faults.push(`type URL ${typeUrl} of ${wrapper.name} is not ${type.typeUrl}`);
+        continue;
+      }
+      const resource = this.#engine.decoder.decode(type, wrapper.resource, wrapper.version, BINARY);
       if (resource.ok)
         changed.push({ ...resource.value, name: wrapper.name === '' ? resource.value.name : wrapper.name });
       else faults.push(resource.error);

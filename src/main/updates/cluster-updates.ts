@@ -182,18 +182,20 @@ export class ClusterUpdates {
     let skipped = 0;
     const ready: Warming[] = [];
     for (const resource of changed) {
-      if (seen.has(resource.name)) {
-        refusals.push({ name: resource.name, details: `duplicate cluster ${resource.name} found` });
+      // The cluster's own, whatever its wrapper is called (Envoy: CdsApiHelper).
+      const { name: own } = resource.message as Cluster;
+      if (seen.has(own)) {
+        refusals.push({ name: resource.name, details: `duplicate cluster ${own} found` });
         continue;
       }
-      seen.add(resource.name);
+      seen.add(own);
       const outcome = this.#addOrUpdate(resource, viaApi, ready);
       if (typeof outcome === 'string') {
         refusals.push({ name: resource.name, details: outcome });
-        noteError(this.errors, { name: resource.name, details: outcome, attemptedMs: Date.now() });
+        noteError(this.errors, { name: own, details: outcome, attemptedMs: Date.now() });
         continue;
       }
-      this.errors.delete(resource.name);
+      this.errors.delete(own);
       if (outcome) updated++;
       else skipped++;
     }
@@ -224,7 +226,7 @@ export class ClusterUpdates {
 
   /** @returns the refusal, or whether anything changed */
   #addOrUpdate(resource: DiscoveredResource, viaApi: boolean, ready: Warming[]): string | boolean {
-    const { name } = resource;
+    const { name } = resource.message as Cluster;
     const present = this.active.get(name);
     const warming = this.warming.get(name);
     const last = warming?.version ?? present;

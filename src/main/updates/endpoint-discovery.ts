@@ -40,8 +40,8 @@ export class EndpointDiscovery implements ClusterDiscovery, ResourceWatcher {
     this.#events = events;
     this.#scope = stats.createScope(`cluster.${spec.statName}`);
     this.#stats = UPDATE_STATS.create(this.#scope);
-    const names = [this.#resourceName];
-    this.#subscription = subscriptions.open(source, { type: ENDPOINT_TYPE, names }, this, this.#scope);
+    const interest = { type: ENDPOINT_TYPE, names: [this.#resourceName], hearsRemovals: true };
+    this.#subscription = subscriptions.open(source, interest, this, this.#scope);
   }
 
   get #resourceName(): string {
@@ -68,6 +68,7 @@ export class EndpointDiscovery implements ClusterDiscovery, ResourceWatcher {
   #take(update: ResourceUpdate): string {
     const [resource] = update.changed;
     if (resource === undefined) {
+      // Removed: what is in force stays; who waits for a first answer has it.
       this.#stats.update_empty.inc();
       return '';
     }
