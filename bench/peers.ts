@@ -47,13 +47,23 @@ function start(name: string, command: readonly string[], core: string): Peer {
   };
 }
 
-export function startNuncio(config: string, concurrency = 1, core = PROXY_CORE): Peer {
+function nuncioCommand(config: string, concurrency: number): string[] {
   const binary = resolve('dist/nuncio');
-  const command =
+  const program =
     existsSync(binary) && process.env.BENCH_SOURCE === undefined
       ? [binary]
       : [resolve('node_modules/.bin/bun'), resolve('src/cli/main.ts')];
-  return start('nuncio', [...command, '-c', config, '--concurrency', String(concurrency), '-l', 'error'], core);
+  return [...program, '-c', config, '--concurrency', String(concurrency), '-l', 'error'];
+}
+
+export function startNuncio(config: string, concurrency = 1, core = PROXY_CORE): Peer {
+  return start('nuncio', nuncioCommand(config, concurrency), core);
+}
+
+/** Two processes of one worker each, which share nothing but the port. */
+export function startTwice(config: string, core: string): Peer {
+  const both = '"$@" & one=$!; "$@" & two=$!; trap "kill $one $two" TERM; wait; wait';
+  return start('nuncio-twice', ['sh', '-c', both, 'sh', ...nuncioCommand(config, 1)], core);
 }
 
 export async function startEnvoy(config: string, concurrency = 1, core = PROXY_CORE): Promise<Peer> {
