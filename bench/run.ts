@@ -5,6 +5,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { dynamicRows } from './dynamic.ts';
 import { foundationRows } from './foundation.ts';
 import { flags, type PeerName, type Row, rounds, rows, seconds, wanted } from './measure.ts';
 import { freePort, LOAD_CORE, startNginx, waitForPort } from './peers.ts';
@@ -18,7 +19,7 @@ const upstream = startNginx(
 );
 await waitForPort(upstreamPort);
 
-const benches = [...foundationRows(upstreamPort), ...wireRows(upstreamPort)];
+const benches = [...foundationRows(upstreamPort), ...wireRows(upstreamPort), ...dynamicRows()];
 for (const [name, run] of benches) {
   if (!wanted(name)) continue;
   try {
