@@ -296,6 +296,8 @@ export class Worker {
         return '';
       });
     }
+    // What watches for it need not be told any more.
+    stats.close();
     return faults;
   }
 

@@ -1,0 +1,206 @@
+import { afterEach, expect, test } from 'bun:test';
+import { fromJson, type JsonObject, toBinary } from '@bufbuild/protobuf';
+import { openApiRegistry } from '../../api/api-registry.ts';
+import { ExtensionRegistry } from '../../config/extension-registry.ts';
+import { EXTENSIONS } from '../../extensions/index.ts';
+import { EMPTY_RUNTIME } from '../../routing/runtime-fraction.ts';
+import { StatsStore } from '../../stats/store.ts';
+import type { ToWorker } from '../../worker/messages.ts';
+import type { DiscoveredResource, Interest, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
+import type { WorkerHandle } from '../worker-handle.ts';
+import { ExtensionUpdates } from './extension-updates.ts';
+import { InitTargets } from './init-targets.ts';
+import { NeedsKeeper } from './needs.ts';
+import { ResourceBuilds } from './resource-builds.ts';
+import { RouteUpdates } from './route-updates.ts';
+import { ScopeUpdates } from './scope-updates.ts';
+import type { SecretUpdates } from './secret-updates.ts';
+import type { Subscriptions } from './subscriptions.ts';
+import { WorkerOrders } from './worker-orders.ts';
+
+const api = openApiRegistry();
+const TYPE = 'type.googleapis.com/envoy.';
+const ROUTES = 'envoy.config.route.v3.RouteConfiguration';
+const SCOPE = 'envoy.config.route.v3.ScopedRouteConfiguration';
+const EXTENSION = 'envoy.config.core.v3.TypedExtensionConfig';
+const HCM = `${TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`;
+const DIRECT = `${TYPE}extensions.filters.network.direct_response.v3.Config`;
+const ADS = { ads: {}, resource_api_version: 'V3' };
+
+/** Writes down what it is told. */
+class NotingWorker {
+  readonly told: string[] = [];
+  readonly index = 0;
+  readonly ready = Promise.resolve();
+
+  send(): void {}
+
+  request(order: Omit<ToWorker, 'id'> & { readonly kind: string }): Promise<unknown> {
+    const { kind } = order;
+    const more = order as unknown as Record<string, readonly Record<string, unknown>[]>;
+    if (kind === 'scopes') {
+      const scopes = more.changed!.map(({ name, routes }) => `${name}=${String(routes).split('|')[0]}`);
+      this.told.push(`scopes +${scopes.join()} -${more.removed!.join()}`);
+    } else {
+      const names = more.changed!.map(({ key }) => String(key).split('|').slice(0, 2).join('|'));
+      this.told.push(`${kind} +${names.join()} -${more.removed!.map((key) => String(key).split('|')[0]).join()}`);
+    }
+    return Promise.resolve({ kind: 'done', id: 0 });
+  }
+
+  terminate(): void {}
+}
+
+class Sources {
+  readonly watchers = new Map<string, ResourceWatcher>();
+
+  open(_spec: unknown, interest: Interest, watcher: ResourceWatcher): Subscription {
+    const key = `${interest.type.short} ${interest.names?.join() ?? '*'}`;
+    return {
+      start: () => void this.watchers.set(key, watcher),
+      want: () => {},
+      stop: () => void this.watchers.delete(key),
+    };
+  }
+
+  say(key: string, typeName: string, resources: readonly JsonObject[], removed: readonly string[] = []) {
+    const changed = resources.map((json) => resource(typeName, json));
+    return this.watchers.get(key)!.onUpdate({ changed, removed, version: '1' });
+  }
+}
+
+function resource(typeName: string, json: JsonObject): DiscoveredResource {
+  const desc = api.message(typeName)!;
+  const message = fromJson(desc, json, { registry: api.registry });
+  const bytes = toBinary(desc, message);
+  return { name: String(json.name), version: '1', message, bytes, origin: { positions: null, path: '', anys: null } };
+}
+
+const stops: (() => void)[] = [];
+afterEach(() => {
+  for (const stop of stops.splice(0)) stop();
+});
+
+function setUp() {
+  const stats = new StatsStore().root;
+  const worker = new NotingWorker();
+  const sources = new Sources();
+  const tls = { staticSecrets: new Map(), refusal: () => null } as unknown as ConstructorParameters<
+    typeof ResourceBuilds
+  >[3];
+  const builds = new ResourceBuilds(api, new ExtensionRegistry(EXTENSIONS), EMPTY_RUNTIME, tls);
+  const orders = new WorkerOrders([worker as unknown as WorkerHandle], 10, false, () => null as never, {
+    applyHosts: () => {},
+    setSecret: () => {},
+    removeSecret: () => {},
+    onFault: () => {},
+  });
+  const subscriptions = sources as unknown as Subscriptions;
+  const clusterNames = () => new Set<string>();
+  const routes = new RouteUpdates(builds, orders, subscriptions, stats, clusterNames);
+  const shared = { builds, orders, subscriptions, stats, clusterNames };
+  const extensions = new ExtensionUpdates({ ...shared, keeper: () => needs });
+  const scopes = new ScopeUpdates({ ...shared, routes });
+  const secrets = {} as SecretUpdates;
+  const needs: NeedsKeeper = new NeedsKeeper({ routes, scopes, extensions, secrets, drainMs: 10 });
+  stops.push(() => {
+    extensions.stop();
+    scopes.stop();
+    routes.stop();
+    needs.stop();
+  });
+  return { worker, sources, builds, extensions, scopes, routes };
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await Bun.sleep(1);
+}
+
+const table = (name: string): JsonObject => ({ name, virtual_hosts: [{ name: 'v', domains: ['*'] }] });
+const scope = (name: string, key: string, more: JsonObject): JsonObject => ({
+  name,
+  key: { fragments: [{ string_key: key }] },
+  ...more,
+});
+const ads = { kind: 'ads', initialFetchTimeoutMs: 0 } as const;
+
+test('a discovered connection manager serves once its routes are there; until then the one before does', async () => {
+  const { worker, sources, extensions } = setUp();
+  const place = {
+    key: 'network-filter|n|1',
+    kind: 'network-filter',
+    name: 'n',
+    source: ads,
+    warms: true,
+    typeNames: [HCM, DIRECT].map((url) => url.slice(url.lastIndexOf('/') + 1)),
+    isLast: true,
+  } as const;
+  const targets = new InitTargets('listener');
+  extensions.acquire(place);
+  extensions.start(place, targets.add('ECDS n'));
+  const router = { name: 'r', typed_config: { '@type': `${TYPE}extensions.filters.http.router.v3.Router` } };
+  const manager = {
+    '@type': HCM,
+    stat_prefix: 'p',
+    rds: { route_config_name: 'r', config_source: ADS },
+    http_filters: [router],
+  };
+  expect(await sources.say('ECDS n', EXTENSION, [{ name: 'n', typed_config: manager }])).toEqual([]);
+  expect([targets.isReady, worker.told]).toEqual([false, []]);
+  await sources.say('RDS r', ROUTES, [table('r')]);
+  await Bun.sleep(0);
+  expect(targets.isReady).toBe(true);
+  expect(worker.told.map((told) => told.split('|')[0])).toEqual(['routes +r', 'extensions +network-filter']);
+  // Its routes go with it, when the drain time is over.
+  await sources.say('ECDS n', EXTENSION, [{ name: 'n', typed_config: { '@type': DIRECT } }]);
+  expect(sources.watchers.has('RDS r')).toBe(true);
+  await until(() => !sources.watchers.has('RDS r'));
+  extensions.release(place);
+  expect(sources.watchers.has('ECDS n')).toBe(false);
+});
+
+test('a key stays with its scope until the one that gets it has its table', async () => {
+  const { worker, sources, scopes, builds } = setUp();
+  const rdsSource = builds.decode(
+    'envoy.config.core.v3.ConfigSource',
+    toBinary(
+      api.message('envoy.config.core.v3.ConfigSource')!,
+      fromJson(api.message('envoy.config.core.v3.ConfigSource')!, ADS),
+    ),
+  );
+  const dependency = { key: 's', name: 's', source: ads, rdsSource: rdsSource as never, statPrefix: 'http.p' };
+  const targets = new InitTargets('listener');
+  scopes.acquire(dependency);
+  scopes.start('s', targets.add('SRDS s'));
+  await sources.say('SRDS *', SCOPE, [scope('a', 'k', { route_configuration: table('i') })]);
+  expect([targets.isReady, worker.told.at(-1)]).toEqual([true, 'scopes +a=scope -']);
+  await sources.say('SRDS *', SCOPE, [scope('b', 'k', { route_configuration_name: 'r' })], ['a']);
+  await Bun.sleep(0);
+  expect(worker.told.at(-1)).toBe('scopes +a=scope -');
+  await sources.say('RDS r', ROUTES, [table('r')]);
+  await Bun.sleep(0);
+  expect(worker.told.filter((told) => told.startsWith('scopes')).at(-1)).toBe('scopes +b=r -a');
+  // It is taken back before its table came: nothing waits for it.
+  await sources.say('SRDS *', SCOPE, [scope('b', 'k', { route_configuration_name: 'never' })]);
+  await sources.say('SRDS *', SCOPE, [scope('b', 'k', { route_configuration: table('j') })]);
+  await Bun.sleep(0);
+  expect(worker.told.filter((told) => told.startsWith('scopes')).at(-1)).toBe('scopes +b=scope -');
+  expect([...sources.watchers.keys()]).toEqual(['SRDS *']);
+});
+
+test('scopes that name no table, or share a key, are refused', async () => {
+  const { sources, scopes } = setUp();
+  scopes.acquire({ key: 's', name: 's', source: ads, rdsSource: undefined, statPrefix: 'http.p' });
+  scopes.start('s', new InitTargets('listener').add('SRDS s'));
+  const details = async (...resources: JsonObject[]) =>
+    (await sources.say('SRDS *', SCOPE, resources)).map((refusal) => refusal.details);
+  expect(await details(scope('a', 'k', {}))).toEqual(['a scope needs route_configuration or route_configuration_name']);
+  expect(await details(scope('a', 'k', { route_configuration_name: 'r' }))).toEqual([
+    'rds_config_source is missing, and the scope has no route_configuration',
+  ]);
+  const own = { route_configuration: table('i') };
+  expect(await details(scope('a', 'k', own), scope('b', 'k', own))).toEqual([
+    "Error adding/updating scoped route(s): scope key conflict found, first scope is 'a', second scope is 'b'",
+  ]);
+  expect(await details(scope('a', 'k', own), scope('b', 'l', own))).toEqual([]);
+});
