@@ -1,4 +1,5 @@
 /** Tracers: which spans are reported, what they say, what upstreams are told, and how reports are sent. */
+import { dataFrame, headersFrame, http2Upstream } from '../support/http2-peer.ts';
 import { httpUpstream, reply, type UpstreamConnection } from '../support/scripted-upstream.ts';
 import {
   numberIds,
@@ -857,6 +858,80 @@ suite(
       { spans: 4 },
     ),
   ],
+);
+
+// --- OTLP over gRPC ---
+
+/** The messages that came by gRPC, by the connection on which they came. */
+const calls = new WeakMap<UpstreamConnection, { head: readonly string[]; body: Uint8Array }[]>();
+const grpcCollector = http2Upstream({
+  respond: ({ id, stream }, peer, connection) => {
+    const list = calls.get(connection) ?? [];
+    list.push({ head: stream.heads[0] ?? [], body: Buffer.from(stream.body, 'latin1') });
+    calls.set(connection, list);
+    peer.send(
+      headersFrame(id, [':status: 200', 'content-type: application/grpc'], false),
+      dataFrame(id, '\0\0\0\0\0', false),
+      headersFrame(id, ['grpc-status: 0'], true),
+    );
+  },
+});
+
+/** Each call carries one message, behind five bytes. */
+function callsOf(exchange: Exchange): { head: readonly string[]; spans: SeenSpan[] }[] {
+  return exchange
+    .upstream('g')
+    .connections.flatMap((connection) => calls.get(connection) ?? [])
+    .map(({ head, body }) => ({ head, spans: otlpSpans(body.subarray(5)) }));
+}
+
+const PROTOCOLS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
+const grpcCluster = cluster('g', undefined, {
+  typed_extension_protocol_options: {
+    [PROTOCOLS]: typed(PROTOCOLS, { explicit_http_config: { http2_protocol_options: {} } }),
+  },
+});
+for (const [name, service] of Object.entries<Fields>({
+  'by default': { envoy_grpc: { cluster_name: 'g' } },
+  'with more': {
+    envoy_grpc: { cluster_name: 'g', authority: 'collector.example' },
+    timeout: '3s',
+    initial_metadata: [{ key: 'X-Token', value: 't' }],
+  },
+  'without our own headers': { envoy_grpc: { cluster_name: 'g', skip_envoy_headers: true } },
+})) {
+  suite(
+    `OpenTelemetry over gRPC, ${name}`,
+    {
+      ...common,
+      upstreams: { ...upstreams, g: grpcCollector },
+      config: traces(
+        { ...otel({ http_service: undefined, grpc_service: service }), spawn_upstream_span: true },
+        { clusters: [grpcCluster] },
+      ),
+    },
+    [
+      steps(
+        'a request',
+        async (exchange) => {
+          await exchange.request(get());
+          await exchange.expect('two spans', () => callsOf(exchange).length >= 2);
+          const found = callsOf(exchange);
+          exchange.note('spans', numberIds(showSpans(found.flatMap(({ spans }) => spans)), KNOWN));
+          exchange.note('heads', found.map(({ head }) => [...head].sort().join('\n')).join('\n--\n'));
+        },
+        { upstreamBytes: false },
+      ),
+    ],
+  );
+}
+suite(
+  'OpenTelemetry over gRPC, a cluster that is not there',
+  {
+    ...common,
+    config: traces(otel({ http_service: undefined, grpc_service: { envoy_grpc: { cluster_name: 'nope' } } })),
+  },
+  [steps('a request', async (exchange) => void (await exchange.request(get())), { upstreamBytes: false })],
 );
 
 // --- verdicts ---

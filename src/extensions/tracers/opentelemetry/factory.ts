@@ -14,7 +14,7 @@ import type { WorkerEnvironment } from '../../../pipeline/environment.ts';
 import { OTEL_STATS, OtelTracer } from './otel-tracer.ts';
 import { environmentAttributes, type ResourceAttributes, resourceOf } from './resource.ts';
 import { ALWAYS_ON, ParentBasedSampler, type Sampler, TraceIdRatioSampler } from './samplers.ts';
-import { GrpcSpanExporter, HttpSpanExporter, type SpanExporter } from './span-exporter.ts';
+import { EXPORTER_AGENT, GrpcSpanExporter, HttpSpanExporter, type SpanExporter } from './span-exporter.ts';
 
 const CONFIG = 'envoy.config.trace.v3.OpenTelemetryConfig';
 const EXTENSIONS = 'envoy.extensions.tracers.opentelemetry';
@@ -107,8 +107,9 @@ function buildExporter(
   return (environment) => {
     const settings = grpcClientSettings(service.cluster, {
       authority: service.authority,
-      timeoutMs: service.timeoutMs,
-      metadata: service.metadata,
+      // `timeout` has no meaning to Envoy here.
+      timeoutMs: 0,
+      metadata: [['user-agent', EXPORTER_AGENT], ...service.metadata],
       ...(service.maxMessageBytes === 0 ? {} : { maxMessageBytes: service.maxMessageBytes }),
       localAddress: service.skipEnvoyHeaders ? '' : environment.local.address,
     });

@@ -10,6 +10,8 @@ import type { ResourceAttributes } from './resource.ts';
 import { encodeSpans } from './span-encoding.ts';
 
 const METHOD = '/opentelemetry.proto.collector.trace.v1.TraceService/Export';
+/** `user-agent` of all exports. */
+export const EXPORTER_AGENT = `OTel-OTLP-Exporter-Envoy/${VERSION_TEXT}`;
 /** Nobody reads what a collector says. */
 const MAX_ANSWER_BYTES = 1_048_576;
 
@@ -58,7 +60,7 @@ export class HttpSpanExporter extends SpanExporter implements HttpCallHandler {
     }
     const defaults = [
       ['content-type', 'application/x-protobuf'],
-      ['user-agent', `OTel-OTLP-Exporter-Envoy/${VERSION_TEXT}`],
+      ['user-agent', EXPORTER_AGENT],
     ] as const;
     new HttpCall(
       dispatcher,
