@@ -1,6 +1,6 @@
+import type { ClusterLookup } from '../grpc/grpc-client-settings.ts';
 import type { Address } from '../net/address.ts';
 import type { Cluster } from '../upstream/cluster.ts';
-import type { ClusterManager } from '../upstream/cluster-manager.ts';
 import type { HostStats, Locality } from '../upstream/host.ts';
 
 /** What one host has carried. */
@@ -42,12 +42,14 @@ export class LoadCounts {
   readonly #hosts = new WeakMap<HostStats, SeenHost>();
   readonly #clusters = new WeakMap<Cluster, SeenCluster>();
 
-  /** @param names clusters that are not here are left out */
-  take(clusters: ClusterManager, names: readonly string[]): ClusterLoad[] {
+  /** Clusters that are not here, or have carried nothing, are left out: there may be many thousands. */
+  take(clusters: ClusterLookup, names: readonly string[]): ClusterLoad[] {
     const loads: ClusterLoad[] = [];
     for (const name of names) {
       const cluster = clusters.get(name);
-      if (cluster !== null) loads.push(this.#takeOne(cluster));
+      if (cluster === null) continue;
+      const load = this.#takeOne(cluster);
+      if (load.dropped > 0 || load.hosts.length > 0) loads.push(load);
     }
     return loads;
   }
