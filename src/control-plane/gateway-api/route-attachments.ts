@@ -98,7 +98,7 @@ export class RouteAttachments {
         kind: route.kind,
         metadata: { name: route.metadata.name, namespace: namespaceOf(route) },
         parents: answers.map(({ ref, accepted }) => ({
-          parentRef: ref,
+          parentRef: { group: GATEWAY_GROUP, kind: 'Gateway', ...ref },
           controllerName,
           conditions: observed(
             [accepted, resolved, ...(partial !== null && accepted.status === 'True' ? [partial] : [])],
