@@ -11,6 +11,8 @@ import { virtualHostsOf } from './virtual-hosts.ts';
 /** Changes alone. */
 export class DeltaStream extends DiscoveryStream {
   readonly isDelta = true;
+  /** Domains that were asked for since the last response. */
+  readonly #askedAgain = new Set<string>();
 
   protected onRequest(message: Uint8Array): void {
     const { api } = this.context;
@@ -61,6 +63,8 @@ export class DeltaStream extends DiscoveryStream {
       missing.delete(name);
       if (request.initialResourceVersions[name] === undefined) sent.delete(name);
       if (subscription.typeUrl !== VIRTUAL_HOST_URL || first) continue;
+      // What serves the domain may have been sent before: whoever asks waits for an answer that bears the name all the same.
+      this.#askedAgain.add(name);
       for (const held of [...sent.keys()]) if (held.startsWith(`${name}/`)) sent.delete(held);
     }
     return request.resourceNamesSubscribe.length > 0;
@@ -75,14 +79,17 @@ export class DeltaStream extends DiscoveryStream {
       present.add(resource.name);
       if (sent.get(resource.name) !== resource.version) changed.push(resource);
     };
-    if (wildcard) for (const resource of this.view.all(typeUrl)) consider(resource);
     const isVirtual = typeUrl === VIRTUAL_HOST_URL;
     if (isVirtual) {
       for (const item of virtualHostsOf(this.view.pure(typeUrl)!, names)) {
+        if (item.aliases?.some((alias) => this.#askedAgain.has(alias)) === true) sent.delete(item.name);
         consider(item);
         for (const alias of item.aliases ?? []) present.add(alias);
       }
+      this.#askedAgain.clear();
     }
+    // Behind those with aliases, which somebody waits for.
+    if (wildcard) for (const resource of this.view.all(typeUrl)) consider(resource);
     // Under a wildcard as well: what a client alone gets is not among all.
     for (const name of isVirtual ? [] : names) {
       const resource = this.view.get(typeUrl, name);

@@ -112,7 +112,7 @@ class Client implements GrpcServerCall {
     return this.#sent.splice(0).map((bytes) => {
       const json = toJson(desc, fromBinary(desc, bytes), { registry: api.registry }) as Record<string, unknown>;
       const resources = (json.resources ?? []) as Record<string, unknown>[];
-      const inner = resources.map((each) => (this.#delta ? each.resource : each) as Record<string, string>);
+      const inner = resources.map((each) => (this.#delta ? (each.resource ?? {}) : each) as Record<string, string>);
       const kind = (Object.keys(TYPES) as Kind[]).find((each) => url(each) === json.typeUrl)!;
       return {
         type: kind,
@@ -697,4 +697,38 @@ describe.each([
     const isWhole = !delta && /\.(Cluster|Listener|ScopedRouteConfiguration)$/.test(typeName);
     expect(got()).toEqual(isWhole ? (wildcard ? ['a', 'b', 'c'] : ['b', 'c']) : ['c']);
   });
+});
+
+test.each(['web', '*'])('a domain that is asked for on demand is answered each time, beside %p', (name) => {
+  const server = new Server();
+  const typeName = 'envoy.config.route.v3.VirtualHost';
+  const type_url = `type.googleapis.com/${typeName}`;
+  const put = (...names: string[]): void => {
+    const hosts = names.map((name) =>
+      resourceOfJson(api, typeName, `web/${name}`, { name: `web/${name}`, domains: [`${name}.test`] }),
+    );
+    server.cache.set('c', new Snapshot([new SnapshotType(type_url, hosts)]));
+    server.runTasks();
+  };
+  put('one');
+  const client = new Client(server, true);
+  const ask = (...names: string[]): void => client.request({ type_url, resource_names_subscribe: names });
+  const got = (): string[] => client.answers().flatMap(({ names, removed }) => [...names, ...removed]);
+  ask(name);
+  expect(got()).toEqual(['web/one']);
+  for (let round = 0; round < 2; round++) {
+    ask('web/one.test');
+    expect(got()).toEqual(['web/one']);
+  }
+  const empty = (): number => client.answers().length;
+  for (let round = 0; round < 2; round++) {
+    ask('web/two.test');
+    expect(empty()).toBe(1);
+  }
+  put('one', 'two');
+  expect(got()).toEqual(['web/two']);
+  ask('web/two.test');
+  expect(got()).toEqual(['web/two']);
+  put('one', 'two');
+  expect(got()).toEqual([]);
 });
