@@ -157,6 +157,24 @@ export class TypeEngine {
     }
   }
 
+  /** Names that a watcher asked for on demand and has no use for. */
+  unwant(watch: Watch, names: readonly string[]): void {
+    for (const name of names) {
+      if (!watch.names.delete(name)) continue;
+      this.#again.delete(name);
+      this.#dropName(watch, name);
+    }
+  }
+
+  #dropName(watch: Watch, name: string): void {
+    this.#wanted = undefined;
+    const others = this.#byName.get(name);
+    others?.delete(watch);
+    if (others !== undefined && others.size > 0) return;
+    this.#byName.delete(name);
+    this.#dropped.add(name);
+  }
+
   /**
    * Hands a change to everybody whom it concerns.
    * @param isWhole a state of the world: watchers by name hear only of what is there
@@ -232,13 +250,7 @@ export class TypeEngine {
     this.#wildcards.delete(watch);
     this.#namespaces.delete(watch);
     this.#wanted = undefined;
-    for (const name of watch.names) {
-      const others = this.#byName.get(name);
-      others?.delete(watch);
-      if (others !== undefined && others.size > 0) continue;
-      this.#byName.delete(name);
-      this.#dropped.add(name);
-    }
+    for (const name of watch.names) this.#dropName(watch, name);
   }
 
   /** Whether anybody wants the resource. */

@@ -123,6 +123,10 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
         this.#inOrder(() => engine.replay(watch, names));
         this.#flushSoon();
       },
+      unwant: (names) => {
+        this.#typeOf(interest.type).engine.unwant(watch, names);
+        this.#flushSoon();
+      },
       stop: () => {
         watch.answered();
         this.#typeOf(interest.type).engine.forget(watch);

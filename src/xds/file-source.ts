@@ -80,6 +80,8 @@ class FileSubscription implements Subscription {
   /** A file holds what it holds. */
   want(): void {}
 
+  unwant(): void {}
+
   stop(): void {
     this.#stopped = true;
     this.#watch?.close();

@@ -68,6 +68,8 @@ export interface Subscription {
   start(): void;
   /** Asks for more names, on demand: what is known already is asked for again. Sources that hold one state know no demand. */
   want(names: readonly string[]): void;
+  /** Names that were asked for on demand, and that nobody needs. */
+  unwant(names: readonly string[]): void;
   stop(): void;
 }
 

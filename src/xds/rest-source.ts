@@ -93,6 +93,8 @@ class RestSubscription implements Subscription, RestHandler {
   /** Nothing is fetched on demand over REST. */
   want(): void {}
 
+  unwant(): void {}
+
   stop(): void {
     this.#stopped = true;
     this.#call?.cancel();

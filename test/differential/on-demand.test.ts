@@ -377,6 +377,16 @@ suite(
       await exchange.request(http('GET /', ['host: a.com']));
       exchange.expectLog('access.log', 3);
     }),
+    steps('a host that the server does not have', async (exchange) => {
+      await answered(exchange, 'VHDS', 1);
+      const client = await exchange.connect();
+      client.send(http('GET /', ['host: none.com']));
+      await answered(exchange, 'VHDS', 2);
+      exchange.side.controlPlane!.absent(url(HOST), ['r/none.com']);
+      await exchange.expectResponse(client);
+      await exchange.request(http('GET /', ['host: a.com']));
+      exchange.expectLog('access.log', 2);
+    }),
     steps('a host that is no good is refused', async (exchange) => {
       await answered(exchange, 'VHDS', 1);
       await exchange.request(http('GET /', ['host: a.com']));

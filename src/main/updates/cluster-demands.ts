@@ -15,11 +15,15 @@ export interface ClusterDemandsParts {
   readonly stats: Scope;
 }
 
+/** How long a cluster is still wanted that nobody waits for any more, ms. */
+const GIVE_UP_MS = 60_000;
+
 /** One source of clusters that are asked for by name. Source: Envoy, OdCdsApiImpl. */
 class ClusterSource implements ResourceWatcher {
   readonly #clusters: ClusterUpdates;
   readonly #subscription: Subscription | null;
   readonly #scope: Scope;
+  readonly #timers = new Set<ReturnType<typeof setTimeout>>();
   #started = false;
   /** By cluster: who is told that the server has none. */
   readonly #missing = new Map<string, Set<() => void>>();
@@ -46,6 +50,8 @@ class ClusterSource implements ResourceWatcher {
         takeBack();
         missing.delete(notThere);
         if (missing.size === 0 && this.#missing.get(name) === missing) this.#missing.delete(name);
+        if (outcome === DemandOutcome.Missing && missing.size === 0) this.#subscription?.unwant([name]);
+        else if (outcome === DemandOutcome.Late) this.#giveUpLater(name);
         resolve(outcome);
       };
       const notThere = (): void => settle(DemandOutcome.Missing);
@@ -61,6 +67,17 @@ class ClusterSource implements ResourceWatcher {
     });
   }
 
+  /** Requests may name anything: what does not exist is not followed for ever. But what comes late is there for the next request. */
+  #giveUpLater(name: string): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      if (this.#missing.has(name) || this.#clusters.active.has(name) || this.#clusters.warming.has(name)) return;
+      this.#subscription?.unwant([name]);
+    }, GIVE_UP_MS);
+    timer.unref();
+    this.#timers.add(timer);
+  }
+
   async onUpdate(update: ResourceUpdate): Promise<readonly ResourceRefusal[]> {
     const refusals = await this.#clusters.apply(update, 'odcds');
     for (const name of update.removed) for (const notThere of [...(this.#missing.get(name) ?? [])]) notThere();
@@ -70,6 +87,7 @@ class ClusterSource implements ResourceWatcher {
   onFailure(): void {}
 
   stop(): void {
+    for (const timer of this.#timers) clearTimeout(timer);
     this.#subscription?.stop();
     this.#scope.close();
   }

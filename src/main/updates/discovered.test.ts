@@ -59,6 +59,7 @@ class Sources {
     return {
       start: () => void this.watchers.set(key, watcher),
       want: () => {},
+      unwant: () => {},
       stop: () => void this.watchers.delete(key),
     };
   }

@@ -163,6 +163,7 @@ export class DynamicConfig {
       },
     });
     this.routes = new RouteUpdates(this.builds, orders, this.subscriptions, parts.stats, () => this.clusters.names());
+    this.routes.adsIsDelta = parts.bootstrap.plan.ads?.isDelta ?? false;
     this.extensions = new ExtensionUpdates({
       builds: this.builds,
       orders,

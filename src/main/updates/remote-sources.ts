@@ -64,6 +64,7 @@ class OwnStream implements ResourceSource {
     return {
       start: () => subscription.start(),
       want: (names) => subscription.want(names),
+      unwant: (names) => subscription.unwant(names),
       stop: () => {
         subscription.stop();
         this.#stream.stop();

@@ -82,6 +82,10 @@ class RouteProvider implements ResourceWatcher {
     }
     if (update.changed.length > 1) return refuse(`Unexpected RDS resource length: ${update.changed.length}`);
     if (resource.name !== name) return refuse(`Unexpected RDS configuration (expecting ${name}): ${resource.name}`);
+    const { vhds } = resource.message as RouteConfiguration;
+    if (vhds?.configSource?.configSourceSpecifier.case === 'ads' && !this.#owner.adsIsDelta) {
+      return refuse('vhds: ADS must use DELTA_GRPC api_type when used as VHDS config source.');
+    }
     if (this.current === null || !sameBytes(this.current.bytes, resource.bytes)) {
       const built = this.#owner.builds.routeTable(resource, this.#owner.clusterNames());
       if (!built.ok) return refuse(built.error);
@@ -118,8 +122,8 @@ class RouteProvider implements ResourceWatcher {
     const scope = this.#owner.stats.createScope(`${statPrefix}.rds.vhds.${name}`);
     this.#hosts = new VirtualHosts(name, source, this.#owner.subscriptions, scope, {
       faultOf: (hosts) => this.#owner.builds.routesFault(this.#withHosts(hosts), this.#owner.clusterNames()),
-      publish: async () => {
-        await this.publish();
+      publish: async (changes) => {
+        if (changes) await this.publish();
         this.#countReload();
       },
     });
@@ -169,6 +173,8 @@ class RouteProvider implements ResourceWatcher {
 
 /** The discovered route tables of the process, on main. */
 export class RouteUpdates {
+  /** What says `ads` speaks delta. */
+  adsIsDelta = true;
   readonly builds: ResourceBuilds;
   readonly orders: WorkerOrders;
   readonly clusterNames: () => ReadonlySet<string>;

@@ -109,6 +109,7 @@ class FakeSubscriptions {
     return {
       start: () => void this.watchers.set(key, watcher),
       want: () => {},
+      unwant: () => {},
       stop: () => {
         if (this.watchers.get(key) === watcher) this.watchers.delete(key);
       },

@@ -12,7 +12,19 @@ const VHDS_STATS = defineStats({ counters: ['config_reload', 'update_empty'] } a
 export interface HostedTable {
   /** What is wrong with it when it has these; empty: nothing. */
   faultOf(hosts: readonly VirtualHost[]): string;
-  publish(): Promise<void>;
+  /** @param changes false: the hosts are those that it has */
+  publish(changes: boolean): Promise<void>;
+}
+
+/**
+ * The longest wait for one host, ms: Envoy's requests give up after its default `stream_idle_timeout`. Hosts are what clients say: without a
+ * bound a server that does not answer would make us remember them all.
+ */
+const MAX_WAIT_MS = 300_000;
+
+interface Wait {
+  readonly told: ((found: boolean) => void)[];
+  readonly timer: ReturnType<typeof setTimeout>;
 }
 
 /** The discovered virtual hosts of one discovered route table. Source: Envoy, VhdsSubscription. */
@@ -26,7 +38,7 @@ export class VirtualHosts implements ResourceWatcher {
   #hosts = new Map<string, VirtualHost>();
   #onAnswer: (() => void) | null = null;
   /** By the name that was asked for. */
-  readonly #waiting = new Map<string, Set<(found: boolean) => void>>();
+  readonly #waiting = new Map<string, Wait>();
 
   /** @param name of the route table: resources are called `<name>/<host>` */
   constructor(name: string, source: SourceSpec, subscriptions: Subscriptions, scope: Scope, table: HostedTable) {
@@ -48,8 +60,7 @@ export class VirtualHosts implements ResourceWatcher {
     this.#subscription.stop();
     this.#scope.close();
     this.#answer();
-    for (const waiting of this.#waiting.values()) for (const go of waiting) go(false);
-    this.#waiting.clear();
+    for (const name of [...this.#waiting.keys()]) this.#settle(name, false);
   }
 
   get inForce(): readonly VirtualHost[] {
@@ -60,8 +71,14 @@ export class VirtualHosts implements ResourceWatcher {
   demand(host: string): Promise<boolean> {
     const name = `${this.#name}/${host}`;
     return new Promise((resolve) => {
-      const waiting = this.#waiting.get(name) ?? new Set();
-      this.#waiting.set(name, waiting.add(resolve));
+      const waiting = this.#waiting.get(name);
+      if (waiting !== undefined) {
+        waiting.told.push(resolve);
+        return;
+      }
+      const timer = setTimeout(() => this.#settle(name, false), MAX_WAIT_MS);
+      timer.unref();
+      this.#waiting.set(name, { told: [resolve], timer });
       this.#subscription.want([name]);
     });
   }
@@ -73,12 +90,19 @@ export class VirtualHosts implements ResourceWatcher {
     const fault = this.#table.faultOf([...next.values()]);
     if (fault !== '') return [{ name: update.changed[0]?.name ?? '', details: fault }];
     this.#hosts = next;
-    if (update.changed.length + update.removed.length > 0) {
-      await this.#table.publish();
+    const changes = update.changed.length + update.removed.length > 0;
+    // An answer that there is no such host counts as well, as in Envoy.
+    if (changes || (update.answered ?? []).length > 0) {
+      await this.#table.publish(changes);
       this.#stats.config_reload.inc();
     }
     this.#answer();
-    for (const name of [...(update.answered ?? []), ...update.removed]) this.#settle(name);
+    const aliases = new Set(update.answered);
+    for (const { name } of update.changed) aliases.delete(name);
+    for (const name of [...(update.answered ?? []), ...update.removed]) {
+      // What does not exist is not followed: clients may name anything.
+      this.#settle(name, this.#hosts.has(name) || (update.changed.length > 0 && aliases.has(name)));
+    }
     return [];
   }
 
@@ -86,10 +110,13 @@ export class VirtualHosts implements ResourceWatcher {
     if (reason !== 'connection') this.#answer();
   }
 
-  #settle(name: string): void {
+  #settle(name: string, found: boolean): void {
     const waiting = this.#waiting.get(name);
+    if (waiting === undefined) return;
     this.#waiting.delete(name);
-    for (const go of waiting ?? []) go(true);
+    clearTimeout(waiting.timer);
+    if (!found) this.#subscription.unwant([name]);
+    for (const go of waiting.told) go(found);
   }
 
   #answer(): void {

@@ -62,8 +62,7 @@ function initDump(server: Server): object {
 function envoyName(target: string): string {
   const extension = /^ECDS (.*)$/s.exec(target);
   if (extension !== null) return `shared target FilterConfigSubscription init ${extension[1]}`;
-  const scopes = /^SRDS (.*)$/s.exec(target);
-  if (scopes !== null) return `shared target SRDS ${scopes[1]}`;
+  if (target.startsWith('SRDS ')) return "target ConfigSubscriptionCommonBase init target 'SRDS'";
   const routes = /^RDS (.*)$/s.exec(target);
   return routes === null ? `target ${target}` : `shared target RdsRouteConfigSubscription RDS init ${routes[1]}`;
 }
