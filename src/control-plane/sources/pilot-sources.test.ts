@@ -32,6 +32,32 @@ const clusters = (loaded: LoadedSources, group: string): string[] => [
   ...(loaded.snapshots.get(group)?.type(CLUSTER).resources.keys() ?? []),
 ];
 
+test('what stayed as it was is not read again, and is the same object', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sources-'));
+  folders.push(folder);
+  const put = (name: string, ...clusters: string[]): void => {
+    const resources = clusters.map((cluster) => ({ '@type': CLUSTER, name: cluster }));
+    writeFileSync(join(folder, name), JSON.stringify({ resources }));
+  };
+  const sources = new PilotSources(api, folder, '');
+  const resource = (name: string): unknown => sources.load().snapshots.get('common')!.type(CLUSTER).resources.get(name);
+  put('a.json', 'a');
+  put('b.json', 'b');
+  const first = resource('a');
+  put('b.json', 'b', 'c');
+  expect(resource('a')).toBe(first as never);
+  expect(resource('c')).toBeDefined();
+  put('c.json', 'a');
+  expect(sources.load().faults).toEqual([
+    'c.json:1:15: resources[0]: envoy.config.cluster.v3.Cluster a is in a.json already',
+  ]);
+  put('b.json', 'a');
+  expect(sources.load().faults.map((fault) => fault.slice(0, 6))).toEqual(['b.json', 'c.json']);
+  rmSync(join(folder, 'c.json'));
+  put('b.json', 'b');
+  expect(sources.load().faults).toEqual([]);
+});
+
 describe('groups of nodes', () => {
   test('have what is common, and over it their own', () => {
     const loaded = load({

@@ -74,7 +74,9 @@ export class PilotSources {
     const common: DirectoryFile[] = [];
     const filesOf = new Map<string, DirectoryFile[]>();
     const groups: [string, NodeGroup][] = [];
-    for (const file of readDirectory(this.#resources)) {
+    const all = readDirectory(this.#resources);
+    this.#files.keepOnly(new Set(all.map(({ name }) => name)));
+    for (const file of all) {
       if (!file.name.startsWith(GROUPS)) {
         common.push(file);
         continue;

@@ -34,6 +34,22 @@ export interface LoadedResources {
   readonly credentials: readonly string[];
 }
 
+/** A resource in its file. */
+interface FileItem {
+  readonly index: number;
+  readonly typeName: string;
+  readonly resource: SnapshotResource;
+}
+
+/** What came of one file. */
+interface FileContent {
+  readonly items: readonly FileItem[];
+  readonly errors: readonly ConfigError[];
+  readonly credentials: readonly string[];
+  /** Says where in the file something is wrong; null: the file has to be read again for that. */
+  readonly refuse: ((index: number, reason: string) => ConfigError) | null;
+}
+
 const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
 
 /**
@@ -44,6 +60,8 @@ export class ResourceFiles {
   readonly #api: ApiRegistry;
   readonly #constraints: ConstraintChecker;
   readonly #secrets: SecretCheck;
+  /** By name of the file. */
+  readonly #kept = new Map<string, { readonly text: string; readonly content: FileContent }>();
 
   constructor(api: ApiRegistry) {
     this.#api = api;
@@ -61,65 +79,96 @@ export class ResourceFiles {
     const types = new Map<string, Map<string, SnapshotResource>>();
     const places = new Map<string, string>();
     for (const file of files) {
-      const loaded = loadConfig<DiscoveryResponse>(
-        [{ name: file.name, format: formatOfPath(file.name), content: file.text }],
-        { api: this.#api, desc: this.#api.message('envoy.service.discovery.v3.DiscoveryResponse')! },
-      );
-      if (!loaded.ok) {
-        errors.push(...loaded.error);
-        continue;
-      }
-      const { message, anys, positions } = loaded.value;
-      for (const [index, any] of message.resources.entries()) {
-        const path = `resources[${index}]`;
-        const refuse = (reason: string, hint = ''): void => {
-          errors.push(positions.attach({ path, reason, hint }));
-        };
-        const unpacked = anys.unpack(any);
-        if (!unpacked.ok) {
-          refuse(unpacked.reason);
-          continue;
-        }
-        const resource = unpacked.message;
-        const typeName = resource.$typeName;
-        const nameField = NAMES[typeName];
-        if (nameField === undefined) {
-          refuse(`${typeName} is not served`, `served are ${Object.keys(NAMES).join(', ')}`);
-          continue;
-        }
-        const desc = this.#api.message(typeName)!;
-        const faults = this.#constraints.check(resource, desc, anys).errors;
-        for (const fault of faults) {
-          errors.push(
-            positions.attach({ path: `${path}.${fault.path}`, reason: fault.reason, hint: fault.hint ?? '' }),
-          );
-        }
-        if (faults.length > 0) continue;
-        const name = String((resource as Message & Record<string, unknown>)[nameField] ?? '');
-        const key = `${typeName} ${name}`;
+      const content = this.#contentOf(root, file);
+      errors.push(...content.errors);
+      credentials.push(...content.credentials);
+      for (const item of content.items) {
+        const { typeName, resource } = item;
+        const key = `${typeName} ${resource.name}`;
         const other = places.get(key);
-        if (name === '') refuse('a resource needs a name');
-        else if (other !== undefined) refuse(`${key} is in ${other} already`);
-        if (name === '' || other !== undefined) continue;
-        places.set(key, file.name);
-        let served: Message = resource;
-        if (typeName === SECRET) {
-          const folder = dirname(resolve(root, file.name));
-          credentials.push(...credentialsOf(resource as Secret, folder));
-          const read = this.#readSecret(resource as Secret, folder);
-          if (read.fault !== '') {
-            refuse(read.fault);
-            continue;
-          }
-          served = read.secret;
+        if (other !== undefined) {
+          // Where it stands is not kept for files that were read before.
+          const refuse = content.refuse ?? this.#read(root, file).refuse!;
+          errors.push(refuse(item.index, `${key} is in ${other} already`));
+          continue;
         }
+        places.set(key, file.name);
         const typeUrl = `type.googleapis.com/${typeName}`;
         const list = types.get(typeUrl) ?? new Map<string, SnapshotResource>();
         types.set(typeUrl, list);
-        list.set(name, snapshotResource(served, name, encodeMessage(desc, served)));
+        list.set(resource.name, resource);
       }
     }
     return { snapshot: snapshotOf(types), errors, credentials };
+  }
+
+  /** Forgets what was kept of other files than these. */
+  keepOnly(names: ReadonlySet<string>): void {
+    for (const name of this.#kept.keys()) if (!names.has(name)) this.#kept.delete(name);
+  }
+
+  /** A file that stayed as it was is not read again: one edit among thousands of files costs what its own file does. */
+  #contentOf(root: string, file: DirectoryFile): FileContent {
+    const kept = this.#kept.get(file.name);
+    if (kept !== undefined && kept.text === file.text) return kept.content;
+    const content = this.#read(root, file);
+    // Secrets from other files may change without it; what is refused needs its places.
+    const isWhole = content.errors.length === 0 && content.credentials.length === 0;
+    if (isWhole) this.#kept.set(file.name, { text: file.text, content: { ...content, refuse: null } });
+    else this.#kept.delete(file.name);
+    return content;
+  }
+
+  #read(root: string, file: DirectoryFile): FileContent {
+    const loaded = loadConfig<DiscoveryResponse>(
+      [{ name: file.name, format: formatOfPath(file.name), content: file.text }],
+      { api: this.#api, desc: this.#api.message('envoy.service.discovery.v3.DiscoveryResponse')! },
+    );
+    if (!loaded.ok) return { items: [], errors: loaded.error, credentials: [], refuse: null };
+    const { message, anys, positions } = loaded.value;
+    const errors: ConfigError[] = [];
+    const credentials: string[] = [];
+    const items: FileItem[] = [];
+    const refusal = (index: number, reason: string, hint = ''): ConfigError =>
+      positions.attach({ path: `resources[${index}]`, reason, hint });
+    for (const [index, any] of message.resources.entries()) {
+      const unpacked = anys.unpack(any);
+      if (!unpacked.ok) {
+        errors.push(refusal(index, unpacked.reason));
+        continue;
+      }
+      const resource = unpacked.message;
+      const typeName = resource.$typeName;
+      const nameField = NAMES[typeName];
+      if (nameField === undefined) {
+        errors.push(refusal(index, `${typeName} is not served`, `served are ${Object.keys(NAMES).join(', ')}`));
+        continue;
+      }
+      const desc = this.#api.message(typeName)!;
+      const faults = this.#constraints.check(resource, desc, anys).errors;
+      for (const { path, reason, hint = '' } of faults) {
+        errors.push(positions.attach({ path: `resources[${index}].${path}`, reason, hint }));
+      }
+      if (faults.length > 0) continue;
+      const name = String((resource as Message & Record<string, unknown>)[nameField] ?? '');
+      if (name === '') {
+        errors.push(refusal(index, 'a resource needs a name'));
+        continue;
+      }
+      let served: Message = resource;
+      if (typeName === SECRET) {
+        const folder = dirname(resolve(root, file.name));
+        credentials.push(...credentialsOf(resource as Secret, folder));
+        const read = this.#readSecret(resource as Secret, folder);
+        if (read.fault !== '') {
+          errors.push(refusal(index, read.fault));
+          continue;
+        }
+        served = read.secret;
+      }
+      items.push({ index, typeName, resource: snapshotResource(served, name, encodeMessage(desc, served)) });
+    }
+    return { items, errors, credentials, refuse: refusal };
   }
 
   #readSecret(secret: Secret, folder: string): { readonly secret: Secret; readonly fault: string } {
