@@ -139,7 +139,7 @@ test('two proxies know each other by issued certificates, which are renewed whil
     scene.write(`config/groups/${self}/group.yaml`, `cluster: ${self}\n`);
     scene.write(`config/groups/${self}/all.yaml`, partResources(self, other, ports));
   }
-  const pilot = await scenery(scene, 4);
+  const pilot = await scenery(scene, 6);
   expect(statSync(scene.path('mesh/root.key')).mode & 0o777).toBe(0o600);
   const proxies: ProxyProcess[] = [];
   for (const [name, command] of Object.entries(commands)) {

@@ -48,7 +48,7 @@ describe.each([
     const begun = performance.now();
     first.child.kill('SIGTERM');
     expect(await first.child.exited).toBe(0);
-    expect(performance.now() - begun).toBeLessThan(2000);
+    expect(performance.now() - begun).toBeLessThan(5000);
     expect(first.log()).toContain('1 streams are ended');
     const connected = async (): Promise<string> => (await proxy.admin('/stats?filter=connected_state')).body.trim();
     await until('the loss', async () => (await connected()) === 'control_plane.connected_state: 0');
@@ -86,7 +86,7 @@ describe.each([
     put('2s');
     await until('the change', async () => /cluster_modified: 1/.test(await manager()));
     // Envoy would wait for 15 seconds.
-    await until('the cluster to be warm', async () => /warming_clusters: 0/.test(await manager()), 3000);
+    await until('the cluster to be warm', async () => /warming_clusters: 0/.test(await manager()), 10_000);
     expect(await ask(port)).toBe('one');
   }, 60_000);
 });
