@@ -165,6 +165,7 @@ class LazyMessage {
   #nestedMessages: DescMessage[] | undefined = undefined;
   #nestedEnums: DescEnum[] | undefined = undefined;
   #codec: MessageCodec | undefined = undefined;
+  #messageFields: readonly DescField[] | undefined = undefined;
 
   constructor(
     name: string,
@@ -226,6 +227,12 @@ class LazyMessage {
 
   get nestedExtensions(): [] {
     return [];
+  }
+
+  /** See message-fields.ts. */
+  get messageFields(): readonly DescField[] {
+    this.#messageFields ??= this.fields.filter((field) => (field as unknown as LazyField).holdsMessages);
+    return this.#messageFields;
   }
 
   /** See message-codec.ts. */
@@ -357,6 +364,11 @@ class LazyField {
 
   get deprecated(): boolean {
     return this.proto.options?.deprecated ?? false;
+  }
+
+  /** Whether `message` is there, without looking it up. */
+  get holdsMessages(): boolean {
+    return this.#valueKind === 'message';
   }
 
   get message(): DescMessage | undefined {

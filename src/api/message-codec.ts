@@ -85,36 +85,34 @@ export class StockCodec implements MessageCodec {
   }
 }
 
-/** What a member of an empty message is. */
-interface EmptyMember {
-  readonly name: string;
-  readonly kind: 'constant' | 'list' | 'map' | 'oneof';
-  readonly constant: unknown;
-}
+/** Nobody changes it in place: a oneof that is set is another object. */
+const UNSET_ONEOF: OneofValue = Object.freeze({ case: undefined });
 
 /** A message type of proto3. */
 export class Proto3Codec implements MessageCodec {
   readonly #desc: DescMessage;
-  readonly #empty: readonly EmptyMember[];
+  /** All that an empty message has, to be copied in one go. */
+  readonly #empty: Message & Fields;
+  /** Lists and maps, which each message has of its own. */
+  readonly #lists: readonly string[];
+  readonly #maps: readonly string[];
   readonly #byNumber = new Map<number, FieldCodec>();
   /** The last number first, as they are written. */
   readonly #descending: readonly FieldCodec[];
 
   constructor(desc: DescMessage) {
     this.#desc = desc;
-    this.#empty = desc.members.flatMap(emptyMember);
+    this.#empty = emptyMessage(desc);
+    this.#lists = desc.fields.filter((field) => field.fieldKind === 'list').map((field) => field.localName);
+    this.#maps = desc.fields.filter((field) => field.fieldKind === 'map').map((field) => field.localName);
     for (const field of desc.fields) this.#byNumber.set(field.number, fieldCodec(field));
     this.#descending = [...this.#byNumber.values()].sort((a, b) => b.number - a.number);
   }
 
   create(): Message {
-    const message = { $typeName: this.#desc.typeName } as unknown as Message & Fields;
-    for (const { name, kind, constant } of this.#empty) {
-      if (kind === 'constant') message[name] = constant;
-      else if (kind === 'list') message[name] = [];
-      else if (kind === 'map') message[name] = {};
-      else message[name] = { case: undefined };
-    }
+    const message: Message & Fields = { ...this.#empty };
+    for (let i = 0; i < this.#lists.length; i++) message[this.#lists[i]!] = [];
+    for (let i = 0; i < this.#maps.length; i++) message[this.#maps[i]!] = {};
     return message;
   }
 
@@ -144,14 +142,18 @@ export class Proto3Codec implements MessageCodec {
   }
 }
 
-function emptyMember(member: DescMessage['members'][number]): EmptyMember[] {
-  const name = member.localName;
-  if (member.kind === 'oneof') return [{ name, kind: 'oneof', constant: null }];
-  if (member.fieldKind === 'list' || member.fieldKind === 'map')
-    return [{ name, kind: member.fieldKind, constant: null }];
-  if (member.fieldKind === 'message' || member.presence !== IMPLICIT) return [];
-  const codec = member.fieldKind === 'enum' ? ENUM_CODEC : scalarCodec(member.scalar, member.longAsString);
-  return [{ name, kind: 'constant', constant: codec.zero }];
+function emptyMessage(desc: DescMessage): Message & Fields {
+  const message: Message & Fields = { $typeName: desc.typeName };
+  for (const member of desc.members) {
+    const name = member.localName;
+    if (member.kind === 'oneof') message[name] = UNSET_ONEOF;
+    else if (member.fieldKind === 'list' || member.fieldKind === 'map') message[name] = null;
+    else if (member.fieldKind !== 'message' && member.presence === IMPLICIT) {
+      const codec = member.fieldKind === 'enum' ? ENUM_CODEC : scalarCodec(member.scalar, member.longAsString);
+      message[name] = codec.zero;
+    }
+  }
+  return message;
 }
 
 /** protobuf-es's number for fields whose zero value says nothing. */

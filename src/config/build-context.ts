@@ -9,6 +9,7 @@ import type { ExtensionDependency, ExtensionFeed } from './builders/discovered-e
 import type { FilterChainSpec } from './builders/filter-chains.ts';
 import type { ScopeDependency } from './builders/scoped-routes.ts';
 import type { ExtensionRegistry } from './extension-registry.ts';
+import { FieldPath } from './field-path.ts';
 import type { AnyMessages } from './load/any-messages.ts';
 import type { TlsBuild } from './secrets/tls-build.ts';
 
@@ -58,30 +59,32 @@ export interface BuildScope {
  */
 export class BuildContext {
   readonly shared: BuildScope;
-  /** Path of the message under construction; empty at the root. */
-  readonly path: string;
+  readonly #at: FieldPath;
   /** Stats scope that the thing under construction should use. */
   readonly stats: Scope;
 
-  constructor(shared: BuildScope, path = '', stats: Scope = shared.stats) {
+  constructor(shared: BuildScope, path: string | FieldPath = '', stats: Scope = shared.stats) {
     this.shared = shared;
-    this.path = path;
+    this.#at = typeof path === 'string' ? new FieldPath(path) : path;
     this.stats = stats;
+  }
+
+  /** Path of the message under construction; empty at the root. */
+  get path(): string {
+    return this.#at.text;
   }
 
   /** Context of a field (`listeners[2].name`), relative to this one. */
   at(field: string): BuildContext {
-    return new BuildContext(this.shared, this.resolve(field), this.stats);
+    return new BuildContext(this.shared, field === '' ? this.#at : this.#at.at(field), this.stats);
   }
 
   withStats(stats: Scope): BuildContext {
-    return new BuildContext(this.shared, this.path, stats);
+    return new BuildContext(this.shared, this.#at, stats);
   }
 
   resolve(field: string): string {
-    if (field === '') return this.path;
-    if (this.path === '') return field;
-    return field.startsWith('[') ? this.path + field : `${this.path}.${field}`;
+    return this.#at.at(field).text;
   }
 
   /** Reports that `field` (relative) is wrong or not supported. */

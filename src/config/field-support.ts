@@ -1,8 +1,12 @@
-import type { DescField, DescMessage, Message } from '@bufbuild/protobuf';
-import { type ReflectMessage, reflect } from '@bufbuild/protobuf/reflect';
+import { type DescField, type DescMessage, type Message, ScalarType } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
+import { messageFields } from '../api/message-fields.ts';
 import type { BuildContext } from './build-context.ts';
 import type { FieldSupport } from './extension-registry.ts';
+import { FieldPath } from './field-path.ts';
+
+/** protobuf-es's number for fields whose zero value says nothing. */
+const IMPLICIT = 2;
 
 /** Fields of one message type that are obeyed, or may be set without effect as in Envoy. */
 interface Entry {
@@ -23,6 +27,7 @@ function words(text: string): Set<string> {
  */
 export class FieldSupportTable {
   readonly #entries = new Map<string, Entry>();
+  readonly #checked = new Map<string, readonly CheckedField[] | null>();
 
   constructor(lists: readonly (readonly FieldSupport[])[]) {
     for (const list of lists) {
@@ -61,63 +66,93 @@ export class FieldSupportTable {
 
   /** Refuses every field set in `message` (and below) that is not supported, by `context.refuse`. */
   check(context: BuildContext, desc: DescMessage, message: Message): void {
-    this.#checkMessage(context, '', reflect(desc, message));
+    this.#checkMessage(context, new FieldPath(''), desc, message);
   }
 
-  #checkMessage(context: BuildContext, path: string, message: ReflectMessage): void {
-    const { desc } = message;
+  #checkMessage(context: BuildContext, path: FieldPath, desc: DescMessage, message: Message): void {
     if (desc.typeName.startsWith('google.protobuf.')) {
-      if (desc.typeName === 'google.protobuf.Any') this.#checkAny(context, path, message.message as Any);
+      if (desc.typeName === 'google.protobuf.Any') this.#checkAny(context, path, message as Any);
       return;
     }
-    const entry = this.#entries.get(desc.typeName);
-    if (entry === undefined) {
-      if (path !== '') context.refuse(path, `${desc.typeName} is not supported yet`);
+    const fields = this.#fieldsOf(desc);
+    if (fields === null) {
+      const at = path.text;
+      if (at !== '') context.refuse(at, `${desc.typeName} is not supported yet`);
       return;
     }
-    for (const field of desc.fields) {
-      if (!message.isSet(field)) continue;
-      const at = path === '' ? field.name : `${path}.${field.name}`;
-      // Of those the builder says more than that they are not supported.
-      if (entry.inert.has(field.name) || entry.refused.has(field.name)) continue;
-      if (!entry.all && !entry.fields.has(field.name)) {
-        context.refuse(at, `${field.name} is not supported yet`);
-        continue;
-      }
-      this.#checkField(context, at, message, field);
+    const values = message as unknown as Record<string, unknown>;
+    for (let i = 0; i < fields.length; i++) {
+      const { field, isSupported } = fields[i]!;
+      const value = setValue(field, values);
+      if (value === undefined) continue;
+      const at = path.at(field.name);
+      if (isSupported) this.#checkField(context, at, field, value);
+      else context.refuse(at.text, `${field.name} is not supported yet`);
     }
   }
 
-  #checkField(context: BuildContext, at: string, message: ReflectMessage, field: DescField): void {
-    switch (field.fieldKind) {
-      case 'message':
-        this.#checkMessage(context, at, message.get(field));
-        break;
-      case 'list':
-        if (field.listKind !== 'message') break;
-        {
-          let index = 0;
-          for (const item of message.get(field))
-            this.#checkMessage(context, `${at}[${index++}]`, item as ReflectMessage);
-        }
-        break;
-      case 'map':
-        if (field.mapKind !== 'message') break;
-        for (const [key, item] of message.get(field)) {
-          this.#checkMessage(context, `${at}[${JSON.stringify(String(key))}]`, item as ReflectMessage);
-        }
-        break;
-      default:
-        break;
+  /** The fields that there is something to do about; null: the type is not supported. */
+  #fieldsOf(desc: DescMessage): readonly CheckedField[] | null {
+    let fields = this.#checked.get(desc.typeName);
+    if (fields === undefined) {
+      const entry = this.#entries.get(desc.typeName);
+      const messages = new Set(messageFields(desc));
+      fields = entry === undefined ? null : desc.fields.flatMap((field) => checkedField(field, entry, messages));
+      this.#checked.set(desc.typeName, fields);
     }
+    return fields;
+  }
+
+  #checkField(context: BuildContext, at: FieldPath, field: DescField, value: unknown): void {
+    if (field.fieldKind === 'list') {
+      const list = value as readonly unknown[];
+      for (let i = 0; i < list.length; i++) this.#checkValue(context, at.at(i), field, list[i]);
+    } else if (field.fieldKind === 'map') {
+      for (const [key, item] of Object.entries(value as object)) this.#checkValue(context, at.key(key), field, item);
+    } else this.#checkValue(context, at, field, value);
+  }
+
+  #checkValue(context: BuildContext, at: FieldPath, field: DescField, value: unknown): void {
+    // Wrappers and Structs in fields are bare values.
+    if (typeof value !== 'object' || value === null || !('$typeName' in value)) return;
+    this.#checkMessage(context, at, field.message!, value as Message);
   }
 
   /** A type that no factory knows is refused where the extension is looked up; here only what is known is checked. */
-  #checkAny(context: BuildContext, path: string, any: Any): void {
+  #checkAny(context: BuildContext, path: FieldPath, any: Any): void {
     if (any.typeUrl === '') return;
     const unpacked = context.shared.anys.unpack(any);
     if (!unpacked.ok || !this.#entries.has(unpacked.message.$typeName)) return;
     const desc = context.shared.api.message(unpacked.message.$typeName);
-    if (desc !== undefined) this.#checkMessage(context, path, reflect(desc, unpacked.message));
+    if (desc !== undefined) this.#checkMessage(context, path, desc, unpacked.message);
   }
+}
+
+/** A field that is refused when it is set, or whose messages are looked into. */
+interface CheckedField {
+  readonly field: DescField;
+  readonly isSupported: boolean;
+}
+
+function checkedField(field: DescField, entry: Entry, messages: ReadonlySet<DescField>): CheckedField[] {
+  // Of those the builder says more than that they are not supported.
+  if (entry.inert.has(field.name) || entry.refused.has(field.name)) return [];
+  const isSupported = entry.all || entry.fields.has(field.name);
+  return isSupported && !messages.has(field) ? [] : [{ field, isSupported }];
+}
+
+/** The value of a field that is set (without presence: that is not zero); undefined: it is not. */
+function setValue(field: DescField, values: Readonly<Record<string, unknown>>): unknown {
+  if (field.oneof !== undefined) {
+    const oneof = values[field.oneof.localName] as { readonly case: string | undefined; readonly value?: unknown };
+    return oneof.case === field.localName ? oneof.value : undefined;
+  }
+  const value = values[field.localName];
+  if (field.fieldKind === 'list') return (value as readonly unknown[]).length > 0 ? value : undefined;
+  if (field.fieldKind === 'map') return Object.keys(value as object).length > 0 ? value : undefined;
+  if (field.presence !== IMPLICIT) return value;
+  if (value instanceof Uint8Array) return value.length > 0 ? value : undefined;
+  // Numbers of 64 bits may be texts.
+  if (value === '0' && field.scalar !== ScalarType.STRING) return undefined;
+  return value === 0 || value === 0n || value === '' || value === false ? undefined : value;
 }

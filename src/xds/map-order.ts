@@ -34,9 +34,10 @@ export function orderMaps(message: Message, desc: DescMessage, api: ApiRegistry,
           changed = true;
         }
       }
-    } else if (field.message === undefined) continue;
-    else if (field.fieldKind === 'list') {
+    } else if (field.fieldKind === 'list') {
       const list = fields[localName] as unknown[];
+      // The type of a field that is not set is not looked up.
+      if (list.length === 0 || field.message === undefined) continue;
       for (let i = 0; i < list.length; i++) {
         const next = orderValue(list[i], field, api, anys);
         if (next === UNCHANGED) continue;
@@ -47,6 +48,7 @@ export function orderMaps(message: Message, desc: DescMessage, api: ApiRegistry,
       const holder = oneof === undefined ? fields : (fields[oneof.localName] as Fields);
       if (oneof !== undefined && holder.case !== localName) continue;
       const key = oneof === undefined ? localName : 'value';
+      if (typeof holder[key] !== 'object' || field.message === undefined) continue;
       const next = orderValue(holder[key], field, api, anys);
       if (next === UNCHANGED) continue;
       holder[key] = next;

@@ -1,13 +1,15 @@
 import type { DescField, DescMessage, Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../../api/api-registry.ts';
+import { messageFields } from '../../api/message-fields.ts';
+import type { FieldPath } from '../field-path.ts';
 import type { AnyMessages } from './any-messages.ts';
 
 export interface MessageVisitor {
   /** @returns false to leave out what is inside. */
-  message(message: Message, desc: DescMessage, path: string): boolean;
+  message(message: Message, desc: DescMessage, path: FieldPath): boolean;
   /** An Any whose content is unknown or broken. */
-  broken?(any: Any, reason: string, path: string): void;
+  broken?(any: Any, reason: string, path: FieldPath): void;
   /** Whether to look into an Any that stands in this field. */
   entersAny?(field: DescField): boolean;
 }
@@ -16,15 +18,14 @@ export interface MessageVisitor {
 export function walkMessage(
   message: Message,
   desc: DescMessage,
-  path: string,
+  path: FieldPath,
   api: ApiRegistry,
   anys: AnyMessages,
   visitor: MessageVisitor,
 ): void {
   if (!visitor.message(message, desc, path)) return;
   const fields = message as unknown as Record<string, unknown>;
-  for (const field of desc.fields) {
-    if (field.message === undefined) continue;
+  for (const field of messageFields(desc)) {
     let value: unknown;
     if (field.oneof === undefined) value = fields[field.localName];
     else {
@@ -32,29 +33,30 @@ export function walkMessage(
       value = oneof.case === field.localName ? oneof.value : undefined;
     }
     if (value === undefined) continue;
-    const name = path === '' ? field.name : `${path}.${field.name}`;
     if (field.fieldKind === 'list') {
       const list = value as unknown[];
-      for (let i = 0; i < list.length; i++) enter(list[i], field, field.message, `${name}[${i}]`, api, anys, visitor);
+      if (list.length === 0) continue;
+      const at = path.at(field.name);
+      for (let i = 0; i < list.length; i++) enter(list[i], field, at.at(i), api, anys, visitor);
     } else if (field.fieldKind === 'map') {
       for (const [key, item] of Object.entries(value as object)) {
-        enter(item, field, field.message, `${name}[${JSON.stringify(key)}]`, api, anys, visitor);
+        enter(item, field, path.at(field.name).key(key), api, anys, visitor);
       }
-    } else enter(value, field, field.message, name, api, anys, visitor);
+    } else enter(value, field, path.at(field.name), api, anys, visitor);
   }
 }
 
 function enter(
   value: unknown,
   field: DescField,
-  desc: DescMessage,
-  path: string,
+  path: FieldPath,
   api: ApiRegistry,
   anys: AnyMessages,
   visitor: MessageVisitor,
 ): void {
   // Wrappers and Structs in fields are bare values.
   if (typeof value !== 'object' || value === null || !('$typeName' in value)) return;
+  const desc = field.message!;
   if (desc.typeName !== 'google.protobuf.Any') {
     walkMessage(value as Message, desc, path, api, anys, visitor);
     return;

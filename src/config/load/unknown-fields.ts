@@ -1,6 +1,7 @@
 import type { DescMessage, Message } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import { type ConfigError, configError } from '../diagnostics/config-error.ts';
+import { FieldPath } from '../field-path.ts';
 import type { AnyMessages } from './any-messages.ts';
 import { walkMessage } from './message-walk.ts';
 
@@ -14,17 +15,17 @@ export function checkUnknownFields(
   mode: 'reject' | 'warn',
 ): void {
   const severity = mode === 'warn' ? 'warning' : 'error';
-  walkMessage(message, desc, '', api, anys, {
+  walkMessage(message, desc, new FieldPath(''), api, anys, {
     message(inner, innerDesc, path) {
       const unknown = inner.$unknown;
       if (unknown !== undefined && unknown.length > 0) {
         const numbers = [...new Set(unknown.map((field) => field.no))].join(', ');
-        into.push(configError(severity, path, `${innerDesc.typeName} has no field with the number ${numbers}`));
+        into.push(configError(severity, path.text, `${innerDesc.typeName} has no field with the number ${numbers}`));
       }
       return true;
     },
     broken(_any, reason, path) {
-      into.push(configError('error', path, reason));
+      into.push(configError('error', path.text, reason));
     },
   });
 }

@@ -13,6 +13,7 @@ import {
 } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import { type ConfigError, configError, type Severity } from '../diagnostics/config-error.ts';
+import { FieldPath } from '../field-path.ts';
 import type { AnyMessages } from '../load/any-messages.ts';
 import { walkMessage } from '../load/message-walk.ts';
 import type { PositionMap } from '../load/position-map.ts';
@@ -73,10 +74,10 @@ export class ConstraintChecker {
    */
   check(message: Message, desc: DescMessage, anys: AnyMessages, positions?: PositionMap, path = ''): CheckedConfig {
     const run = new CheckRun(positions);
-    const skipped = new Set<string>();
-    walkMessage(message, desc, path, this.#api, anys, {
+    const skipped = new Set<unknown>();
+    walkMessage(message, desc, new FieldPath(path), this.#api, anys, {
       message: (inner, innerDesc, innerPath) => {
-        if (skipped.has(innerPath)) return false;
+        if (skipped.has(inner)) return false;
         this.#message(inner, innerDesc, innerPath, run, skipped);
         return !innerDesc.typeName.startsWith('google.protobuf.');
       },
@@ -89,7 +90,7 @@ export class ConstraintChecker {
     return { errors: run.errors, warnings: run.warnings };
   }
 
-  #message(message: Message, desc: DescMessage, path: string, run: CheckRun, skipped: Set<string>): void {
+  #message(message: Message, desc: DescMessage, path: FieldPath, run: CheckRun, skipped: Set<unknown>): void {
     const plan = this.#plan(desc);
     if (plan.status !== undefined) run.report('warning', path, plan.status);
     const fields = message as unknown as Fields;
@@ -105,8 +106,8 @@ export class ConstraintChecker {
     for (const entry of plan.fields) this.#field(entry, fields, path, run, skipped);
   }
 
-  #field(plan: FieldPlan, fields: Fields, path: string, run: CheckRun, skipped: Set<string>): void {
-    const field = plan.field;
+  #field(plan: FieldPlan, fields: Fields, path: FieldPath, run: CheckRun, skipped: Set<unknown>): void {
+    const { field, checks } = plan;
     let value: unknown;
     let isSet: boolean;
     if (field.oneof !== undefined) {
@@ -117,46 +118,45 @@ export class ConstraintChecker {
       value = fields[field.localName];
       isSet = hasContent(field, value, fields);
     }
-    const name = path === '' ? field.name : `${path}.${field.name}`;
+    if (!isSet && checks === undefined) return;
+    const at = path.at(field.name);
     if (isSet) {
-      if (plan.usage !== undefined) run.report(plan.usage.severity, name, plan.usage.reason);
+      if (plan.usage !== undefined) run.report(plan.usage.severity, at, plan.usage.reason);
       if (plan.valueUsage !== undefined) {
         for (const item of field.fieldKind === 'list' ? (value as number[]) : [value as number]) {
           const usage = plan.valueUsage.get(item);
-          if (usage !== undefined) run.report(usage.severity, name, usage.reason);
+          if (usage !== undefined) run.report(usage.severity, at, usage.reason);
         }
       }
-      if (plan.isDuration) checkDurations(field, value, name, run);
+      if (plan.isDuration) checkDurations(field, value, at, run);
     }
-    const checks = plan.checks;
     if (checks === undefined) return;
-    if (checks.skip) skipped.add(name);
+    if (checks.skip) skipped.add(value);
     if (!isSet && field.presence !== 2) {
       // Explicit presence: nothing to look at.
       if (checks.required && field.oneof === undefined)
-        run.report('error', path, `${field.name} is required`, `set ${name}`);
+        run.report('error', path, `${field.name} is required`, `set ${at.text}`);
       return;
     }
     if (field.fieldKind === 'list') {
       const list = value as unknown[];
-      run.complain(name, checks.value?.(list));
-      if (checks.item !== undefined)
-        for (let i = 0; i < list.length; i++) run.complain(`${name}[${i}]`, checks.item(list[i]));
-      if (checks.skipItems) for (let i = 0; i < list.length; i++) skipped.add(`${name}[${i}]`);
+      run.complain(at, checks.value?.(list));
+      if (checks.item !== undefined) for (let i = 0; i < list.length; i++) run.complain(at, checks.item(list[i]), i);
+      if (checks.skipItems) for (const item of list) skipped.add(item);
       return;
     }
     if (field.fieldKind === 'map') {
-      run.complain(name, checks.value?.(value));
+      run.complain(at, checks.value?.(value));
       for (const [key, item] of Object.entries(value as object)) {
-        const itemName = `${name}[${JSON.stringify(key)}]`;
-        run.complain(itemName, checks.key?.(key), 'the key');
-        run.complain(itemName, checks.item?.(item));
-        if (checks.skipItems) skipped.add(itemName);
+        const complaint = checks.key?.(key);
+        if (complaint !== undefined) run.complain(at.key(key), `the key ${complaint}`);
+        run.complain(at.key(key), checks.item?.(item));
+        if (checks.skipItems) skipped.add(item);
       }
       return;
     }
     const bare = field.oneof !== undefined && isWrapper(value) ? (value as unknown as Fields).value : value;
-    run.complain(name, checks.value?.(bare));
+    run.complain(at, checks.value?.(bare));
   }
 
   #plan(desc: DescMessage): MessagePlan {
@@ -265,11 +265,13 @@ class CheckRun {
     this.#positions = positions;
   }
 
-  complain(path: string, complaint: string | undefined, subject = ''): void {
-    if (complaint !== undefined) this.report('error', path, subject === '' ? complaint : `${subject} ${complaint}`);
+  /** @param index of the item that the complaint is about; -1: it is about the whole */
+  complain(at: FieldPath, complaint: string | undefined, index = -1): void {
+    if (complaint !== undefined) this.report('error', index < 0 ? at : at.at(index), complaint);
   }
 
-  report(severity: Severity, path: string, reason: string, hint?: string): void {
+  report(severity: Severity, at: FieldPath, reason: string, hint?: string): void {
+    const path = at.text;
     const place = this.#positions?.place(path);
     (severity === 'error' ? this.errors : this.warnings).push(configError(severity, path, reason, hint, place));
   }
@@ -289,21 +291,20 @@ function isWrapper(value: unknown): boolean {
   return name?.startsWith('google.protobuf.') === true && name.endsWith('Value') && name !== 'google.protobuf.Value';
 }
 
-function checkDurations(field: DescField, value: unknown, name: string, run: CheckRun): void {
+function checkDurations(field: DescField, value: unknown, at: FieldPath, run: CheckRun): void {
   if (field.fieldKind === 'list') {
     const list = value as unknown[];
-    for (let i = 0; i < list.length; i++) checkDuration(list[i], `${name}[${i}]`, run);
+    for (let i = 0; i < list.length; i++) checkDuration(list[i], at.at(i), run);
   } else if (field.fieldKind === 'map') {
-    for (const [key, item] of Object.entries(value as object))
-      checkDuration(item, `${name}[${JSON.stringify(key)}]`, run);
-  } else checkDuration(value, name, run);
+    for (const [key, item] of Object.entries(value as object)) checkDuration(item, at.key(key), run);
+  } else checkDuration(value, at, run);
 }
 
-function checkDuration(value: unknown, name: string, run: CheckRun): void {
+function checkDuration(value: unknown, at: FieldPath, run: CheckRun): void {
   const span = value as { readonly seconds: bigint; readonly nanos: number };
   if (span.seconds < 0n || span.nanos < 0)
-    run.report('error', name, `a duration must not be negative, ${showDuration(span)} is`);
+    run.report('error', at, `a duration must not be negative, ${showDuration(span)} is`);
   else if (span.nanos > 999_999_999 || span.seconds > MAX_DURATION_SECONDS) {
-    run.report('error', name, `a duration must be at most ${MAX_DURATION_SECONDS}s, with less than a second of nanos`);
+    run.report('error', at, `a duration must be at most ${MAX_DURATION_SECONDS}s, with less than a second of nanos`);
   }
 }
