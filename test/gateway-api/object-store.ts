@@ -80,7 +80,10 @@ function merged(target: unknown, patch: unknown): unknown {
 }
 
 function failure(code: number, reason: string, message: string): Response {
-  return Response.json({ kind: 'Status', apiVersion: 'v1', status: 'Failure', code, reason, message }, { status: code });
+  return Response.json(
+    { kind: 'Status', apiVersion: 'v1', status: 'Failure', code, reason, message },
+    { status: code },
+  );
 }
 
 function selects(selector: string | null, labels: Record<string, string> = {}): boolean {
@@ -205,7 +208,9 @@ export class ObjectStore {
       case 'PUT':
         return Response.json(shown(this.#replace(object, (await request.json()) as KubernetesObject, sub)));
       case 'PATCH':
-        return Response.json(shown(this.#replace(object, merged(object, await request.json()) as KubernetesObject, sub)));
+        return Response.json(
+          shown(this.#replace(object, merged(object, await request.json()) as KubernetesObject, sub)),
+        );
       default:
         return failure(405, 'MethodNotAllowed', request.method);
     }

@@ -27,7 +27,7 @@ interface PodTemplate {
     readonly volumes?: readonly {
       readonly name: string;
       readonly secret?: { readonly secretName: string; readonly items?: readonly { key: string; path: string }[] };
-      readonly configMap?: { readonly name: string };
+      readonly configMap?: { readonly name: string; readonly items?: readonly { key: string; path: string }[] };
     }[];
   };
 }
@@ -218,6 +218,8 @@ export class SmallCluster {
   // --- pods ---
 
   #changed(object: KubernetesObject, change: 'created' | 'updated' | 'deleted'): void {
+    // One that was removed and made again is to have its status, even if it is the one from before.
+    if (change === 'created') this.#statusText = '';
     if (object.kind === 'Deployment') {
       if (change === 'created') this.#deploy(object);
       if (change === 'deleted') this.#undeploy(object);
@@ -245,7 +247,8 @@ export class SmallCluster {
   #deploy(deployment: KubernetesObject): void {
     const { replicas = 1, template } = deployment.spec as { replicas?: number; template: PodTemplate };
     for (let index = 0; index < replicas; index++) {
-      const name = `${deployment.metadata.name}-${index}`;
+      // As a Deployment names them: the suite takes two parts off.
+      const name = `${deployment.metadata.name}-pods-${index}`;
       const namespace = deployment.metadata.namespace!;
       const host = ++this.#hosts;
       const object = this.store.create({
@@ -263,7 +266,7 @@ export class SmallCluster {
 
   #undeploy(deployment: KubernetesObject): void {
     for (const [key, pod] of this.#pods) {
-      if (!key.startsWith(`${deployment.metadata.namespace}/${deployment.metadata.name}-`)) continue;
+      if (!key.startsWith(`${deployment.metadata.namespace}/${deployment.metadata.name}-pods-`)) continue;
       for (const end of pod.ends) end();
       pod.child?.kill('SIGKILL');
       this.#pods.delete(key);
@@ -286,7 +289,7 @@ export class SmallCluster {
           : this.store.find('Secret', namespace, secret.secretName);
       if (source === null) return;
       const data = (source.data ?? {}) as Record<string, string>;
-      const items = secret?.items ?? Object.keys(data).map((key) => ({ key, path: key }));
+      const items = (secret ?? volume.configMap)?.items ?? Object.keys(data).map((key) => ({ key, path: key }));
       for (const { key, path } of items) {
         const file = join(mounts, mount.mountPath, path);
         mkdirSync(dirname(file), { recursive: true });
@@ -355,7 +358,10 @@ export class SmallCluster {
       return { ...rest, spec: { ...object.spec, addresses } };
     });
     const path = join(this.#directory, 'manifests', 'all.json');
-    writeFileSync(`${path}.new`, JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [...items, ...this.#slices()] }));
+    writeFileSync(
+      `${path}.new`,
+      JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [...items, ...this.#slices()] }),
+    );
     renameSync(`${path}.new`, path);
   }
 
@@ -418,7 +424,12 @@ export class SmallCluster {
   // --- processes ---
 
   async #startPilot(): Promise<void> {
-    const flags = ['--gateway-api', join(this.#directory, 'manifests'), '--status', join(this.#directory, 'status.yaml')];
+    const flags = [
+      '--gateway-api',
+      join(this.#directory, 'manifests'),
+      '--status',
+      join(this.#directory, 'status.yaml'),
+    ];
     const child = Bun.spawn([...nuncioCommand(), 'pilot', '--listen', '127.0.0.1:0', ...flags], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });

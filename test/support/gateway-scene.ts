@@ -21,7 +21,11 @@ export function freePort(): number {
   return port;
 }
 
-export async function until(what: string, condition: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  timeoutMs = 15_000,
+): Promise<void> {
   for (const deadline = performance.now() + timeoutMs; !(await condition()); await Bun.sleep(5)) {
     if (performance.now() > deadline) throw new Error(`waited in vain for ${what}`);
   }
@@ -42,7 +46,10 @@ interface Status {
     readonly attachedRoutes: number;
     readonly conditions: readonly Conditions[];
   }[];
-  readonly parents?: readonly { readonly parentRef: { readonly name: string }; readonly conditions: readonly Conditions[] }[];
+  readonly parents?: readonly {
+    readonly parentRef: { readonly name: string };
+    readonly conditions: readonly Conditions[];
+  }[];
   readonly ancestors?: readonly { readonly conditions: readonly Conditions[] }[];
 }
 
@@ -54,7 +61,10 @@ export class GatewayScene {
   readonly #directory = mkdtempSync(join(tmpdir(), 'gateway-'));
   readonly #ends: (() => Promise<unknown> | unknown)[] = [];
   readonly #objects: object[] = [];
+  /** By follower and label. */
   readonly #ports = new Map<string, number>();
+  /** By follower and listener. */
+  readonly #sectionPorts = new Map<string, number>();
 
   constructor() {
     this.add({
@@ -76,15 +86,20 @@ export class GatewayScene {
   /**
    * A gateway for each follower.
    * @param listeners `port` is a label of one's own: the same label is the same port
+   * @param more further fields of the spec
    */
-  gateways(listeners: readonly ({ readonly port: string } & Record<string, unknown>)[], more: object = {}): void {
+  gateways(
+    listeners: readonly ({ readonly port: string } & Record<string, unknown>)[],
+    more: (portOf: (label: string) => number) => object = () => ({}),
+  ): void {
     for (const name of FOLLOWERS) {
       const own = listeners.map((each) => ({ ...each, port: this.#assign(`${name} ${each.port}`) }));
+      for (const each of own) this.#sectionPorts.set(`${name} ${(each as { name?: string }).name}`, each.port);
       this.add({
         apiVersion: GATEWAY_API,
         kind: 'Gateway',
         metadata: { name },
-        spec: { gatewayClassName: 'nuncio', listeners: own, ...more },
+        spec: { gatewayClassName: 'nuncio', listeners: own, ...more((label) => this.port(name, label)) },
       });
     }
   }
@@ -140,7 +155,12 @@ export class GatewayScene {
   async start(): Promise<void> {
     await Bun.write(join(this.#directory, 'manifests', '.keep'), '');
     this.write();
-    const flags = ['--gateway-api', join(this.#directory, 'manifests'), '--status', join(this.#directory, 'status.yaml')];
+    const flags = [
+      '--gateway-api',
+      join(this.#directory, 'manifests'),
+      '--status',
+      join(this.#directory, 'status.yaml'),
+    ];
     const command = [...nuncioCommand(), 'pilot', '--listen', '127.0.0.1:0', ...flags];
     const child: Subprocess<'ignore', 'inherit', 'pipe'> = Bun.spawn(command, { stdio: ['ignore', 'inherit', 'pipe'] });
     let log = '';
@@ -200,7 +220,11 @@ export class GatewayScene {
     this.onEnd(() => proxy.stop());
     await until(`the listeners of ${name}`, async () => {
       const ports = await proxy.listenerPorts();
-      return [...this.#ports].every(([key, port]) => !key.startsWith(`${name} `) || [...ports.values()].includes(port));
+      const { listeners = [] } = this.statusOf('Gateway', name);
+      const served = listeners.filter(({ conditions }) =>
+        conditions.some(({ type, status }) => type === 'Programmed' && status === 'True'),
+      );
+      return served.every((each) => [...ports.values()].includes(this.#sectionPorts.get(`${name} ${each.name}`)!));
     });
   }
 
