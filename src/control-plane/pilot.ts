@@ -90,6 +90,7 @@ export class Pilot {
   constructor(options: PilotOptions) {
     this.#options = options;
     const { api, dispatcher, logger, mesh } = options;
+    const counts = new DiscoveryCounts(options.metrics);
     this.#sources = new PilotSources(api, options.resources, options.manifests);
     this.#services = new DiscoveryServices({
       api,
@@ -98,7 +99,7 @@ export class Pilot {
       groupOf: (node) => this.#groupOf(node),
       dispatcher,
       limits: options.limits,
-      counts: new DiscoveryCounts(options.metrics),
+      counts,
       ...(mesh === null ? {} : { personal: (call, node, onChange) => mesh.open(call, node, onChange) }),
       onRefusal: (stream, { typeUrl, refusal }) =>
         logger.warning(`node ${stream.node?.id ?? ''} refuses ${typeUrl} ${refusal?.version}: ${refusal?.reason}`),
@@ -112,6 +113,7 @@ export class Pilot {
       maxMessageBytes: options.limits.maxRequestBytes,
       maxConnections: options.limits.maxClients,
       secure: options.secure,
+      onBadMessage: (code) => counts.limit(code === GrpcStatus.ResourceExhausted ? 'request_bytes' : 'framing'),
       onRejected: (why) =>
         options.metrics.counter('connections_rejected', 'Connections that were not served, and why.', { why }).inc(),
     });

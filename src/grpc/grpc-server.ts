@@ -70,6 +70,8 @@ export interface GrpcServerOptions {
   readonly secure: ((transport: Transport) => Transport) | null;
   /** Told why a connection was not served; absent: nobody. */
   readonly onRejected?: (why: ConnectionRejection) => void;
+  /** Told of a message that ended its call: larger than permitted, or no message of gRPC; absent: nobody. */
+  readonly onBadMessage?: (status: GrpcStatus) => void;
 }
 
 /** `limit`: there are too many; `handshake`: TLS failed or took too long; `protocol`: it is no HTTP/2. */
@@ -287,6 +289,7 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
     }
     const { problem } = this.#reader;
     if (problem !== null) {
+      this.#connection.server.options.onBadMessage?.(problem.status);
       this.#cancel();
       this.#end(problem.status, problem.message);
     } else if (end) {

@@ -129,6 +129,7 @@ test('limits hold, each is counted, and others are served all the while', async 
   expect(page).toContain('pilot_connections_rejected_total{why="limit"} 3');
   expect(page).toContain('pilot_connections_rejected_total{why="protocol"} 3');
   expect(page).toContain('pilot_streams_limited_total{limit="names"} 1');
+  expect(page).toContain('pilot_streams_limited_total{limit="request_bytes"} 1');
   expect(page).toMatch(/pilot_requests_throttled_total [1-9]/);
 }, 60_000);
 

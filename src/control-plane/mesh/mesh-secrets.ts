@@ -123,9 +123,8 @@ export class MeshSecrets {
 
   /** Whether a secret of this name is the mesh's. */
   owns(name: string): boolean {
-    return (
-      name === CERTIFICATE_NAME || name === BUNDLE_NAME || name.startsWith(`spiffe://${this.#settings.trustDomain}`)
-    );
+    const domain = `spiffe://${this.#settings.trustDomain}`;
+    return name === CERTIFICATE_NAME || name === BUNDLE_NAME || name === domain || name.startsWith(`${domain}/`);
   }
 
   /** @param onChange told when what was given out is another */
@@ -155,6 +154,10 @@ export class MeshSecrets {
   }
 
   entitlementOf(call: GrpcServerCall, node: Node): ReturnType<IdentityRules['entitlementOf']> {
+    // What it signed would be worth nothing.
+    if (this.authority.validToMs <= this.environment.dispatcher.wallMs) {
+      return { ok: false, reason: 'the root of the mesh has expired' };
+    }
     return this.#rules.entitlementOf(call, node);
   }
 

@@ -239,15 +239,22 @@ describe('identities', () => {
 });
 
 describe('secrets', () => {
-  function mesh(ttlSeconds: number): { clock: ManualClock; dispatcher: Dispatcher; made: MeshSecrets; log: string[] } {
+  function mesh(ttlSeconds: number): {
+    clock: ManualClock;
+    dispatcher: Dispatcher;
+    made: MeshSecrets;
+    log: string[];
+    directory: string;
+  } {
     const clock = new ManualClock(NOW);
     const dispatcher = new Dispatcher(clock, new SeededRandom(1), true);
     const log: string[] = [];
     const logger = new Logger('pilot', 'info', { write: (_level, _name, message) => log.push(message) });
-    const settings = { directory: folder(), trustDomain: DOMAIN, rulesFile: '', ttlSeconds };
+    const directory = folder();
+    const settings = { directory, trustDomain: DOMAIN, rulesFile: '', ttlSeconds };
     const made = new MeshSecrets(settings, { api, dispatcher, metrics: new Metrics(), logger }, () => {});
     ends.push(() => made.close());
-    return { clock, dispatcher, made, log };
+    return { clock, dispatcher, made, log, directory };
   }
 
   const client = { uri: 'spiffe://example.org/ns/a/sa/b' };
@@ -286,6 +293,44 @@ describe('secrets', () => {
     expect(second.serialNumber).not.toBe(first.serialNumber);
     expect(certificateOf(open().get(SECRET_URL, 'default')).serialNumber).toBe(second.serialNumber);
     personal.close();
+  });
+
+  test('are renewed at once when the authority is another, and both are trusted', async () => {
+    const { made, directory } = mesh(3600);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const personal = made.open(call(client), node(), () => resolve());
+    const before = certificateOf(personal.get(SECRET_URL, 'default'));
+    const former = personal.get(SECRET_URL, 'ROOTCA')!;
+    const other = folder();
+    authority(other);
+    writeFileSync(join(directory, 'other-roots.pem'), readFileSync(join(directory, 'root.pem')));
+    for (const name of ['root.key', 'root.pem']) writeFileSync(join(directory, name), readFileSync(join(other, name)));
+    await promise;
+    const root = new X509Certificate(readFileSync(join(other, 'root.pem')));
+    const after = certificateOf(personal.get(SECRET_URL, 'default'));
+    expect([before.verify(root.publicKey), after.verify(root.publicKey)]).toEqual([false, true]);
+    expect(personal.get(SECRET_URL, 'ROOTCA')!.version).not.toBe(former.version);
+    expect(certificatesOf(made.authority.bundlePem)).toHaveLength(2);
+  });
+
+  test('have names of their own', () => {
+    const { made } = mesh(3600);
+    const names = [
+      'default',
+      'ROOTCA',
+      'spiffe://example.org',
+      'spiffe://example.org/a',
+      'spiffe://example.org.other/a',
+    ];
+    expect(names.map((name) => made.owns(name))).toEqual([true, true, true, true, false]);
+  });
+
+  test('are not signed by a root that has expired', () => {
+    const { made, clock, log } = mesh(3600);
+    clock.advance(3651 * 24 * HOUR);
+    const personal = made.open(call(client), node(), () => {});
+    expect(personal.get(SECRET_URL, 'default')).toBeNull();
+    expect(log[0]).toContain('the root of the mesh has expired');
   });
 
   test('are not for strangers, who are told of once', () => {
