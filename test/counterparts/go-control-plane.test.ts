@@ -5,6 +5,7 @@ import type { Exchange } from '../differential/exchange.ts';
 import { type Case, steps, suite } from '../differential/harness.ts';
 import type { Side } from '../differential/side.ts';
 import { GoControlPlane } from './go-control-plane.ts';
+import { change, Follower, judged, NODE, planeOf } from './go-follower.ts';
 import {
   ADS,
   CDS,
@@ -23,52 +24,9 @@ import {
   type World,
 } from './resources.ts';
 
-const NODE = 'node-1';
 const get = http('GET /');
 
-/** Told in order (`-ads`), as Envoy wants it: endpoints that came before their changed cluster would not come again. Its plane starts with the usual world. */
-class Follower {
-  readonly plane: GoControlPlane;
-
-  constructor(plane: GoControlPlane) {
-    this.plane = plane;
-  }
-
-  get port(): number {
-    return this.plane.port;
-  }
-
-  ready(side: Side): Promise<void> {
-    return this.plane.set(NODE, groupsOf(usual(), side));
-  }
-
-  stop(): Promise<void> {
-    return this.plane.stop();
-  }
-}
-
-const planeOf = (exchange: Exchange): GoControlPlane => (exchange.side.companion as Follower).plane;
-
-/** Waits until the proxy has judged a version of each type, and writes the verdicts down. */
-async function judged(exchange: Exchange, versions: Readonly<Record<string, string>>): Promise<void> {
-  const plane = planeOf(exchange);
-  const lines: string[] = [];
-  for (const [type, version] of Object.entries(versions)) {
-    const short = type.replace(/.*\./, '');
-    await plane.until(`a verdict on ${short} ${version}`, () => plane.verdict(type, version) !== undefined);
-    const taken = plane.verdict(type, version)!.error === '';
-    lines.push(`${short} ${version}: ${taken ? 'taken' : 'refused'}`);
-  }
-  exchange.note('verdicts', lines.join('\n'));
-  await exchange.refreshListeners();
-}
-
 const FIRST = { [CDS]: '1', [EDS]: '1', [LDS]: '1', [RDS]: '1' };
-
-async function change(exchange: Exchange, world: World, versions: Readonly<Record<string, string>>): Promise<void> {
-  await planeOf(exchange).set(NODE, groupsOf(world, exchange.side));
-  await judged(exchange, versions);
-}
 
 async function state(exchange: Exchange): Promise<void> {
   await noteDump(exchange);
@@ -261,7 +219,7 @@ for (const apiType of ['GRPC', 'DELTA_GRPC']) {
         },
       ),
       upstreams,
-      companion: async () => new Follower(await GoControlPlane.start('-ads')),
+      companion: async () => new Follower(await GoControlPlane.start('-ads'), usual()),
       fresh: true,
       upstreamBytes: false,
     },
@@ -274,7 +232,7 @@ class CutFollower extends Follower {
   readonly #after: number;
 
   constructor(plane: GoControlPlane, after: number) {
-    super(plane);
+    super(plane, usual());
     this.#after = after;
   }
 

@@ -132,7 +132,11 @@ function withoutChance(value: unknown): unknown {
     if (name === 'last_updated') out[name] = '<time>';
     // go-control-plane's versions of single resources are hashes of what has ports in it.
     else if (name === 'version_info' && /^[0-9a-f]{64}$/.test(String(member))) out[name] = '<hash>';
-    else if (name === 'details' && typeof member === 'string') out[name] = '<reason>';
+    // In the order of a map of Go.
+    else if (name === 'scoped_route_configs') {
+      const scopes = (member as Fields[]).toSorted((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
+      out[name] = scopes.map(withoutChance);
+    } else if (name === 'details' && typeof member === 'string') out[name] = '<reason>';
     else out[name] = withoutChance(member);
   }
   return out;
