@@ -63,6 +63,8 @@ export interface ClusterSpec {
   readonly statName: string;
   /** EDS service name or empty; for `/clusters`. */
   readonly serviceName: string;
+  /** `lrs_report_endpoint_metrics`: what hosts say of their load goes into load reports; null: nothing. */
+  readonly reportedMetrics: readonly string[] | null;
   readonly discovery: DiscoveryType;
   readonly connectTimeoutMs: number;
   /** Soft limit of each connection's buffers. */
@@ -120,6 +122,7 @@ export function clusterSpec(name: string, policy: BalancerPolicy, fields: Partia
     name,
     statName: name,
     serviceName: '',
+    reportedMetrics: null,
     discovery: DiscoveryType.Static,
     connectTimeoutMs: 5000,
     bufferLimitBytes: 1024 * 1024,

@@ -1,4 +1,5 @@
 import type { Address } from '../net/address.ts';
+import type { LoadMetrics } from './orca-report.ts';
 import type { HttpPool, TcpPool } from './pool.ts';
 
 /** Why a host is not (fully) usable, one bit each. Source: Envoy, Host::HealthFlag. */
@@ -124,6 +125,8 @@ export class Host {
   localityMetadata: Metadata;
   edsHealth: EdsHealth;
   readonly stats = new HostStats();
+  /** What it says of its own load, for load reports; null until it has said anything that is reported. */
+  loadMetrics: LoadMetrics | null = null;
   /** Monotonic ms at which it joined; slow start counts from here. */
   readonly createdMs: number;
   /** Bits of {@link HealthFlag}. */

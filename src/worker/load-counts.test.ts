@@ -18,6 +18,14 @@ test('each asking tells what came since the last one, of those who have anything
   Object.assign(first!.stats, { rqSuccess: 2, rqActive: 0 });
   expect(take()).toMatchObject([{ hosts: [{ succeeded: 1, failed: 0, issued: 0, active: 0 }] }]);
   expect(take()).toEqual([]);
+  // Errors of requests that the host was asked for earlier count, those of others do not.
+  Object.assign(first!.stats, { rqError: 2 });
+  expect(take()).toEqual([]);
+  Object.assign(first!.stats, { rqTotal: 4, rqActive: 1 });
+  expect(take()).toMatchObject([{ hosts: [{ failed: 0, issued: 1, active: 1 }] }]);
+  Object.assign(first!.stats, { rqError: 3, rqActive: 0 });
+  expect(take()).toMatchObject([{ hosts: [{ succeeded: 0, failed: 1, issued: 0, active: 0 }] }]);
+  expect(take()).toEqual([]);
   cluster.dropped.total += 5;
   cluster.dropped.byOverload += 2;
   expect(take()).toMatchObject([{ dropped: 5, droppedByOverload: 2, hosts: [] }]);

@@ -2,6 +2,7 @@ import type { ClusterLookup } from '../grpc/grpc-client-settings.ts';
 import type { Address } from '../net/address.ts';
 import type { Cluster } from '../upstream/cluster.ts';
 import type { HostStats, Locality } from '../upstream/host.ts';
+import type { MetricSum } from '../upstream/orca-report.ts';
 
 /** What one host has carried. */
 export interface HostLoad {
@@ -14,6 +15,8 @@ export interface HostLoad {
   readonly issued: number;
   /** Now. */
   readonly active: number;
+  /** What it said of its own load, by `lrs_report_endpoint_metrics`. */
+  readonly metrics: ReadonlyMap<string, MetricSum>;
 }
 
 /** What one cluster has carried in one worker. */
@@ -26,10 +29,13 @@ export interface ClusterLoad {
   readonly hosts: readonly HostLoad[];
 }
 
+const NO_METRICS: ReadonlyMap<string, MetricSum> = new Map();
+
 interface SeenHost {
   succeeded: number;
   failed: number;
   issued: number;
+  active: number;
 }
 
 interface SeenCluster {
@@ -81,7 +87,7 @@ export class LoadCounts {
       if (stats.rqTotal + stats.rqError + stats.rqSuccess === 0) continue;
       let seen = this.#hosts.get(stats);
       if (seen === undefined) {
-        seen = { succeeded: 0, failed: 0, issued: 0 };
+        seen = { succeeded: 0, failed: 0, issued: 0, active: 0 };
         this.#hosts.set(stats, seen);
       }
       const load = {
@@ -92,11 +98,16 @@ export class LoadCounts {
         failed: stats.rqError - seen.failed,
         issued: stats.rqTotal - seen.issued,
         active: stats.rqActive,
+        metrics: NO_METRICS,
       };
       seen.succeeded = stats.rqSuccess;
       seen.failed = stats.rqError;
       seen.issued = stats.rqTotal;
-      if (load.succeeded + load.failed + load.issued + load.active > 0) loads.push(load);
+      // Errors alone are of requests that it was never asked for, unless it had any.
+      const wasAsked = load.succeeded + load.issued + load.active > 0 || (load.failed > 0 && seen.active > 0);
+      seen.active = load.active;
+      if (!wasAsked) continue;
+      loads.push(host.loadMetrics === null ? load : { ...load, metrics: host.loadMetrics.take() });
     }
     return loads;
   }

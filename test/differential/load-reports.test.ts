@@ -248,6 +248,132 @@ suite(
   ],
 );
 
+/** OrcaLoadReport by hand: cpu_utilization 0.5, named_metrics a: 2. */
+const ORCA_BYTES = Buffer.concat([
+  Buffer.from([0x09]),
+  Buffer.from(new Float64Array([0.5]).buffer),
+  Buffer.from([0x42, 12, 0x0a, 1, 0x61, 0x11]),
+  Buffer.from(new Float64Array([2]).buffer),
+]).toString('base64');
+
+/** What hosts say of themselves, and how. */
+const sayings: Readonly<Record<string, readonly string[]>> = {
+  text: ['endpoint-load-metrics: TEXT cpu_utilization=0.25, mem_utilization=0.5,named_metrics.a=1.5,named_metrics.b=2'],
+  'text of all kinds': [
+    'endpoint-load-metrics: TEXT application_utilization=1,eps=2,rps_fractional=3,utilization.u=0.5,request_cost.r=4',
+  ],
+  'text with what is not known': ['endpoint-load-metrics: TEXT cpu_utilization=0.25,what=1'],
+  'text with a name twice': ['endpoint-load-metrics: TEXT cpu_utilization=0.25,cpu_utilization=0.5'],
+  'text that is no number': ['endpoint-load-metrics: TEXT cpu_utilization=much'],
+  'text without a value': ['endpoint-load-metrics: TEXT cpu_utilization'],
+  'text without a format': ['endpoint-load-metrics: cpu_utilization=0.25'],
+  'text with colons': ['endpoint-load-metrics: TEXT cpu_utilization:0.25'],
+  'an empty text': ['endpoint-load-metrics: TEXT '],
+  'two lines': ['endpoint-load-metrics: TEXT cpu_utilization=0.25', 'endpoint-load-metrics: TEXT mem_utilization=0.5'],
+  JSON: ['endpoint-load-metrics: JSON {"cpu_utilization": 0.75, "named_metrics": {"a": 3}, "utilization": {"u": 1}}'],
+  'JSON in camel case': ['endpoint-load-metrics: JSON {"cpuUtilization": 0.75, "requestCost": {"r": 3}}'],
+  'JSON with what is not known': ['endpoint-load-metrics: JSON {"cpu_utilization": 0.75, "what": 1}'],
+  'JSON that is none': ['endpoint-load-metrics: JSON {"cpu_utilization": '],
+  'bytes by their header': [`endpoint-load-metrics-bin: ${ORCA_BYTES}`],
+  'bytes by their prefix': [`endpoint-load-metrics: BIN ${ORCA_BYTES}`],
+  'bytes that are none': ['endpoint-load-metrics-bin: //////8='],
+  'both headers': ['endpoint-load-metrics: TEXT cpu_utilization=0.25', `endpoint-load-metrics-bin: ${ORCA_BYTES}`],
+  'the older JSON header': ['endpoint-load-metrics-json: {"cpu_utilization": 0.75}'],
+};
+
+interface MetricStats {
+  readonly metric_name: string;
+  readonly num_requests_finished_with_metric?: string;
+  readonly total_metric_value?: number;
+}
+
+function noteMetrics(exchange: Exchange): void {
+  const all = new Map<string, number>();
+  const add = (place: string, list: readonly MetricStats[] | undefined): void => {
+    for (const one of list ?? []) {
+      plus(all, `${place} ${one.metric_name} count`, one.num_requests_finished_with_metric);
+      plus(all, `${place} ${one.metric_name} total`, String(one.total_metric_value ?? 0));
+    }
+  };
+  for (const each of reports(exchange)) {
+    for (const stats of each.upstream_locality_stats ?? []) {
+      const withMetrics = stats as {
+        load_metric_stats?: MetricStats[];
+        upstream_endpoint_stats?: { load_metric_stats?: MetricStats[] }[];
+      };
+      add('locality', withMetrics.load_metric_stats);
+      for (const one of withMetrics.upstream_endpoint_stats ?? []) add('endpoint', one.load_metric_stats);
+    }
+  }
+  exchange.note(
+    'metrics',
+    [...all]
+      .map(([name, sum]) => `${name}: ${sum}`)
+      .sort()
+      .join('\n'),
+  );
+}
+
+const names = Object.keys(sayings);
+const telling = (name: string, metrics: readonly string[] | undefined): Fields => ({
+  ...cluster('teller'),
+  name,
+  ...(metrics === undefined ? {} : { lrs_report_endpoint_metrics: metrics }),
+});
+
+suite(
+  'load that hosts tell of',
+  {
+    config: {
+      ...config,
+      static_resources: {
+        clusters: [
+          { ...cluster('xds'), typed_extension_protocol_options: HTTP2 },
+          telling('some', ['cpu_utilization', 'named_metrics.a', 'mem_utilization', 'nothing']),
+          telling('all', [
+            'named_metrics.*',
+            'utilization.*',
+            'request_cost.*',
+            'application_utilization',
+            'eps',
+            'rps_fractional',
+          ]),
+          telling('none', undefined),
+        ],
+        listeners: [httpListener({ routes: [to('some', '/some'), to('all', '/all'), to('none', '/none')] })],
+      },
+    },
+    upstreams: {
+      teller: httpUpstream((request) =>
+        reply(200, '', sayings[names[Number(request.path.replace(/.*\//, ''))] ?? ''] ?? []),
+      ),
+    },
+    controlPlane: () => {},
+    fresh: true,
+    upstreamBytes: false,
+  },
+  [
+    ...names.map((name, index) =>
+      steps(name, async (exchange) => {
+        await begin(exchange, { ...every, clusters: ['some', 'all'], report_endpoint_granularity: true });
+        await exchange.request(get(`/some/${index}`));
+        await exchange.request(get(`/all/${index}`));
+        await reported(exchange, 'some {} 0 ok', 1);
+        await reported(exchange, 'all {} 0 ok', 1);
+        noteMetrics(exchange);
+      }),
+    ),
+    steps('several answers, and clusters that do not ask', async (exchange) => {
+      await begin(exchange, { ...every, clusters: ['some', 'none'] });
+      for (const index of [0, 0, 10]) await exchange.request(get(`/some/${index}`));
+      await exchange.request(get('/none/0'));
+      await reported(exchange, 'some {} 0 ok', 3);
+      await reported(exchange, 'none {} 0 ok', 1);
+      noteMetrics(exchange);
+    }),
+  ],
+);
+
 const reporting = (service: Fields): Fields => ({
   cluster_manager: {
     load_stats_config: { api_type: 'GRPC', transport_api_version: 'V3', grpc_services: [service] },

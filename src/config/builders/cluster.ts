@@ -40,7 +40,7 @@ export const CLUSTER_SUPPORT: readonly FieldSupport[] = [
       respect_dns_ttl dns_lookup_family dns_resolvers typed_dns_resolver_config wait_for_warm_on_init
       upstream_bind_config ring_hash_lb_config maglev_lb_config least_request_lb_config round_robin_lb_config lb_subset_config common_lb_config transport_socket transport_socket_matches metadata
       upstream_connection_options load_balancing_policy track_timeout_budgets track_cluster_stats preconnect_policy
-      eds_cluster_config`,
+      eds_cluster_config lrs_report_endpoint_metrics`,
     // Envoy reads lrs_server nowhere: load is reported to the bootstrap's load_stats_config.
     inert: `close_connections_on_host_health_failure ignore_health_on_host_removal lrs_server`,
   },
@@ -338,6 +338,7 @@ export function buildCluster(context: BuildContext, message: Cluster, addedViaAp
     name: message.name,
     statName: message.altStatName === '' ? message.name : message.altStatName,
     serviceName: message.edsClusterConfig?.serviceName ?? '',
+    reportedMetrics: message.lrsReportEndpointMetrics.length === 0 ? null : message.lrsReportEndpointMetrics,
     discovery: discovery.type,
     connectTimeoutMs: durationMsOr(message.connectTimeout, DEFAULT_CONNECT_TIMEOUT_MS),
     bufferLimitBytes: message.perConnectionBufferLimitBytes ?? DEFAULT_BUFFER_LIMIT,

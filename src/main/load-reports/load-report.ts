@@ -4,6 +4,7 @@ import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { ClusterStats } from '../../api/gen/envoy/config/endpoint/v3/load_report_pb.d.ts';
 import type { LoadStatsRequest } from '../../api/gen/envoy/service/load_stats/v3/lrs_pb.d.ts';
 import type { Locality } from '../../upstream/host.ts';
+import type { MetricSum } from '../../upstream/orca-report.ts';
 import type { ClusterLoad, HostLoad } from '../../worker/load-counts.ts';
 import { addressJson } from '../admin/endpoints/listeners.ts';
 
@@ -19,25 +20,49 @@ export interface ReportedCluster {
   readonly loads: readonly ClusterLoad[];
 }
 
-interface Sums {
-  succeeded: number;
-  failed: number;
-  active: number;
-  issued: number;
-}
+/** Counts of several hosts, or of one in several workers. */
+class Sums {
+  succeeded = 0;
+  failed = 0;
+  active = 0;
+  issued = 0;
+  readonly metrics = new Map<string, MetricSum>();
 
-function add(to: Sums, load: Sums | HostLoad): void {
-  to.succeeded += load.succeeded;
-  to.failed += load.failed;
-  to.active += load.active;
-  to.issued += load.issued;
+  add(load: HostLoad): void {
+    this.succeeded += load.succeeded;
+    this.failed += load.failed;
+    this.active += load.active;
+    this.issued += load.issued;
+    for (const [name, { count, total }] of load.metrics) {
+      const sum = this.metrics.get(name);
+      if (sum === undefined) this.metrics.set(name, { count, total });
+      else {
+        sum.count += count;
+        sum.total += total;
+      }
+    }
+  }
+
+  get json(): JsonObject {
+    return {
+      total_successful_requests: String(this.succeeded),
+      total_requests_in_progress: String(this.active),
+      total_error_requests: String(this.failed),
+      total_issued_requests: String(this.issued),
+      load_metric_stats: [...this.metrics].map(([name, { count, total }]) => ({
+        metric_name: name,
+        num_requests_finished_with_metric: String(count),
+        total_metric_value: total,
+      })),
+    };
+  }
 }
 
 /** The hosts of one priority and locality. */
 class LocalityGroup {
   readonly locality: Locality;
   readonly priority: number;
-  readonly sums: Sums = { succeeded: 0, failed: 0, active: 0, issued: 0 };
+  readonly sums = new Sums();
   /** By address. */
   readonly endpoints = new Map<string, { readonly host: HostLoad; readonly sums: Sums }>();
 
@@ -47,20 +72,14 @@ class LocalityGroup {
   }
 
   add(load: HostLoad): void {
-    add(this.sums, load);
-    const present = this.endpoints.get(load.address.text);
-    if (present !== undefined) add(present.sums, load);
-    else this.endpoints.set(load.address.text, { host: load, sums: { ...load } });
+    this.sums.add(load);
+    let endpoint = this.endpoints.get(load.address.text);
+    if (endpoint === undefined) {
+      endpoint = { host: load, sums: new Sums() };
+      this.endpoints.set(load.address.text, endpoint);
+    }
+    endpoint.sums.add(load);
   }
-}
-
-function counts({ succeeded, failed, active, issued }: Sums): JsonObject {
-  return {
-    total_successful_requests: String(succeeded),
-    total_requests_in_progress: String(active),
-    total_error_requests: String(failed),
-    total_issued_requests: String(issued),
-  };
 }
 
 function clusterJson(cluster: ReportedCluster, byEndpoint: boolean): JsonObject {
@@ -83,22 +102,19 @@ function clusterJson(cluster: ReportedCluster, byEndpoint: boolean): JsonObject 
       group.add(host);
     }
   }
-  const localities = [...groups.values()]
-    // Errors alone are of requests that no host was asked for. (Envoy also loses the successes of a period that issued nothing.)
-    .filter(({ sums }) => sums.issued + sums.active + sums.succeeded > 0)
-    .map(({ locality, priority, sums, endpoints }) => ({
-      locality: { region: locality.region, zone: locality.zone, sub_zone: locality.subZone },
-      ...counts(sums),
-      priority,
-      ...(byEndpoint
-        ? {
-            upstream_endpoint_stats: [...endpoints.values()].map(({ host, sums: own }) => ({
-              address: addressJson(host.address.text) as JsonObject,
-              ...counts(own),
-            })),
-          }
-        : {}),
-    }));
+  const localities = [...groups.values()].map(({ locality, priority, sums, endpoints }) => ({
+    locality: { region: locality.region, zone: locality.zone, sub_zone: locality.subZone },
+    ...sums.json,
+    priority,
+    ...(byEndpoint
+      ? {
+          upstream_endpoint_stats: [...endpoints.values()].map(({ host, sums: own }) => ({
+            address: addressJson(host.address.text) as JsonObject,
+            ...own.json,
+          })),
+        }
+      : {}),
+  }));
   return {
     cluster_name: cluster.name,
     ...(cluster.serviceName === '' ? {} : { cluster_service_name: cluster.serviceName }),

@@ -59,6 +59,7 @@ function host(more: Partial<HostLoad> = {}): HostLoad {
     failed: 0,
     issued: 1,
     active: 0,
+    metrics: new Map(),
     ...more,
   };
 }

@@ -11,6 +11,7 @@ import type { Route } from '../../routing/route.ts';
 import { ActionKind, type ForwardAction, type RoutingPriority } from '../../routing/route-action.ts';
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
+import { LoadMetrics, readOrcaReport } from '../../upstream/orca-report.ts';
 import type { WorkerEnvironment } from '../environment.ts';
 import { Flow, HttpFilter, type ResponseWatermarks } from '../http-filter.ts';
 import { ResponseFlag } from '../response-flag.ts';
@@ -76,6 +77,8 @@ export class RouterFilter extends HttpFilter implements ResponseWatermarks, Retr
   #context: RouterFormatContext | null = null;
   /** Both are there once the cluster is known. */
   #account: RequestAccount | null = null;
+  /** The load that the host tells of was noted. */
+  #loadNoted = false;
   #selection: HostSelection | null = null;
 
   constructor(config: RouterConfig, environment: WorkerEnvironment) {
@@ -414,6 +417,7 @@ export class RouterFilter extends HttpFilter implements ResponseWatermarks, Retr
   onUpstreamHeaders(request: UpstreamRequest, headers: ResponseHeaders, end: boolean): void {
     const { stream, config } = this;
     const account = this.#account!;
+    if (request.cluster.spec.reportedMetrics !== null) this.#noteLoad(request, headers);
     if (this.#retry !== null) {
       const verdict = this.#retry.onResponse(headers);
       if (verdict === RetryVerdict.Yes) {
@@ -477,9 +481,21 @@ export class RouterFilter extends HttpFilter implements ResponseWatermarks, Retr
   }
 
   onUpstreamTrailers(request: UpstreamRequest, trailers: HeaderMap): void {
+    if (request.cluster.spec.reportedMetrics !== null) this.#noteLoad(request, trailers);
     this.#account!.chargeEnd(request, trailers);
     this.#onUpstreamComplete(request);
     this.stream.encodeTrailers(trailers);
+  }
+
+  /** A host says how busy it is: once for each request. */
+  #noteLoad(request: UpstreamRequest, headers: HeaderMap): void {
+    if (this.#loadNoted) return;
+    const report = readOrcaReport(headers);
+    if (report === null) return;
+    this.#loadNoted = true;
+    const { host } = request;
+    host.loadMetrics ??= new LoadMetrics();
+    host.loadMetrics.add(request.cluster.spec.reportedMetrics!, report);
   }
 
   #onUpstreamComplete(request: UpstreamRequest): void {
