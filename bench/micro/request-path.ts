@@ -102,6 +102,7 @@ const worker = new Worker(
     sharedMemory: null,
     disabledExtensions: [],
     internalBufferBytes: 1024 * 1024,
+    defaultTracer: null,
   } as unknown as ConstructorParameters<typeof Worker>[0],
   {
     api,

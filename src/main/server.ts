@@ -350,6 +350,7 @@ export class Server implements WorkerObserver {
       sharedMemory: this.#sharedMemory,
       disabledExtensions: flags.disabledExtensions,
       internalBufferBytes: this.bootstrap.plan.internalBufferBytes,
+      defaultTracer: this.bootstrap.plan.defaultTracer,
     };
     if (flags.concurrency > 1) return new ThreadWorker(options, this);
     return new InlineWorker(

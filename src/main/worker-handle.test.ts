@@ -15,6 +15,7 @@ const OPTIONS: WorkerOptions = {
   sharedMemory: null,
   disabledExtensions: [],
   internalBufferBytes: 1024 * 1024,
+  defaultTracer: null,
 };
 
 const running: ThreadWorker[] = [];

@@ -27,6 +27,8 @@ export interface WorkerOptions {
   readonly disabledExtensions: readonly string[];
   /** Of connections to internal listeners, each way. */
   readonly internalBufferBytes: number;
+  /** envoy.config.trace.v3.Tracing.Http: the tracer of connection managers that name none; null: they have none. */
+  readonly defaultTracer: Uint8Array | null;
 }
 
 /** A listening socket's outcome. */

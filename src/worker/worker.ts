@@ -4,6 +4,7 @@ import type { Cluster as ClusterMessage } from '../api/gen/envoy/config/cluster/
 import type { TypedExtensionConfig } from '../api/gen/envoy/config/core/v3/extension_pb.d.ts';
 import type { Listener as ListenerMessage } from '../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import type { RouteConfiguration as RouteConfigurationMessage } from '../api/gen/envoy/config/route/v3/route_pb.d.ts';
+import type { Tracing_Http } from '../api/gen/envoy/config/trace/v3/http_tracer_pb.d.ts';
 import { decodeMessage } from '../api/message-codec.ts';
 import type { Clock } from '../base/clock.ts';
 import { LoggerRegistry, type LogSink } from '../base/log.ts';
@@ -78,6 +79,7 @@ export class Worker {
   readonly #logFiles: BufferedLogFiles;
   readonly #health = { failed: false };
   readonly #anys: AnyMessages;
+  readonly #defaultTracer: Tracing_Http | null;
   readonly #breakerCells = new Map<string, Int32Array>();
 
   constructor(options: WorkerOptions, parts: WorkerParts) {
@@ -105,6 +107,9 @@ export class Worker {
       loggers.get('file'),
     );
     this.#anys = new AnyMessages(parts.api);
+    const { defaultTracer } = options;
+    this.#defaultTracer =
+      defaultTracer === null ? null : this.#decode<Tracing_Http>('envoy.config.trace.v3.Tracing.Http', defaultTracer);
     const transportSockets = { dispatcher, tls: parts.createTls(dispatcher), secrets: this.#secrets };
     this.#clusters = new ClusterManager({
       dispatcher,
@@ -239,6 +244,7 @@ export class Worker {
       stats: this.store.root,
       clusterNames: null,
       extensionFeed: this.#extensions,
+      ...(this.#defaultTracer === null ? {} : { defaultTracer: this.#defaultTracer }),
       ...more,
     });
   }

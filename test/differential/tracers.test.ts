@@ -860,6 +860,25 @@ suite(
   ],
 );
 
+// --- the bootstrap's tracer ---
+
+suite(
+  'the tracer of the bootstrap',
+  {
+    ...common,
+    config: {
+      ...traces({ spawn_upstream_span: true }),
+      tracing: { http: (zipkin() as { provider: Fields }).provider },
+    },
+  },
+  [traced('a connection manager that names none', get(), { spans: 2 })],
+);
+suite(
+  'the tracer of the bootstrap, another in the connection manager',
+  { ...common, config: { ...traces(otel()), tracing: { http: (zipkin() as { provider: Fields }).provider } } },
+  [traced('its own goes before', get())],
+);
+
 // --- OTLP over gRPC ---
 
 /** The messages that came by gRPC, by the connection on which they came. */
@@ -989,6 +1008,10 @@ validateSuite('tracers', [
       }),
     ),
   ),
+  refused('a tracer of the bootstrap without a type', {
+    ...ok({}),
+    tracing: { http: { name: 'envoy.tracers.zipkin' } },
+  }),
   refused('a tracer without a type', ok({ provider: { name: 'envoy.tracers.zipkin' } })),
   accepted(
     'metadata of no kind',

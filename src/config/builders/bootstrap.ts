@@ -23,6 +23,7 @@ import { buildRuntimeLayers, RUNTIME_SUPPORT, type RuntimeLayerSpec } from './ru
 import { buildSocketOptions } from './socket-options.ts';
 import { buildStatsConfig, STATS_CONFIG_SUPPORT, type StatsSpec } from './stats-config.ts';
 import { TLS_SUPPORT } from './tls-context.ts';
+import { buildTracer } from './tracing.ts';
 
 const BOOTSTRAP = 'envoy.config.bootstrap.v3';
 
@@ -31,11 +32,12 @@ export const BOOTSTRAP_SUPPORT: readonly FieldSupport[] = [
     message: `${BOOTSTRAP}.Bootstrap`,
     fields: `node static_resources dynamic_resources cluster_manager admin layered_runtime stats_config stats_sinks
       stats_flush_interval stats_flush_on_admin stats_server_version_override default_regex_engine
-      application_log_config bootstrap_extensions`,
+      application_log_config bootstrap_extensions tracing`,
     // Files of flags, traces and allocator settings of a C++ process; parameters of xDS sources that are refused.
     inert: `flags_path node_context_params perf_tracing_file_path memory_allocator_manager
       grpc_async_client_manager_config`,
   },
+  { message: 'envoy.config.trace.v3.Tracing', fields: '*' },
   { message: 'envoy.extensions.bootstrap.internal_listener.v3.InternalListener', fields: '*' },
   { message: `${BOOTSTRAP}.Bootstrap.StaticResources`, fields: 'listeners clusters secrets' },
   ...TLS_SUPPORT,
@@ -103,6 +105,8 @@ export interface BootstrapPlan {
   readonly ads: ApiSourceSpec | null;
   /** Who is told of the load; null: nobody. */
   readonly loadReports: ApiSourceSpec | null;
+  /** `tracing.http`, encoded: for connection managers that name no tracer; null: none. */
+  readonly defaultTracer: Uint8Array | null;
   /** How much may be on its way on a connection to an internal listener, each way. */
   readonly internalBufferBytes: number;
 }
@@ -184,6 +188,7 @@ export function buildBootstrap(
   const loadReports = loadStats === undefined ? null : buildApiSource(manager, loadStats, 'load reports');
   const listenerSource = ldsConfig === undefined ? null : buildConfigSource(dynamic, 'lds_config', ldsConfig);
   const clusterSource = cdsConfig === undefined ? null : buildConfigSource(dynamic, 'cds_config', cdsConfig);
+  const defaultTracer = buildDefaultTracer(context, message);
   if (context.errorCount > before) return null;
   return {
     message,
@@ -201,8 +206,17 @@ export function buildBootstrap(
     clusterSource,
     ads,
     loadReports,
+    defaultTracer,
     internalBufferBytes,
   };
+}
+
+/** Deprecated, and still honoured by Envoy. @returns it, encoded; null: there is none, or it was refused */
+function buildDefaultTracer(context: BuildContext, message: Bootstrap): Uint8Array | null {
+  const http = message.tracing?.http;
+  if (http === undefined) return null;
+  buildTracer(context.at('tracing.http'), http);
+  return encodeMessage(context.shared.api.message('envoy.config.trace.v3.Tracing.Http')!, http);
 }
 
 /** Ids are Envoy's way of naming what has no name: others in every process. */

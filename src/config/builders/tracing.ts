@@ -1,5 +1,6 @@
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { Tracing as RouteTracingMessage } from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
+import type { Tracing_Http } from '../../api/gen/envoy/config/trace/v3/http_tracer_pb.d.ts';
 import type {
   HttpConnectionManager_Tracing,
   RequestIDExtension,
@@ -154,6 +155,8 @@ export function buildRouteTracing(context: BuildContext, message: RouteTracingMe
 
 // --- connection managers ---
 
+export type TracerMaker = (environment: WorkerEnvironment) => Tracer;
+
 /** What a connection manager's `tracing` becomes, in a worker. */
 export type TracingMaker = (environment: WorkerEnvironment, egress: boolean) => TracingConfig;
 
@@ -167,7 +170,9 @@ export function buildTracing(
   requestId: RequestIdOptions,
 ): TracingMaker | null {
   if (message === undefined) return null;
-  const makeTracer = buildTracer(context, message);
+  // Without one of its own, the bootstrap's.
+  const provider = message.provider ?? context.shared.defaultTracer;
+  const makeTracer = provider === undefined ? null : buildTracer(context.at('provider'), provider);
   const customTags = buildCustomTags(context, message.customTags);
   const operation = buildOperation(context, 'operation', message.operation);
   const upstreamOperation = buildOperation(context, 'upstream_operation', message.upstreamOperation);
@@ -196,14 +201,8 @@ export function buildTracing(
   });
 }
 
-/** The connection manager's own tracer, else the bootstrap's (deprecated, and still honoured by Envoy). */
-function buildTracer(
-  context: BuildContext,
-  message: HttpConnectionManager_Tracing,
-): ((environment: WorkerEnvironment) => Tracer) | null {
-  const provider = message.provider ?? context.shared.defaultTracer;
-  if (provider === undefined || provider === null) return null;
+/** `context` stands at the provider. @returns null when it was refused */
+export function buildTracer(context: BuildContext, provider: Tracing_Http): TracerMaker | null {
   const any: Any | undefined = provider.configType.case === 'typedConfig' ? provider.configType.value : undefined;
-  const at = message.provider === undefined ? context : context.at('provider');
-  return context.shared.extensions.build('tracer', at, 'typed_config', provider.name, any);
+  return context.shared.extensions.build('tracer', context, 'typed_config', provider.name, any);
 }
