@@ -91,6 +91,7 @@ function scopeCases(): Case[] {
       await answered(exchange, 'SRDS', 2);
       await exchange.request(inScope('a'));
       await exchange.request(inScope('a'));
+      await answered(exchange, 'RDS', 2);
       asked(exchange, 'RDS');
       await dumpStates(exchange);
       exchange.expectLog('access.log', 2);
@@ -397,6 +398,65 @@ suite(
       await exchange.expectStat('http.ingress.rds.vhds.r.update_rejected', 1);
       await exchange.request(http('GET /', ['host: a.com']));
       asked(exchange, 'VHDS');
+      exchange.expectLog('access.log', 2);
+    }),
+  ],
+);
+
+suite(
+  'a virtual host on demand, and the cluster that it needs',
+  {
+    config: byAds(true),
+    upstreams,
+    controlPlane: (plane, side) => {
+      plane.byNameOnly.add(url(HOST));
+      tellHosts(side, '1', [{ ...host('a.com', ''), routes: [to('c1')] }]);
+      tell(side, CLUSTER, '1', [clusterResource('c1', 'u1')]);
+      tell(side, ROUTES, '1', [hosted('r')]);
+      const hcm = { route_config: undefined, rds: { route_config_name: 'r', config_source: ads } };
+      const mark = (name: string): Fields => ({
+        name,
+        disabled: true,
+        typed_config: {
+          '@type': url('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation'),
+          mutations: { response_mutations: [{ append: { header: { key: 'x-seen', value: name } } }] },
+        },
+      });
+      const filters = [
+        httpFilter('fault', 'HTTPFault'),
+        mark('before'),
+        onDemand({ odcds: { source: ads, timeout: '0.5s' } }),
+        mark('behind'),
+      ];
+      tell(side, LISTENER, '1', [httpListener({ hcm, filters, log })]);
+    },
+    stats: [],
+    fresh: true,
+    upstreamBytes: false,
+    log: 'access.log',
+  },
+  [
+    steps('what its route says of filters counts', async (exchange) => {
+      await answered(exchange, 'VHDS', 1);
+      const filterConfig = (type: string, fields: Fields): Fields => ({ '@type': url(type), ...fields });
+      const fault = filterConfig('envoy.extensions.filters.http.fault.v3.HTTPFault', {
+        abort: { http_status: 418, percentage: { numerator: 100 } },
+      });
+      const on = filterConfig('envoy.config.route.v3.FilterConfig', { config: {} });
+      tellHosts(exchange.side, '1', [
+        { ...host('a.com', 'a'), typed_per_filter_config: { before: on } },
+        { ...host('b.com', 'b'), typed_per_filter_config: { behind: on } },
+        { ...host('c.com', 'c'), typed_per_filter_config: { 'envoy.filters.http.fault': fault } },
+      ]);
+      for (const name of ['a.com', 'b.com', 'c.com']) {
+        for (let i = 0; i < 2; i++) await exchange.request(http('GET /', [`host: ${name}`]));
+      }
+      exchange.expectLog('access.log', 6);
+    }),
+    steps('both', async (exchange) => {
+      await answered(exchange, 'VHDS', 1);
+      await exchange.request(http('GET /', ['host: a.com']));
+      await exchange.request(http('GET /', ['host: a.com']));
       exchange.expectLog('access.log', 2);
     }),
   ],

@@ -17,10 +17,14 @@ export interface OnDemandSettings {
   readonly clusters: ClusterDiscovery | null;
 }
 
-/** Holds a request until the route, or the cluster, that it needs has been fetched. Source: Envoy, OnDemandRouteUpdate. */
+/**
+ * Holds a request until the route, and then the cluster, that it needs has been fetched. The filters stay those that the request began
+ * with, whatever its route says of them. Source: Envoy, OnDemandRouteUpdate.
+ */
 export class OnDemandFilter extends HttpFilter implements DemandWaiter {
   readonly #settings: OnDemandSettings;
   readonly #environment: WorkerEnvironment;
+  #waitsForRoute = false;
 
   constructor(settings: OnDemandSettings, environment: WorkerEnvironment) {
     super();
@@ -29,19 +33,24 @@ export class OnDemandFilter extends HttpFilter implements DemandWaiter {
   }
 
   override onRequestHeaders(_headers: RequestHeaders, _end: boolean): Flow {
-    const { stream } = this;
-    const { route } = stream;
-    if (route === null) return stream.demandRoutes(this) ? Flow.Pause : Flow.Continue;
-    const { clusters } = (stream.routeConfig() as OnDemandSettings | undefined) ?? this.#settings;
-    if (clusters === null || route.action.kind !== ActionKind.Forward || route.cluster === '') return Flow.Continue;
-    if (this.#environment.clusters.get(route.cluster) !== null) return Flow.Continue;
-    this.#environment.onDemand.ask({ kind: 'cluster', ...clusters, name: route.cluster }, this);
-    return Flow.Pause;
+    this.#waitsForRoute = this.stream.route === null && this.stream.demandRoutes(this);
+    return this.#waitsForRoute || this.#asksForCluster() ? Flow.Pause : Flow.Continue;
   }
 
-  /** Whatever was not found: those behind may know what to do. */
+  #asksForCluster(): boolean {
+    const { route } = this.stream;
+    if (route === null || route.action.kind !== ActionKind.Forward || route.cluster === '') return false;
+    const { clusters } = (this.stream.routeConfig() as OnDemandSettings | undefined) ?? this.#settings;
+    if (clusters === null || this.#environment.clusters.get(route.cluster) !== null) return false;
+    this.#environment.onDemand.ask({ kind: 'cluster', ...clusters, name: route.cluster }, this);
+    return true;
+  }
+
+  /** Whatever was not found: the filters behind may know what to do. */
   onDemandSettled(_outcome: DemandOutcome): void {
-    this.stream.continueRequest();
+    const waited = this.#waitsForRoute;
+    this.#waitsForRoute = false;
+    if (!waited || !this.#asksForCluster()) this.stream.continueRequest();
   }
 
   override onDestroy(): void {
