@@ -184,12 +184,7 @@ export class Worker {
         post({ kind: 'done', id: message.id });
         break;
       case 'feed':
-        for (const [key, secret] of message.secrets) {
-          if (secret === null) this.#secrets.remove(key);
-          else this.#secrets.set(key, secret);
-        }
-        for (const update of message.hosts) this.#clusters.applyHosts(update);
-        if (message.runtime !== null) this.#runtime.replace(message.runtime);
+        this.#takeFeed(message);
         post({ kind: 'done', id: message.id });
         break;
       case 'settled':
@@ -271,6 +266,24 @@ export class Worker {
         faults.push(`worker cannot build cluster ${message.name}: ${describe(error)}`);
       }
     }
+    if (faults.length > 0) throw new Error(faults.join('\n'));
+  }
+
+  /** One word that cannot be taken (a bug) keeps no other from its turn. */
+  #takeFeed({ secrets, hosts, runtime }: Extract<ToWorker, { kind: 'feed' }>): void {
+    const faults: string[] = [];
+    const attempt = (step: () => void): void => {
+      try {
+        step();
+      } catch (error) {
+        faults.push(describe(error));
+      }
+    };
+    if (runtime !== null) attempt(() => this.#runtime.replace(runtime));
+    for (const [key, secret] of secrets) {
+      attempt(() => (secret === null ? this.#secrets.remove(key) : this.#secrets.set(key, secret)));
+    }
+    for (const update of hosts) attempt(() => this.#clusters.applyHosts(update));
     if (faults.length > 0) throw new Error(faults.join('\n'));
   }
 

@@ -15,7 +15,10 @@ export interface ResourceType {
 }
 
 /** Where the path is not the service's noun. */
-const REST_NAMES: Readonly<Record<string, string>> = { ExtensionConfigs: 'extension_configs' };
+const REST_NAMES: Readonly<Record<string, string>> = {
+  ExtensionConfigs: 'extension_configs',
+  ScopedRoutes: 'scoped-routes',
+};
 
 function type(typeName: string, nameField: string, short: string, service: string, what: string): ResourceType {
   const rest = service.replace(/^envoy\.service\.\w+\.v3\./, '');

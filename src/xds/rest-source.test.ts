@@ -10,10 +10,12 @@ import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } f
 import {
   CLUSTER_TYPE,
   ENDPOINT_TYPE,
+  EXTENSION_TYPE,
   LISTENER_TYPE,
   type ResourceType,
   ROUTE_TYPE,
   RUNTIME_TYPE,
+  SCOPE_TYPE,
   SECRET_TYPE,
 } from './resource-type.ts';
 import { type RestClient, type RestHandler, RestSource } from './rest-source.ts';
@@ -140,8 +142,15 @@ test('a first answer that is late, and none after the end', async () => {
 });
 
 test('every type has its path', () => {
-  const types = [CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE, RUNTIME_TYPE];
-  expect(types.map(({ restPath }) => restPath)).toEqual(
-    ['clusters', 'endpoints', 'listeners', 'routes', 'secrets', 'runtime'].map((what) => `/v3/discovery:${what}`),
-  );
+  const paths = new Map([
+    [CLUSTER_TYPE, 'clusters'],
+    [ENDPOINT_TYPE, 'endpoints'],
+    [LISTENER_TYPE, 'listeners'],
+    [ROUTE_TYPE, 'routes'],
+    [SCOPE_TYPE, 'scoped-routes'],
+    [SECRET_TYPE, 'secrets'],
+    [EXTENSION_TYPE, 'extension_configs'],
+    [RUNTIME_TYPE, 'runtime'],
+  ]);
+  for (const [type, path] of paths) expect(type.restPath).toBe(`/v3/discovery:${path}`);
 });

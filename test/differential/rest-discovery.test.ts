@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { httpUpstream, reply, type SeenRequest } from '../support/scripted-upstream.ts';
-import { cluster, type Fields, http, to } from './configs.ts';
+import { cluster, type Fields, http, to, typed } from './configs.ts';
 import {
   answer,
   CLUSTER,
@@ -275,6 +275,86 @@ suite(
       exchange.side.write('clusters.status', '200');
       await told(exchange, 'clusters', 'c-1');
       await dumpStates(exchange);
+    }),
+  ],
+);
+
+const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
+const SCOPE = 'envoy.config.route.v3.ScopedRouteConfiguration';
+const EXTENSION = 'envoy.config.core.v3.TypedExtensionConfig';
+
+suite(
+  'REST discovery of secrets, scopes and filters',
+  {
+    config: bootstrap(),
+    files: {
+      'clusters.json': answer('c-1', [
+        clusterResource('c1', 'u1', {
+          transport_socket_matches: [
+            {
+              name: 'never',
+              match: { secure: true },
+              transport_socket: {
+                name: 'tls',
+                typed_config: typed('envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext', {
+                  common_tls_context: { validation_context_sds_secret_config: { name: 'ca', sds_config: rest() } },
+                }),
+              },
+            },
+          ],
+        }),
+      ]),
+      'secrets.json': answer('s-1', [
+        typed(SECRET, { name: 'ca', validation_context: { trust_chain_verification: 'ACCEPT_UNTRUSTED' } }),
+      ]),
+      'listeners.json': answer('l-1', [
+        listenerResource({
+          hcm: {
+            route_config: undefined,
+            scoped_routes: {
+              name: 'scopes',
+              scope_key_builder: {
+                fragments: [{ header_value_extractor: { name: 'x-scope', element_separator: ',', index: 0 } }],
+              },
+              rds_config_source: rest(),
+              scoped_rds: { scoped_rds_config_source: rest() },
+            },
+          },
+          filters: [
+            {
+              name: 'late',
+              config_discovery: {
+                config_source: rest(),
+                type_urls: ['type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation'],
+              },
+            },
+          ],
+        }),
+      ]),
+      'scoped-routes.json': answer('o-1', [
+        typed(SCOPE, { name: 'one', route_configuration_name: 'r1', key: { fragments: [{ string_key: 'one' }] } }),
+      ]),
+      'extension_configs.json': answer('x-1', [
+        typed(EXTENSION, {
+          name: 'late',
+          typed_config: typed('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', {
+            mutations: { response_mutations: [{ append: { header: { key: 'x-late', value: 'here' } } }] },
+          }),
+        }),
+      ]),
+      'routes.json': answer('r-1', [routes('r1', [to('c1')])]),
+    },
+    upstreams,
+    fresh: true,
+    upstreamBytes: false,
+  },
+  [
+    steps('all are asked for and taken', async (exchange) => {
+      await told(exchange, 'routes', 'r-1');
+      await exchange.refreshListeners();
+      await exchange.request(http('GET /', ['x-scope: one']));
+      await exchange.request(http('GET /', ['x-scope: two']));
+      for (const what of ['secrets', 'scoped-routes', 'extension_configs', 'routes']) noteAsked(exchange, what, 2);
     }),
   ],
 );
