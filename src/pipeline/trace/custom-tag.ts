@@ -73,6 +73,15 @@ export class FormatTag extends CustomTag {
   }
 }
 
+/** A number as absl::StrCat writes it: `%g` of C. */
+export function sixDigits(value: number): string {
+  const [digits = '', power = '0'] = value.toExponential(5).split('e');
+  const exponent = Number(power);
+  if (exponent >= -4 && exponent < 6) return String(Number(value.toPrecision(6)));
+  const sign = exponent < 0 ? '-' : '+';
+  return `${Number(digits)}e${sign}${String(Math.abs(exponent)).padStart(2, '0')}`;
+}
+
 /** Source: Envoy, MetadataCustomTag. */
 export class MetadataTag extends CustomTag {
   readonly #source: MetadataSource | null;
@@ -102,8 +111,7 @@ export class MetadataTag extends CustomTag {
     if (found === undefined || found === null) return this.#fallback === '' ? null : this.#fallback;
     const value = byteValue(found);
     if (typeof value === 'string') return value;
-    // Numbers as absl::StrCat writes them: six digits.
-    if (typeof value === 'number') return String(Number(value.toPrecision(6)));
+    if (typeof value === 'number') return sixDigits(value);
     return typeof value === 'boolean' ? String(value) : jsonText(value);
   }
 }
