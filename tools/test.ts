@@ -1,17 +1,18 @@
 /**
  * `npm test`: everything. Gates, then unit, integration and differential tests; prints `N passed, N failed` last.
  *
- *   bun tools/test.ts [unit|integration|differential|smuggling|conformance|counterparts|faults|envoy-gateway ...] [--self] [-- arguments for bun test]
+ *   bun tools/test.ts [unit|integration|differential|smuggling|conformance|counterparts|faults|envoy-gateway|gateway-api ...] [--self] [-- arguments for bun test]
  *
  * --self compares Envoy with Envoy in the differential tests, which must find no difference.
  *
- * envoy-gateway runs only where it is named: its program takes minutes to build.
+ * envoy-gateway and gateway-api run only where they are named: their programs take minutes to build.
  *
  * With CI set, a skipped test counts as a failed one.
  */
 import { installCounterparts } from './counterparts.ts';
 import { installEnvoy } from './envoy.ts';
 import { installEnvoyGateway } from './envoy-gateway.ts';
+import { installGatewayApiSuite } from './gateway-api.ts';
 import { installServers } from './servers.ts';
 import { generate, runGates, runTestStage, type Tally, testStages } from './stages.ts';
 
@@ -42,6 +43,7 @@ for (const stage of testStages) {
     await installCounterparts();
     await installEnvoyGateway();
   }
+  if (stage.name === 'gateway-api') await installGatewayApiSuite();
   add(await runTestStage(stage, extra));
 }
 if (total.skipped > 0) console.log(`${total.skipped} skipped`);

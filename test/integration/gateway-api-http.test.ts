@@ -484,7 +484,7 @@ describe.each([...FOLLOWERS])('%s', (who) => {
     expect(simple.headers.get('access-control-allow-origin')).toBe('https://www.foo.com');
   });
 
-  test('HTTPRouteRedirectHostAndStatus, ...Scheme, ...Port, ...PortAndScheme, ...Path, HTTPRoute303Redirect to 308', async () => {
+  test('HTTPRouteRedirectHostAndStatus, HTTPRouteRedirectScheme, HTTPRouteRedirectPort, HTTPRouteRedirectPortAndScheme, HTTPRouteRedirectPath, HTTPRoute303Redirect, HTTPRoute307Redirect, HTTPRoute308Redirect', async () => {
     const port = scene.port(who, 'web');
     const expected: [string, number, string][] = [
       ['/host', 301, `http://other.test:${port}/host`],

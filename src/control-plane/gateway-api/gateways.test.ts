@@ -5,6 +5,7 @@ import { fromJson, type JsonValue } from '@bufbuild/protobuf';
 import { makeCertificate } from '../../../test/support/certificate-maker.ts';
 import { openApiRegistry } from '../../api/api-registry.ts';
 import { durationMs } from './durations.ts';
+import { SUPPORTED_FEATURES } from './features.ts';
 import { GatewayTranslator, type Translation } from './gateways.ts';
 import { intersect, servedHostnames } from './hostnames.ts';
 import { readManifests } from './manifest-set.ts';
@@ -120,4 +121,46 @@ describe('manifests', () => {
     expect(set.find('Service', 'default', 'a')?.spec.ports?.[0]?.port).toBe(1);
     expect(problems).toHaveLength(1);
   });
+
+  const route = (rules: string): string =>
+    `apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: a }\nspec:\n  rules:\n${rules}`;
+
+  test.each([
+    ['  - backendRef: []', 6, 'spec.rules.0.backendRef: unknown field'],
+    ['  - matches:\n    - path:\n        valu: /a', 8, 'spec.rules.0.matches.0.path.valu: unknown field'],
+    ['  - backendRefs:\n    - name: a\n      port: 70000', 8, 'spec.rules.0.backendRefs.0.port: not of 1 to 65535'],
+    ['  - backendRefs: [{ port: 80 }]', 6, 'spec.rules.0.backendRefs.0: name is missing'],
+    ['  - timeouts: { request: 5 }', 6, 'spec.rules.0.timeouts.request: this is no text'],
+    ['  - name: Not_A_Name', 6, 'is not the name of a section'],
+    ['  - matches: 5', 6, 'spec.rules.0.matches: this is no list'],
+  ])('%j is a mistake in line %d', (rules, line, reason) => {
+    const { set, problems } = readManifests([{ name: 'f.yaml', text: route(rules) }]);
+    expect(problems.map((each) => each.line)).toEqual([line]);
+    expect(problems[0]?.reason).toContain(reason);
+    expect(set.all('HTTPRoute')).toEqual([]);
+  });
+
+  test('within a List as well', () => {
+    const item = JSON.stringify({
+      apiVersion: 'gateway.networking.k8s.io/v1',
+      kind: 'Gateway',
+      metadata: { name: 'a' },
+      spec: {},
+    });
+    const { problems } = readManifests([{ name: 'f.json', text: `{ "kind": "List", "items": [\n${item}\n] }` }]);
+    expect(problems).toEqual([
+      { file: 'f.json', line: 2, reason: 'Gateway default/a: spec: gatewayClassName is missing' },
+    ]);
+  });
+
+  test('null is nothing, and kinds of others are left alone', () => {
+    const text = `${route('  - { name: null, backendRefs: null }')}\n---\napiVersion: example.com/v1\nkind: HTTPRoute\nmetadata: { name: b }\n`;
+    const { set, problems } = readManifests([{ name: 'f.yaml', text }]);
+    expect(problems).toEqual([]);
+    expect(set.all('HTTPRoute').map((each) => each.metadata.name)).toEqual(['a']);
+  });
+});
+
+test('the claimed features are in order, as the status has to have them', () => {
+  expect([...SUPPORTED_FEATURES]).toEqual([...SUPPORTED_FEATURES].sort());
 });
