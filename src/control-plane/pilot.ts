@@ -225,8 +225,9 @@ export class Pilot {
 
   #groupOf(node: Node): string {
     const { gateways, groups } = this.#loaded;
-    if (gateways.has(node.cluster)) return gatewayGroup(node.cluster);
-    return groups.find(([, { selector }]) => selectsNode(selector, node))?.[0] ?? COMMON_GROUP;
+    const group = groups.find(([, { selector }]) => selectsNode(selector, node))?.[0];
+    if (gateways.has(node.cluster)) return gatewayGroup(node.cluster, group ?? '');
+    return group ?? COMMON_GROUP;
   }
 
   /** Reads everything again. */

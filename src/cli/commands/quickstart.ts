@@ -46,7 +46,8 @@ export const QUICKSTART_FLAGS: readonly PilotFlagSpec[] = [
 const ABOUT = `usage: nuncio quickstart [flags] DIRECTORY
 
 A control plane and a proxy that follows it, in one process: DIRECTORY/manifests (Gateway API) and DIRECTORY/resources (of Envoy) are
-served; each edit is in force at once. Without either, the directory itself holds manifests.
+served; each edit is in force at once. Without either, the directory itself holds manifests. Beside manifests the proxy gets of the resources
+what a group of nodes has that fits its gateway (resources/groups/NAME/group.yaml).
 
 `;
 

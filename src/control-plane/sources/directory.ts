@@ -30,6 +30,9 @@ export function readDirectory(root: string): DirectoryFile[] {
         // A pipe would be read without end.
         if (!statSync(path).isFile()) throw new Error(`${path} is no file`);
         files.push({ name: relative(root, path), text: readFileSync(path, 'utf8') });
+      } else if (entry.isSymbolicLink() && statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) {
+        // Changes behind it would not be noticed; to leave it out in silence would be worse.
+        throw new Error(`${path} is a link to a directory, which is not followed: link its files, or name it itself`);
       }
     }
   };

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'bun:test';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { openApiRegistry } from '../../api/api-registry.ts';
@@ -31,6 +31,19 @@ function load(files: Readonly<Record<string, string>>): LoadedSources {
 const clusters = (loaded: LoadedSources, group: string): string[] => [
   ...(loaded.snapshots.get(group)?.type(CLUSTER).resources.keys() ?? []),
 ];
+
+test('links: those to files are read, as Kubernetes mounts them, those to directories refused', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sources-'));
+  folders.push(folder);
+  mkdirSync(join(folder, '..1'));
+  writeFileSync(join(folder, '..1/a.json'), JSON.stringify({ resources: [{ '@type': CLUSTER, name: 'a' }] }));
+  symlinkSync('..1', join(folder, '..data'));
+  symlinkSync('..data/a.json', join(folder, 'a.json'));
+  const sources = new PilotSources(api, folder, '');
+  expect(clusters(sources.load(), 'common')).toEqual(['a']);
+  symlinkSync('..1', join(folder, 'more'));
+  expect(() => sources.load()).toThrow('is a link to a directory');
+});
 
 test('what stayed as it was is not read again, and is the same object', () => {
   const folder = mkdtempSync(join(tmpdir(), 'sources-'));
@@ -79,6 +92,44 @@ describe('groups of nodes', () => {
       'groups/edge/more.yaml': 'c',
     });
     expect(clusters(loaded, 'edge')).toEqual(['c']);
+  });
+
+  test('have their own over what the manifests of a gateway say', () => {
+    const manifests = mkdtempSync(join(tmpdir(), 'sources-'));
+    const resources = mkdtempSync(join(tmpdir(), 'sources-'));
+    folders.push(manifests, resources);
+    writeFileSync(
+      join(manifests, 'all.yaml'),
+      `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: { name: nuncio }
+spec: { controllerName: nuncio.dev/gateway-controller }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: edge }
+spec: { gatewayClassName: nuncio, listeners: [{ name: http, port: 80, protocol: HTTP }] }
+`,
+    );
+    const cluster = (name: string): string => JSON.stringify({ resources: [{ '@type': CLUSTER, name }] });
+    writeFileSync(join(resources, 'common.json'), cluster('outside'));
+    mkdirSync(join(resources, 'groups/canary'), { recursive: true });
+    writeFileSync(join(resources, 'groups/canary/group.yaml'), 'metadata: { stage: canary }');
+    writeFileSync(join(resources, 'groups/canary/more.json'), cluster('more'));
+    const loaded = new PilotSources(api, resources, manifests).load();
+    expect(loaded.faults).toEqual([]);
+    expect([...loaded.snapshots.keys()].sort()).toEqual([
+      'canary',
+      'common',
+      'gateway default/edge',
+      'gateway default/edge, canary',
+    ]);
+    expect(clusters(loaded, 'gateway default/edge')).not.toContain('outside');
+    expect(clusters(loaded, 'gateway default/edge, canary')).toContain('more');
+    const listeners = (group: string): number =>
+      loaded.snapshots.get(group)!.type('type.googleapis.com/envoy.config.listener.v3.Listener').resources.size;
+    expect([listeners('gateway default/edge'), listeners('gateway default/edge, canary')]).toEqual([1, 1]);
   });
 
   test('are looked at by their priority, then by name', () => {

@@ -24,8 +24,9 @@ const BUNDLE_TYPES = {
   secrets: 'envoy.extensions.transport_sockets.tls.v3.Secret',
 } as const;
 
-export function gatewayGroup(name: string): string {
-  return `gateway ${name}`;
+/** The proxies of a gateway. @param group the group of nodes that they are of as well; empty: of none */
+export function gatewayGroup(name: string, group: string): string {
+  return group === '' ? `gateway ${name}` : `gateway ${name}, ${group}`;
 }
 
 /** Everything that the directories hold at one moment. With faults it is not for use. */
@@ -64,13 +65,23 @@ export class PilotSources {
   load(): LoadedSources {
     const snapshots = new Map<string, Snapshot>();
     const faults: string[] = [];
-    const { groups, credentials } = this.#loadResources(snapshots, faults);
+    const { groups, credentials, own } = this.#loadResources(snapshots, faults);
     const { gateways, statuses } = this.#loadManifests(snapshots, faults);
+    // What a group has is laid over what the manifests say.
+    for (const gateway of gateways) {
+      const translated = snapshots.get(gatewayGroup(gateway, ''))!;
+      for (const [group, over] of own) snapshots.set(gatewayGroup(gateway, group), overlay(translated, over));
+    }
     return { snapshots, groups, gateways, statuses, credentials, faults };
   }
 
-  #loadResources(snapshots: Map<string, Snapshot>, faults: string[]): Pick<LoadedSources, 'groups' | 'credentials'> {
-    if (this.#resources === '') return { groups: [], credentials: [] };
+  /** @returns besides what each group has of its own */
+  #loadResources(
+    snapshots: Map<string, Snapshot>,
+    faults: string[],
+  ): Pick<LoadedSources, 'groups' | 'credentials'> & { readonly own: ReadonlyMap<string, Snapshot> } {
+    const own = new Map<string, Snapshot>();
+    if (this.#resources === '') return { groups: [], credentials: [], own };
     const common: DirectoryFile[] = [];
     const filesOf = new Map<string, DirectoryFile[]>();
     const groups: [string, NodeGroup][] = [];
@@ -111,14 +122,15 @@ export class PilotSources {
       if (group === undefined && !faults.some((fault) => fault.startsWith(`${GROUPS}${name}/${SELECTOR}`))) {
         faults.push(`${GROUPS}${name}: ${SELECTOR} is missing`);
       }
-      const own = this.#files.load(this.#resources, files);
-      credentials.push(...own.credentials);
-      faults.push(...own.errors.map(errorLine));
-      snapshots.set(name, overlay(group?.inherit === false ? EMPTY_SNAPSHOT : base.snapshot, own.snapshot));
+      const loaded = this.#files.load(this.#resources, files);
+      own.set(name, loaded.snapshot);
+      credentials.push(...loaded.credentials);
+      faults.push(...loaded.errors.map(errorLine));
+      snapshots.set(name, overlay(group?.inherit === false ? EMPTY_SNAPSHOT : base.snapshot, loaded.snapshot));
     }
     // Sorting is stable: among equals they stay in the order of their names.
     groups.sort(([, a], [, b]) => b.priority - a.priority);
-    return { groups, credentials };
+    return { groups, credentials, own };
   }
 
   #loadManifests(snapshots: Map<string, Snapshot>, faults: string[]): Pick<LoadedSources, 'gateways' | 'statuses'> {
@@ -127,7 +139,7 @@ export class PilotSources {
     for (const { file, line, reason } of problems) faults.push(`${file}:${line}: ${reason}`);
     if (problems.length > 0) return { gateways: new Set(), statuses: [] };
     const { gateways, statuses } = new GatewayTranslator(set, CONTROLLER).translate();
-    for (const [name, bundle] of gateways) snapshots.set(gatewayGroup(name), this.#snapshotOf(bundle));
+    for (const [name, bundle] of gateways) snapshots.set(gatewayGroup(name, ''), this.#snapshotOf(bundle));
     return { gateways: new Set(gateways.keys()), statuses };
   }
 
