@@ -1,5 +1,5 @@
 /** Tracers: which spans are reported, what they say, what upstreams are told, and how reports are sent. */
-import { dataFrame, headersFrame, http2Upstream } from '../support/http2-peer.ts';
+import { dataFrame, headersFrame, http2Upstream, rstStream } from '../support/http2-peer.ts';
 import { httpUpstream, reply, type UpstreamConnection } from '../support/scripted-upstream.ts';
 import {
   numberIds,
@@ -42,7 +42,7 @@ const rewrite: readonly [RegExp, string][] = [
 
 // --- what is behind the proxy ---
 
-const upstream = httpUpstream((seen) => {
+const upstream = httpUpstream((seen, connection) => {
   const [, kind = '', value = ''] = seen.path.split('?')[0]!.split('/');
   switch (kind) {
     case 'status':
@@ -53,6 +53,10 @@ const upstream = httpUpstream((seen) => {
       return reply(200, '', ['content-type: application/grpc', `grpc-status: ${value}`, 'grpc-message: words']);
     case 'away':
       return reply(302, '', ['location: http://h/there']);
+    case 'upgrade':
+      connection.send('HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nhello');
+      connection.end();
+      return undefined;
     case 'never':
       return undefined;
     default:
@@ -859,6 +863,74 @@ suite(
     ),
   ],
 );
+
+// --- other ways of requests ---
+
+for (const [name, provider] of [
+  ['Zipkin', zipkin()],
+  ['OpenTelemetry', otel()],
+] as const) {
+  suite(
+    `other ways of requests, ${name}`,
+    {
+      ...common,
+      config: traces(
+        { ...provider, spawn_upstream_span: true, verbose: true },
+        { hcm: { upgrade_configs: [{ upgrade_type: 'websocket' }] }, routes: [to('u1')] },
+      ),
+    },
+    [
+      steps(
+        'a client that leaves',
+        async (exchange) => {
+          const client = await exchange.connect('a', { recorded: false });
+          client.send(get([], '/never'));
+          await exchange.expectStat('cluster.u1.upstream_rq_active', 1);
+          client.end();
+          client.reset();
+          await record(exchange, 2, false, false);
+        },
+        { upstreamBytes: false },
+      ),
+      steps(
+        'HTTP/2',
+        async (exchange) => {
+          const client = await exchange.http2();
+          await client.settled();
+          const id = client.request('GET /status/200', ['x-b3-sampled: 1', 'user-agent: a']);
+          await exchange.expectOver(client, id);
+          await record(exchange, 2, false, false);
+        },
+        { upstreamBytes: false },
+      ),
+      steps(
+        'HTTP/2, a stream that is reset',
+        async (exchange) => {
+          const client = await exchange.http2();
+          await client.settled();
+          const id = client.request('GET /never');
+          await exchange.expectStat('cluster.u1.upstream_rq_active', 1);
+          client.send(rstStream(id, 8));
+          await record(exchange, 2, false, false);
+        },
+        { upstreamBytes: false },
+      ),
+      steps(
+        'an upgrade',
+        async (exchange) => {
+          const client = await exchange.connect('a', { recorded: false });
+          client.send(get(['upgrade: websocket', 'connection: upgrade'], '/upgrade'));
+          await exchange.expect('an answer', () => client.received.includes('hello'));
+          client.end();
+          await record(exchange, 2, false, false);
+        },
+        { upstreamBytes: false, clientFate: false },
+      ),
+      traced('an upgrade that is refused', get(['upgrade: other', 'connection: upgrade'], '/status/200'), { spans: 0 }),
+      traced('a request that is none', 'GET / HTTP/1.1\r\n\r\n', { spans: 0 }),
+    ],
+  );
+}
 
 // --- the bootstrap's tracer ---
 
