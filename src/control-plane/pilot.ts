@@ -9,7 +9,7 @@ import type { Address } from '../net/address.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { ListeningSocket, SocketRuntime, Transport } from '../net/transport.ts';
 import { type DebugPage, type DebugPages, DebugServer } from './debug/debug-server.ts';
-import type { ObjectStatus } from './gateway-api/status.ts';
+import { complaintsOf, type ObjectStatus } from './gateway-api/status.ts';
 import type { MeshSecrets } from './mesh/mesh-secrets.ts';
 import type { Metrics } from './metrics.ts';
 import { selectsNode } from './node-groups.ts';
@@ -258,10 +258,7 @@ export class Pilot {
     this.#services.regroup();
     if (manifests !== '') onStatuses(loaded.statuses);
     for (const status of loaded.statuses) {
-      for (const { type, reason, message, status: is } of status.parents?.flatMap((each) => each.conditions) ?? []) {
-        const name = `${status.kind} ${status.metadata.namespace}/${status.metadata.name}`;
-        if (is === 'False') logger.warning(`${name}: ${type} is False: ${reason}: ${message}`);
-      }
+      for (const complaint of complaintsOf(status)) logger.warning(complaint);
     }
   }
 

@@ -9,6 +9,7 @@ import { SUPPORTED_FEATURES } from './features.ts';
 import { GatewayTranslator, type Translation } from './gateways.ts';
 import { intersect, servedHostnames } from './hostnames.ts';
 import { readManifests } from './manifest-set.ts';
+import { complaintsOf } from './status.ts';
 
 const CONTROLLER = 'nuncio.dev/gateway-controller';
 const testdata = join(import.meta.dirname, 'testdata');
@@ -159,6 +160,23 @@ describe('manifests', () => {
     expect(problems).toEqual([]);
     expect(set.all('HTTPRoute').map((each) => each.metadata.name)).toEqual(['a']);
   });
+});
+
+test('what is amiss is said of every kind of object', () => {
+  const { statuses } = translate(exchange(readFileSync(join(testdata, 'refusals.yaml'), 'utf8'), 'in'));
+  const lines = statuses.flatMap(complaintsOf);
+  for (const part of [
+    'GatewayClass with-parameters: Accepted is False: InvalidParameters',
+    'Gateway default/named-address: Accepted is False: UnsupportedAddress',
+    'Gateway default/edge, listener twin-a: Conflicted is True: HostnameConflict',
+    'Gateway default/edge, listener own: Accepted is False: UnsupportedProtocol',
+    'HTTPRoute default/partly: PartiallyInvalid is True: UnsupportedValue: Dropped Rule 1',
+    'BackendTLSPolicy default/unknown-authority: Accepted is False: Invalid',
+    'ListenerSet default/more: Accepted is False: UnsupportedValue',
+  ]) {
+    expect(lines.some((line) => line.startsWith(part))).toBe(true);
+  }
+  expect(lines.join('\n')).not.toContain('listener good');
 });
 
 test('the claimed features are in order, as the status has to have them', () => {

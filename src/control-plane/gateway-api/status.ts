@@ -48,3 +48,22 @@ export function observed(conditions: readonly Condition[], { generation }: Objec
   if (generation === undefined) return conditions;
   return conditions.map((each) => ({ ...each, observedGeneration: generation }));
 }
+
+/** What a status says that is not as its object asks, for people: a line for each. */
+export function complaintsOf({ kind, metadata, conditions, listeners, parents, ancestors }: ObjectStatus): string[] {
+  const name = metadata.namespace === undefined ? metadata.name : `${metadata.namespace}/${metadata.name}`;
+  const lines = new Set<string>();
+  const add = (about: string, list: readonly Condition[]): void => {
+    // `Conflicted` is False where all is well; of the others, some are there only when something is amiss.
+    const amiss = ({ type, status }: Condition): boolean =>
+      ['Conflicted', 'PartiallyInvalid', 'InsecureFrontendValidationMode'].includes(type) === (status === 'True');
+    for (const each of list) {
+      if (each.type === 'OverlappingTLSConfig' || !amiss(each)) continue;
+      lines.add(`${kind} ${name}${about}: ${each.type} is ${each.status}: ${each.reason}: ${each.message}`);
+    }
+  };
+  add('', conditions ?? []);
+  for (const listener of listeners ?? []) add(`, listener ${listener.name}`, listener.conditions);
+  for (const each of [...(parents ?? []), ...(ancestors ?? [])]) add('', each.conditions);
+  return [...lines];
+}
