@@ -126,8 +126,13 @@ describe('createServer', () => {
     });
   }
 
-  for (const concurrency of [1, 2]) {
-    test(`a stop while it waits for what never comes ends the start, ${concurrency} worker(s)`, async () => {
+  for (const [concurrency, afterMs] of [
+    [1, 0],
+    [1, 100],
+    [2, 30],
+    [2, 200],
+  ] as const) {
+    test(`a stop ${afterMs} ms into a start that never ends, ${concurrency} worker(s)`, async () => {
       const silent = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
       const ads = { ads: {}, resource_api_version: 'V3', initial_fetch_timeout: '0s' };
       const config = {
@@ -154,8 +159,8 @@ describe('createServer', () => {
         () => 'started',
         (error: Error) => error.message,
       );
-      // It is past everything but the wait.
-      await Bun.sleep(150);
+      // Past everything but the wait, or on the way there.
+      await Bun.sleep(afterMs);
       await server.stop();
       expect(await started).toBe('stopped while starting');
       silent.stop(true);

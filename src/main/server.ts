@@ -257,8 +257,17 @@ export class Server implements WorkerObserver {
     };
   }
 
-  /** Admin first, then clusters, workers, listeners. @throws Error when something cannot be opened */
+  /** Admin first, then clusters, workers, listeners. @throws Error when something cannot be opened, or the end came first */
   async start(): Promise<void> {
+    try {
+      await this.#start();
+    } catch (error) {
+      // Whatever was waited for is gone by then: a worker, an answer.
+      throw this.#stopping === null ? error : new Error('stopped while starting');
+    }
+  }
+
+  async #start(): Promise<void> {
     const { plan } = this.bootstrap;
     const main = this.parts.loggers.get('main');
     const config = this.parts.loggers.get('config');

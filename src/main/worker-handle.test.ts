@@ -63,6 +63,12 @@ test('an ended worker was asked to: nobody is told', async () => {
   expect(await Promise.race([gone, Promise.resolve('nothing')])).toBe('nothing');
 });
 
+test('one that is ended before it was ready says so', async () => {
+  const { worker } = start('self.onmessage = () => {};');
+  worker.terminate();
+  await expect(worker.ready).rejects.toThrow('worker 1 was ended');
+});
+
 test('an order that the real thread fails at is answered, and the thread goes on', async () => {
   const { worker } = start();
   await worker.ready;

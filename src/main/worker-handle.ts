@@ -67,6 +67,7 @@ export class ThreadWorker implements WorkerHandle {
   readonly ready: Promise<void>;
   readonly #thread: globalThis.Worker;
   readonly #requests = new Requests();
+  readonly #failReady: (error: Error) => void;
   #ended = false;
 
   /** @param entry URL of the thread's code */
@@ -75,6 +76,9 @@ export class ThreadWorker implements WorkerHandle {
     this.#thread = new globalThis.Worker(entry);
     const { promise, resolve, reject } = deferred<void>();
     this.ready = promise;
+    // Nobody may be waiting for it by then.
+    promise.catch(() => {});
+    this.#failReady = reject;
     this.#thread.onerror = (event) => {
       observer.onWorkerBug(this.index, event.message);
       reject(new Error(event.message));
@@ -115,7 +119,9 @@ export class ThreadWorker implements WorkerHandle {
   terminate(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#requests.abandon(new Error(`worker ${this.index} was ended`));
+    const error = new Error(`worker ${this.index} was ended`);
+    this.#failReady(error);
+    this.#requests.abandon(error);
     this.#thread.terminate();
   }
 }
