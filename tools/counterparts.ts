@@ -30,7 +30,7 @@ const goPrograms: Readonly<Record<string, GoProgram>> = {
   h2spec: { module: pins, package: 'github.com/summerwind/h2spec/cmd/h2spec' },
   'interop-client': { module: pins, package: 'google.golang.org/grpc/interop/client' },
   'interop-server': { module: pins, package: 'google.golang.org/grpc/interop/server' },
-  ...Object.fromEntries(['control-plane', 'xds-peer'].map(ownProgram)),
+  ...Object.fromEntries(['control-plane', 'xds-peer', 'how-to'].map(ownProgram)),
 };
 
 /** One of ours, under a name that changes with its sources. */
@@ -50,6 +50,8 @@ export interface Counterparts {
   readonly goControlPlane: string;
   /** grpc-go as a client, a server, and a server that xDS manages (`test/counterparts/go/xds-peer`). */
   readonly xdsPeer: string;
+  /** The program of docs/how-to/ads-with-a-control-plane.md (`test/counterparts/go/how-to`). */
+  readonly howTo: string;
   /** Folder from whose `package.json` grpc-js and its xDS are required. */
   readonly node: string;
   readonly nghttp: string;
@@ -70,8 +72,8 @@ function findPrograms(): Counterparts | null {
   const nghttp = packages.find('nghttp');
   const others = [join(pythonPath, 'h2'), nodeMark];
   if (nghttp === null || ![...programs, ...others].every((path) => existsSync(path))) return null;
-  const [h2spec = '', interopClient = '', interopServer = '', goControlPlane = '', xdsPeer = ''] = programs;
-  const ofGo = { h2spec, interopClient, interopServer, goControlPlane, xdsPeer };
+  const [h2spec = '', interopClient = '', interopServer = '', goControlPlane = '', xdsPeer = '', howTo = ''] = programs;
+  const ofGo = { h2spec, interopClient, interopServer, goControlPlane, xdsPeer, howTo };
   return { ...ofGo, node: nodeHome, nghttp, nghttpEnv: packages.env, python: 'python3', pythonPath };
 }
 
