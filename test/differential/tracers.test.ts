@@ -1017,6 +1017,34 @@ for (const [name, service] of Object.entries<Fields>({
   );
 }
 suite(
+  'OpenTelemetry over gRPC, google_grpc',
+  {
+    ...common,
+    upstreams: { ...upstreams, g: grpcCollector },
+    config: traces(
+      otel({
+        http_service: undefined,
+        grpc_service: { google_grpc: { target_uri: '127.0.0.1:{{port:g}}', stat_prefix: 'g' } },
+      }),
+    ),
+  },
+  [
+    steps(
+      'a request',
+      async (exchange) => {
+        await exchange.request(get());
+        await exchange.expect('a span', () => callsOf(exchange).length > 0);
+        const found = callsOf(exchange);
+        exchange.note('spans', numberIds(showSpans(found.flatMap(({ spans }) => spans)), KNOWN));
+        // The rest of its head is the other library's own.
+        const told = found.map(({ head }) => head.filter((field) => /^:(method|path|scheme)/.test(field)).sort());
+        exchange.note('heads', told.map((fields) => fields.join('\n')).join('\n--\n'));
+      },
+      { upstreamBytes: false },
+    ),
+  ],
+);
+suite(
   'OpenTelemetry over gRPC, a cluster that is not there',
   {
     ...common,

@@ -1,3 +1,5 @@
+import { fromJson } from '@bufbuild/protobuf';
+import type { Cluster } from '../../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import type { TypedExtensionConfig } from '../../../api/gen/envoy/config/core/v3/extension_pb.d.ts';
 import type { GrpcService } from '../../../api/gen/envoy/config/core/v3/grpc_service_pb.d.ts';
 import type { OpenTelemetryConfig } from '../../../api/gen/envoy/config/trace/v3/opentelemetry_pb.d.ts';
@@ -5,12 +7,20 @@ import type { StaticConfigResourceDetectorConfig } from '../../../api/gen/envoy/
 import type { ParentBasedSamplerConfig } from '../../../api/gen/envoy/extensions/tracers/opentelemetry/samplers/v3/parent_based_sampler_pb.d.ts';
 import type { TraceIdRatioBasedSamplerConfig } from '../../../api/gen/envoy/extensions/tracers/opentelemetry/samplers/v3/trace_id_ratio_based_sampler_pb.d.ts';
 import { BuildContext } from '../../../config/build-context.ts';
-import { buildGrpcService, GRPC_SERVICE_SUPPORT, type GrpcServiceSpec } from '../../../config/builders/grpc-service.ts';
+import { buildCluster } from '../../../config/builders/cluster.ts';
+import {
+  buildGrpcService,
+  GRPC_SERVICE_SUPPORT,
+  type GrpcServiceSpec,
+  type GrpcTarget,
+} from '../../../config/builders/grpc-service.ts';
 import { buildHttpService, HTTP_SERVICE_SUPPORT } from '../../../config/builders/http-service.ts';
 import { buildFractionalPercent } from '../../../config/builders/route-config-matchers.ts';
 import type { ExtensionFactory } from '../../../config/extension-registry.ts';
 import { ClusterGrpcClient, grpcClientSettings } from '../../../grpc/cluster-grpc-client.ts';
+import { ipVersion } from '../../../net/ip-version.ts';
 import type { WorkerEnvironment } from '../../../pipeline/environment.ts';
+import type { ClusterSpec } from '../../../upstream/cluster-spec.ts';
 import { OTEL_STATS, OtelTracer } from './otel-tracer.ts';
 import { environmentAttributes, type ResourceAttributes, resourceOf } from './resource.ts';
 import { ALWAYS_ON, ParentBasedSampler, type Sampler, TraceIdRatioSampler } from './samplers.ts';
@@ -18,6 +28,7 @@ import { EXPORTER_AGENT, GrpcSpanExporter, HttpSpanExporter, type SpanExporter }
 
 const CONFIG = 'envoy.config.trace.v3.OpenTelemetryConfig';
 const EXTENSIONS = 'envoy.extensions.tracers.opentelemetry';
+const CLUSTER = 'envoy.config.cluster.v3.Cluster';
 const DEFAULT_MAX_CACHE_SIZE = 1024;
 
 type ExporterMaker = (environment: WorkerEnvironment) => SpanExporter;
@@ -104,7 +115,10 @@ function buildExporter(
   }
   const service = grpcServiceOf(context, config.grpcService);
   if (service === null) return null;
+  const own = service.target === null ? null : ownCluster(context, service.cluster, service.target);
+  if (service.target !== null && own === null) return null;
   return (environment) => {
+    if (own !== null && environment.clusters.get(own.name) === null) environment.clusters.set(own);
     const settings = grpcClientSettings(service.cluster, {
       authority: service.authority,
       // `timeout` has no meaning to Envoy here.
@@ -118,17 +132,32 @@ function buildExporter(
   };
 }
 
-/** Its cluster may come later: Envoy does not ask for it here. */
-function grpcServiceOf(context: BuildContext, message: GrpcService): GrpcServiceSpec | null {
-  const at = context.at('grpc_service');
-  if (message.targetSpecifier.case === 'googleGrpc') {
-    at.refuse(
-      'google_grpc',
-      'google_grpc is not supported for tracers',
-      'name a cluster: envoy_grpc: { cluster_name: ... }',
+/**
+ * What `google_grpc` names becomes a cluster that nobody else sees. Workers do not resolve names.
+ * @returns null when it was refused
+ */
+function ownCluster(context: BuildContext, name: string, { host, port }: GrpcTarget): ClusterSpec | null {
+  if (ipVersion(host) === 0) {
+    context.refuse(
+      'grpc_service.google_grpc.target_uri',
+      `tracers reach google_grpc by address, and ${JSON.stringify(host)} is a name`,
+      'give an address, or name a cluster: envoy_grpc: { cluster_name: ... }',
     );
     return null;
   }
+  const address = { socket_address: { address: host, port_value: port } };
+  const json = {
+    name,
+    type: 'STATIC',
+    http2_protocol_options: {},
+    load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint: { address } }] }] },
+  };
+  return buildCluster(context, fromJson(context.shared.api.message(CLUSTER)!, json) as Cluster);
+}
+
+/** Its cluster may come later: Envoy does not ask for it here. */
+function grpcServiceOf(context: BuildContext, message: GrpcService): GrpcServiceSpec | null {
+  const at = context.at('grpc_service');
   return buildGrpcService(new BuildContext({ ...context.shared, clusterNames: null }, at.path, at.stats), message);
 }
 
