@@ -12,6 +12,7 @@ import type { Random } from '../base/random.ts';
 import { SharedTable } from '../base/shared-table.ts';
 import { BuildContext, type BuildIssue, type BuildScope } from '../config/build-context.ts';
 import { buildCluster } from '../config/builders/cluster.ts';
+import type { ExtensionFeed } from '../config/builders/discovered-extension.ts';
 import { buildListener, type ListenerSpec } from '../config/builders/listener.ts';
 import { buildRouteTable } from '../config/builders/route-config.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
@@ -291,6 +292,8 @@ export class Worker {
   #rehearse(clusters: readonly Uint8Array[], listeners: readonly Uint8Array[]): RehearsalFault[] {
     const faults: RehearsalFault[] = [];
     const stats = new StatsStore().root;
+    // What is built is dropped: it hears of nothing.
+    const extensionFeed: ExtensionFeed = { watch: () => {} };
     const attempt = (name: string, step: () => string): void => {
       let details: string;
       try {
@@ -302,12 +305,12 @@ export class Worker {
     };
     for (const bytes of clusters) {
       const message = this.#decode<ClusterMessage>('envoy.config.cluster.v3.Cluster', bytes);
-      const context = this.#context({ stats });
+      const context = this.#context({ stats, extensionFeed });
       attempt(message.name, () => (buildCluster(context, message) === null ? issues(context) : ''));
     }
     for (const bytes of listeners) {
       const message = this.#decode<ListenerMessage>('envoy.config.listener.v3.Listener', bytes);
-      const context = this.#context({ stats });
+      const context = this.#context({ stats, extensionFeed });
       attempt(message.name, () => {
         const spec = buildListener(context, message);
         if (spec === null) return issues(context);
