@@ -253,8 +253,11 @@ export class HpackEncoder {
       this.#count--;
       this.#size -= entry.size;
       // It is the oldest of its name.
-      if (entry.newer !== null) entry.newer.older = null;
-      else {
+      if (entry.newer !== null) {
+        entry.newer.older = null;
+        // Once the collector has taken it for old, it would keep all that came after it until a full collection.
+        entry.newer = null;
+      } else {
         const slot = entry.slot;
         slot.newest = null;
         if (slot.facts === NO_FACTS) this.#slots.delete(slot.name);
