@@ -1,6 +1,6 @@
 /** `internal_redirect_policy`: which redirects are followed, what the second request says, what is counted and logged. */
 import { httpUpstream, reply } from '../support/scripted-upstream.ts';
-import { cluster, type Fields, http, httpListener, to, trusting } from './configs.ts';
+import { cluster, type Fields, http, httpListener, httpProxy, to, trusting } from './configs.ts';
 import { request, suite } from './harness.ts';
 
 const LOG =
@@ -137,3 +137,31 @@ suite(
     request('two on one connection', http('GET /a') + http('GET /end')),
   ],
 );
+
+for (const [name, fields] of Object.entries<Fields>({
+  'an action': { internal_redirect_action: 'HANDLE_INTERNAL_REDIRECT' },
+  'an action, twice': { internal_redirect_action: 'HANDLE_INTERNAL_REDIRECT', max_internal_redirects: 2 },
+  'a number alone': { max_internal_redirects: 2 },
+  'another action': { internal_redirect_action: 'PASS_THROUGH_INTERNAL_REDIRECT', max_internal_redirects: 2 },
+  'an action beside a policy': {
+    internal_redirect_action: 'HANDLE_INTERNAL_REDIRECT',
+    internal_redirect_policy: { max_internal_redirects: 0 },
+  },
+})) {
+  suite(
+    `internal redirects as they were before policies, ${name}`,
+    {
+      config: httpProxy({ routes: [to('u1', '/', fields)] }),
+      upstreams: {
+        u1: httpUpstream((seen) => {
+          if (seen.path === '/once') return reply(302, '', ['location: http://h/end']);
+          if (seen.path === '/twice') return reply(302, '', ['location: http://h/once']);
+          if (seen.path === '/secure') return reply(302, '', ['location: https://h/end']);
+          return seen.path === '/307' ? reply(307, '', ['location: http://h/end']) : reply(200, 'end');
+        }),
+      },
+      stats: ['cluster.u1.upstream_internal_redirect'],
+    },
+    ['/once', '/twice', '/secure', '/307'].map((path) => request(path, http(`GET ${path}`))),
+  );
+}

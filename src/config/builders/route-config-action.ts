@@ -22,7 +22,12 @@ import {
   type RoutingPriority,
 } from '../../routing/route-action.ts';
 import { PathKind, type PathMatcher } from '../../routing/route-match.ts';
-import { HedgePolicy, type MirrorPolicy, StreamDuration } from '../../routing/route-policies.ts';
+import {
+  HedgePolicy,
+  InternalRedirectPolicy,
+  type MirrorPolicy,
+  StreamDuration,
+} from '../../routing/route-policies.ts';
 import type { MetadataStruct } from '../../routing/stream-view.ts';
 import { UriTemplateRewrite } from '../../routing/uri-template.ts';
 import { wireText } from '../../routing/wire-text.ts';
@@ -204,10 +209,7 @@ export function buildForwardAction(
     rateLimits: buildRateLimits(context, 'rate_limits', message.rateLimits),
     includeVirtualHostRateLimits: message.includeVhRateLimits ?? false,
     upgrades: buildUpgrades(context, message.upgradeConfigs),
-    internalRedirect:
-      message.internalRedirectPolicy === undefined
-        ? null
-        : buildInternalRedirectPolicy(context.at('internal_redirect_policy'), message.internalRedirectPolicy),
+    internalRedirect: buildInternalRedirects(context, message),
   });
 }
 
@@ -379,4 +381,14 @@ function bodyBytes(context: BuildContext, field: string, source: DataSource): st
       context.refuse(field, 'the data source is empty', 'set inline_string, inline_bytes or filename');
       return null;
   }
+}
+
+/** RouteAction.InternalRedirectAction, as it was before there were policies (deprecated): without one of those it still holds. */
+const HANDLE_INTERNAL_REDIRECT = 1;
+
+function buildInternalRedirects(context: BuildContext, message: RouteActionMessage): InternalRedirectPolicy | null {
+  const policy = message.internalRedirectPolicy;
+  if (policy !== undefined) return buildInternalRedirectPolicy(context.at('internal_redirect_policy'), policy);
+  if (message.internalRedirectAction !== HANDLE_INTERNAL_REDIRECT) return null;
+  return new InternalRedirectPolicy(message.maxInternalRedirects ?? 1, [302], [], false, []);
 }

@@ -95,7 +95,8 @@ export const ROUTE_CONFIG_SUPPORT: readonly FieldSupport[] = [
     fields: `cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match prefix_rewrite
       regex_rewrite path_rewrite_policy path_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header
       host_rewrite_path_regex host_rewrite append_x_forwarded_host timeout idle_timeout flush_timeout retry_policy priority rate_limits
-      include_vh_rate_limits hash_policy upgrade_configs max_stream_duration max_grpc_timeout grpc_timeout_offset cors request_mirror_policies internal_redirect_policy`,
+      include_vh_rate_limits hash_policy upgrade_configs max_stream_duration max_grpc_timeout grpc_timeout_offset cors request_mirror_policies internal_redirect_policy
+      internal_redirect_action max_internal_redirects`,
   },
   { message: 'envoy.config.route.v3.RouteAction.MaxStreamDuration', fields: '*' },
   {
