@@ -1,6 +1,6 @@
 import type { BackendPolicies, JudgedPolicy } from './backend-policies.ts';
 import type { KeyPair } from './certificates.ts';
-import { type ManifestSet, namespaceOf } from './manifest-set.ts';
+import { keyOf, type ManifestSet, namespaceOf } from './manifest-set.ts';
 import type { BackendReference, EndpointSlice, Gateway, Manifest, Service } from './manifest-types.ts';
 import { type BackendFault, type ResolvedBackend, resolveBackend, type ServicePort } from './references.ts';
 import { ADS, type Resource, type ResourceBundle, secretOf, typed } from './resources.ts';
@@ -24,6 +24,8 @@ export class BackendClusters {
   readonly #policies: BackendPolicies;
   readonly #gateway: Gateway;
   readonly #clientCertificate: KeyPair | null;
+  /** By service, `namespace/name`; null: not asked for yet. */
+  #slices: Map<string, EndpointSlice[]> | null = null;
 
   /** @param clientCertificate presented to backends that are spoken to over TLS */
   constructor(
@@ -133,15 +135,19 @@ export class BackendClusters {
     };
   }
 
-  #slicesOf(service: Service): EndpointSlice[] {
-    return this.#set
-      .all('EndpointSlice')
-      .filter(
-        (slice) =>
-          namespaceOf(slice) === namespaceOf(service) &&
-          slice.metadata.labels?.['kubernetes.io/service-name'] === service.metadata.name,
-      )
-      .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  /** The slices of a service, by name. */
+  #slicesOf(service: Service): readonly EndpointSlice[] {
+    if (this.#slices === null) {
+      this.#slices = new Map();
+      for (const slice of this.#set.all('EndpointSlice')) {
+        const key = `${namespaceOf(slice)}/${slice.metadata.labels?.['kubernetes.io/service-name'] ?? ''}`;
+        const list = this.#slices.get(key) ?? [];
+        this.#slices.set(key, list);
+        list.push(slice);
+      }
+      for (const list of this.#slices.values()) list.sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+    }
+    return this.#slices.get(keyOf(service)) ?? [];
   }
 }
 

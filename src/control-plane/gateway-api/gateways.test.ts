@@ -8,7 +8,7 @@ import { durationMs } from './durations.ts';
 import { SUPPORTED_FEATURES } from './features.ts';
 import { GatewayTranslator, type Translation } from './gateways.ts';
 import { intersect, servedHostnames } from './hostnames.ts';
-import { readManifests } from './manifest-set.ts';
+import { ManifestReader, readManifests } from './manifest-set.ts';
 import { complaintsOf } from './status.ts';
 
 const CONTROLLER = 'nuncio.dev/gateway-controller';
@@ -152,6 +152,15 @@ describe('manifests', () => {
     expect(problems).toEqual([
       { file: 'f.json', line: 2, reason: 'Gateway default/a: spec: gatewayClassName is missing' },
     ]);
+  });
+
+  test('a file that is as it was is not read again, one that has changed is', () => {
+    const reader = new ManifestReader();
+    const one = { name: 'a.yaml', text: route('  - {}') };
+    const first = reader.read([one]).set.find('HTTPRoute', 'default', 'a');
+    expect(reader.read([one]).set.find('HTTPRoute', 'default', 'a')).toBe(first!);
+    expect(reader.read([{ ...one, text: route('  - { nam: a }') }]).problems).toHaveLength(1);
+    expect(reader.read([]).set.all('HTTPRoute')).toEqual([]);
   });
 
   test('null is nothing, and kinds of others are left alone', () => {

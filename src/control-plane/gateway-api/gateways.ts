@@ -305,7 +305,7 @@ function listenerStatus(section: Section, served: boolean): ListenerStatus {
       : condition('Programmed', false, 'Invalid', 'nothing is served: see the other conditions');
   return {
     name: section.listener.name,
-    attachedRoutes: new Set(section.attached.map(({ route }) => route)).size,
+    attachedRoutes: section.routes.size,
     supportedKinds: section.kinds.map((kind) => ({ group: GATEWAY_GROUP, kind })),
     conditions: observed([...section.conditions.values(), programmed], metadata),
   };

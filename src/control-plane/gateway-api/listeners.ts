@@ -54,7 +54,11 @@ export class Section {
   readonly kinds: readonly RouteKind[];
   /** By type: each is there once. */
   readonly conditions = new Map<string, Condition>();
+  /** Oldest first. */
   readonly attached: { readonly route: Route; readonly hostnames: readonly string[] }[] = [];
+  /** The same routes, and their kinds. */
+  readonly routes = new Set<Route>();
+  readonly attachedKinds = new Set<RouteKind>();
   /** Nothing is served where it is in conflict or lacks what it needs. */
   usable = true;
   certificates: readonly KeyPair[] = [];
@@ -78,6 +82,13 @@ export class Section {
 
   get terminates(): boolean {
     return this.protocol === 'HTTPS' || (this.protocol === 'TLS' && this.mode === 'Terminate');
+  }
+
+  attach(route: Route, hostnames: readonly string[]): void {
+    if (this.routes.has(route)) return;
+    this.routes.add(route);
+    this.attachedKinds.add(route.kind);
+    this.attached.push({ route, hostnames });
   }
 
   set(told: Condition): void {

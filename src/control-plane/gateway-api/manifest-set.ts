@@ -1,4 +1,4 @@
-import { type Document, isNode, parseAllDocuments } from 'yaml';
+import { type Document, isNode, parseAllDocuments, parseDocument } from 'yaml';
 import { schemaFault } from './manifest-schema.ts';
 import {
   type BackendTlsPolicy,
@@ -150,62 +150,125 @@ function faultOf(value: Record<string, unknown>): string | null {
   return null;
 }
 
-/** Where the value at `path` begins, or the nearest thing around it that is there. */
+/** One document of a file. */
+interface SourceDocument {
+  readonly value: unknown;
+  /** Line of the value at a path, or of the nearest thing around it that is there. */
+  readonly lineAt: (path: readonly (string | number)[]) => number;
+}
+
+function lineOfOffset(text: string, offset: number): number {
+  return text.slice(0, offset).split('\n').length;
+}
+
 function offsetOf(document: Document, path: readonly (string | number)[]): number {
   for (let length = path.length; length > 0; length--) {
     const node = document.getIn(path.slice(0, length), true);
     if (isNode(node) && node.range) return node.range[0];
   }
-  return document.range?.[0] ?? 0;
+  return (document.contents?.range ?? document.range)?.[0] ?? 0;
 }
 
-/**
- * Reads every document of every file (a `List` is opened). A file that is not YAML, an object without its outline, a field
- * that the Gateway API does not have and a second object of the same name are reported and left out; the others count.
- */
-export function readManifests(files: readonly ManifestFile[]): { set: ManifestSet; problems: ManifestProblem[] } {
+/** @returns the documents; where one cannot be read, why */
+function* documentsOf({ name, text }: ManifestFile): Generator<SourceDocument | ManifestProblem> {
+  if (text.trimStart().startsWith('{')) {
+    try {
+      // Many times faster than YAML; where something is, is asked for mistakes only.
+      const value = JSON.parse(text) as unknown;
+      const lineAt = (path: readonly (string | number)[]): number =>
+        lineOfOffset(text, offsetOf(parseDocument(text), path));
+      yield { value, lineAt };
+      return;
+    } catch {
+      // It is YAML, or a mistake that YAML has words for.
+    }
+  }
+  for (const document of parseAllDocuments(text)) {
+    if (!('errors' in document)) continue;
+    const [error] = document.errors;
+    if (error !== undefined) {
+      yield { file: name, line: lineOfOffset(text, error.pos[0]), reason: error.message.split('\n')[0] ?? '' };
+    } else {
+      yield { value: document.toJS() as unknown, lineAt: (path) => lineOfOffset(text, offsetOf(document, path)) };
+    }
+  }
+}
+
+/** What was read of one file. */
+interface ReadFile {
+  readonly text: string;
+  readonly objects: readonly { readonly manifest: Manifest; readonly lineAt: () => number }[];
+  readonly problems: readonly ManifestProblem[];
+}
+
+function readFile(file: ManifestFile): ReadFile {
   const problems: ManifestProblem[] = [];
-  const found = new Map<string, Manifest>();
-  for (const file of files) {
-    for (const document of parseAllDocuments(file.text)) {
-      if (!('errors' in document)) continue;
-      const lineAt = (offset: number): number => file.text.slice(0, offset).split('\n').length;
-      const [error] = document.errors;
-      if (error !== undefined) {
-        problems.push({ file: file.name, line: lineAt(error.pos[0]), reason: error.message.split('\n')[0] ?? '' });
+  const objects: { manifest: Manifest; lineAt: () => number }[] = [];
+  for (const document of documentsOf(file)) {
+    if ('reason' in document) {
+      problems.push(document);
+      continue;
+    }
+    const { value, lineAt } = document;
+    if (value === null || value === undefined) continue;
+    const root = isRecord(value) ? value : {};
+    const isList = root.kind === 'List' && Array.isArray(root.items);
+    const items: readonly unknown[] = isList ? (root.items as unknown[]) : [value];
+    for (const [index, item] of items.entries()) {
+      const place = isList ? ['items', index] : [];
+      const fault = isRecord(item) ? faultOf(item) : 'this is no object';
+      if (fault !== null) {
+        problems.push({ file: file.name, line: lineAt(place), reason: fault });
         continue;
       }
-      const value = document.toJS() as unknown;
-      if (value === null || value === undefined) continue;
-      const line = lineAt((document.contents?.range ?? document.range)?.[0] ?? 0);
-      const root = isRecord(value) ? value : {};
-      const items: unknown[] = root.kind === 'List' && Array.isArray(root.items) ? root.items : [value];
-      for (const [index, item] of items.entries()) {
-        const fault = isRecord(item) ? faultOf(item) : 'this is no object';
-        if (fault !== null) {
-          problems.push({ file: file.name, line, reason: fault });
-          continue;
-        }
-        const manifest = item as Manifest;
-        const group = groupOf(manifest.apiVersion);
-        const known = KINDS[manifest.kind as Kind];
-        if (known === undefined ? group !== GATEWAY_GROUP && group !== EXPERIMENTS_GROUP : group !== known) continue;
-        const mistake = group === GATEWAY_GROUP ? schemaFault(item as Record<string, unknown>) : null;
-        if (mistake !== null) {
-          const place = items === root.items ? ['items', index, ...mistake.path] : mistake.path;
-          problems.push({
-            file: file.name,
-            line: lineAt(offsetOf(document, place)),
-            reason: `${manifest.kind} ${keyOf(manifest)}: ${mistake.reason}`,
-          });
-          continue;
-        }
-        const key = `${manifest.kind} ${keyOf(manifest)}`;
-        if (found.has(key))
-          problems.push({ file: file.name, line, reason: `${key} is there twice: the first one counts` });
-        else found.set(key, manifest);
+      const manifest = item as Manifest;
+      const group = groupOf(manifest.apiVersion);
+      const known = KINDS[manifest.kind as Kind];
+      if (known === undefined ? group !== GATEWAY_GROUP && group !== EXPERIMENTS_GROUP : group !== known) continue;
+      const mistake = group === GATEWAY_GROUP ? schemaFault(item as Record<string, unknown>) : null;
+      if (mistake === null) objects.push({ manifest, lineAt: () => lineAt(place) });
+      else {
+        problems.push({
+          file: file.name,
+          line: lineAt([...place, ...mistake.path]),
+          reason: `${manifest.kind} ${keyOf(manifest)}: ${mistake.reason}`,
+        });
       }
     }
   }
-  return { set: new ManifestSet([...found.values()]), problems };
+  return { text: file.text, objects, problems };
+}
+
+/** Reads manifests, and keeps what it has read of files that do not change. */
+export class ManifestReader {
+  #files: ReadonlyMap<string, ReadFile> = new Map();
+
+  /**
+   * Reads every document of every file (a `List` is opened). A file that is not YAML, an object without its outline, a field
+   * that the Gateway API does not have and a second object of the same name are reported and left out; the others count.
+   */
+  read(files: readonly ManifestFile[]): { set: ManifestSet; problems: ManifestProblem[] } {
+    const problems: ManifestProblem[] = [];
+    const found = new Map<string, Manifest>();
+    const now = new Map<string, ReadFile>();
+    for (const file of files) {
+      const before = this.#files.get(file.name);
+      const own = before?.text === file.text ? before : readFile(file);
+      now.set(file.name, own);
+      problems.push(...own.problems);
+      for (const { manifest, lineAt } of own.objects) {
+        const key = `${manifest.kind} ${keyOf(manifest)}`;
+        if (found.has(key)) {
+          problems.push({ file: file.name, line: lineAt(), reason: `${key} is there twice: the first one counts` });
+        } else found.set(key, manifest);
+      }
+    }
+    this.#files = now;
+    return { set: new ManifestSet([...found.values()]), problems };
+  }
+}
+
+/** For files that are read once. */
+export function readManifests(files: readonly ManifestFile[]): { set: ManifestSet; problems: ManifestProblem[] } {
+  return new ManifestReader().read(files);
 }

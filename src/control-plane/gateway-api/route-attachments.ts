@@ -83,7 +83,7 @@ export class RouteAttachments {
         continue;
       }
       attached = true;
-      if (!section.attached.some((each) => each.route === route)) section.attached.push({ route, hostnames });
+      section.attach(route, hostnames);
     }
     if (attached) return condition('Accepted', true, 'Accepted');
     if (rival === null) return no('NoMatchingListenerHostname', 'no listener serves one of the hostnames');
@@ -142,6 +142,7 @@ function faultsOf(route: Route): readonly RuleFault[] {
  */
 function rivalOf(section: Section, route: Route, hostnames: readonly string[]): Route | null {
   if (!isHttp(route)) return null;
+  if (!section.attachedKinds.has(route.kind === 'HTTPRoute' ? 'GRPCRoute' : 'HTTPRoute')) return null;
   const found = section.attached.find(
     (other) =>
       isHttp(other.route) &&

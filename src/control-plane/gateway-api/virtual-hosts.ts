@@ -25,25 +25,41 @@ function isTaken(section: Section, others: readonly Section[], name: string): bo
  */
 function hostsOf(section: Section, others: readonly Section[], translator: HttpRouteTranslator): Host[] {
   const entrance = { port: section.port, secure: section.protocol === 'HTTPS' };
-  const attached = section.attached.map(({ route, hostnames }) => ({
-    hostnames,
-    routes: translator.translate(route as HttpRoute | GrpcRoute, entrance),
-  }));
-  const names = new Set([section.hostname]);
-  for (const { hostnames } of attached) {
-    for (const name of hostnames) if (!isTaken(section, others, name)) names.add(name);
-  }
-  return [...names].map((name) => {
-    const found: { readonly specificity: number; readonly route: RankedRoute }[] = [];
-    for (const { hostnames, routes } of attached) {
-      const covering = hostnames.filter((each) => takes(each, name)).map(specificity);
-      if (covering.length === 0) continue;
-      const best = Math.max(...covering);
-      for (const route of routes) found.push({ specificity: best, route });
+  const routes = section.attached.map(({ route }) => translator.translate(route as HttpRoute | GrpcRoute, entrance));
+  /** By name, the routes that have it, oldest first. */
+  const byName = new Map<string, number[]>([[section.hostname, []]]);
+  for (const [index, { hostnames }] of section.attached.entries()) {
+    for (const name of hostnames) {
+      if (isTaken(section, others, name)) continue;
+      const list = byName.get(name) ?? [];
+      byName.set(name, list);
+      list.push(index);
     }
-    found.sort((a, b) => b.specificity - a.specificity || byRank(a.route, b.route));
-    return { name, routes: found.map(({ route }) => route.route) };
+  }
+  return [...byName.keys()].map((name) => {
+    const found: Resource[] = [];
+    const seen = new Set<number>();
+    for (const covering of coveringNames(name)) {
+      const own: RankedRoute[] = [];
+      for (const index of byName.get(covering) ?? []) {
+        if (seen.has(index)) continue;
+        seen.add(index);
+        own.push(...routes[index]!);
+      }
+      for (const { route } of own.sort(byRank)) found.push(route);
+    }
+    return { name, routes: found };
   });
+}
+
+/** All names that cover one, itself first, then from longer to shorter wildcards to any. */
+function coveringNames(name: string): string[] {
+  const names = [name];
+  if (name === '') return names;
+  const bare = name.startsWith('*.') ? name.slice(2) : name;
+  for (let dot = bare.indexOf('.'); dot >= 0; dot = bare.indexOf('.', dot + 1)) names.push(`*${bare.slice(dot)}`);
+  names.push('');
+  return names;
 }
 
 function routeConfiguration(name: string, hosts: readonly Host[]): Resource {

@@ -1,7 +1,7 @@
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import { errorLine } from '../../config/diagnostics/render.ts';
 import { GatewayTranslator } from '../gateway-api/gateways.ts';
-import { readManifests } from '../gateway-api/manifest-set.ts';
+import { ManifestReader } from '../gateway-api/manifest-set.ts';
 import type { ResourceBundle } from '../gateway-api/resources.ts';
 import type { ObjectStatus } from '../gateway-api/status.ts';
 import { type NodeGroup, readGroup } from '../node-groups.ts';
@@ -49,6 +49,7 @@ export class PilotSources {
   readonly #resources: string;
   readonly #manifests: string;
   readonly #files: ResourceFiles;
+  readonly #manifestReader = new ManifestReader();
 
   /**
    * @param resources a directory of Envoy's resources; empty: none
@@ -135,7 +136,7 @@ export class PilotSources {
 
   #loadManifests(snapshots: Map<string, Snapshot>, faults: string[]): Pick<LoadedSources, 'gateways' | 'statuses'> {
     if (this.#manifests === '') return { gateways: new Set(), statuses: [] };
-    const { set, problems } = readManifests(readDirectory(this.#manifests));
+    const { set, problems } = this.#manifestReader.read(readDirectory(this.#manifests));
     for (const { file, line, reason } of problems) faults.push(`${file}:${line}: ${reason}`);
     if (problems.length > 0) return { gateways: new Set(), statuses: [] };
     const { gateways, statuses } = new GatewayTranslator(set, CONTROLLER).translate();
