@@ -592,6 +592,63 @@ suite(
   ],
 );
 
+for (const api of ['GRPC', 'DELTA_GRPC']) {
+  const own: Fields = {
+    api_config_source: {
+      api_type: api,
+      transport_api_version: 'V3',
+      grpc_services: [{ envoy_grpc: { cluster_name: 'xds' } }],
+    },
+    resource_api_version: 'V3',
+  };
+  const { static_resources } = byAds(false);
+  suite(
+    `filters over a stream of their own: ${api}`,
+    {
+      config: {
+        node,
+        static_resources: {
+          ...(static_resources as Fields),
+          listeners: [
+            httpListener({
+              routes: [says('served')],
+              filters: [{ name: 'f', config_discovery: { config_source: own, type_urls: [url(FAULT)] } }],
+              listener: {
+                listener_filters: [
+                  { name: 'i', config_discovery: { config_source: own, type_urls: [url(INSPECTOR)] } },
+                ],
+              },
+            }),
+          ],
+        },
+      },
+      controlPlane: (_plane, side) =>
+        tell(side, EXTENSION, '1', [extension('f', abort(418)), extension('i', typed(INSPECTOR))]),
+      stats: [
+        /^extension_config_discovery\.(?!.*(update_time|\.version$|update_duration|pending_requests))/,
+        /extension_config_missing$/,
+      ],
+      fresh: true,
+    },
+    [
+      steps('the start, another version, a refused one', async (exchange) => {
+        await answered(exchange, 'ECDS', 4);
+        await exchange.request(get);
+        tell(exchange.side, EXTENSION, '2', [extension('f', abort(451)), extension('i', typed(INSPECTOR))]);
+        await exchange.expectStat(`${scope('f')}.config_reload`, 2);
+        await exchange.request(get);
+        tell(exchange.side, EXTENSION, '3', [
+          extension('f', typed(BUFFER, { max_request_bytes: 1 })),
+          extension('i', typed(INSPECTOR)),
+        ]);
+        await exchange.expectStat(`${scope('f')}.config_fail`, 1);
+        await exchange.request(get);
+        await dumpExtensions(exchange);
+      }),
+    ],
+  );
+}
+
 const withFilter = (filter: Fields): Fields => bootstrap([httpListener({ routes: [says('x')], filters: [filter] })]);
 
 validateSuite('discovered filters: verdicts', [
