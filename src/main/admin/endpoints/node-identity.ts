@@ -16,6 +16,7 @@ const CATEGORIES: Readonly<Record<string, string>> = {
   'early-header-mutation': 'envoy.http.early_header_mutation',
   'retry-host-predicate': 'envoy.retry_host_predicates',
   'retry-priority': 'envoy.retry_priorities',
+  tracer: 'envoy.tracers',
 };
 
 /** The node as this process names itself: the bootstrap's, the command line's words over it, and what is built in. */
