@@ -181,7 +181,8 @@ async function benchLarge(source: 'ads' | 'file', server: AdsServer): Promise<vo
       source === 'ads' ? adsBootstrap(listen, server.port, STATIC_ROUTES) : fileBootstrap(listen, clusters);
     const running = await launchDynamic(name, `many-${source}`, config, 1);
     cpu[name] = running.cpu / 1000;
-    await Bun.sleep(2000);
+    // Behind the first flushes of the stats, every five seconds.
+    await Bun.sleep(12_000);
     memory[name] = rssKb(running.peer.pid) / 1024;
     await running.peer.stop();
   }

@@ -406,7 +406,7 @@ export class Server implements WorkerObserver {
     server.memory_physical_size.set(memory.rss);
     server.state.set(this.state);
     server.live.set(this.state === ServerState.Live ? 1 : 0);
-    server.total_connections.set(connectionCount(this.stats.gauges.values()));
+    server.total_connections.set(connectionCount(this.stats.touched.gauges.values()));
   }
 
   async resetCounters(): Promise<void> {

@@ -3,7 +3,7 @@ import type { MergedHistogram, MergedStat, MergedStore } from './merged-store.ts
 import { formatGeneral, wideGaugeText } from './number-format.ts';
 import { compareTokenwise } from './stat-names.ts';
 import type { StatsQuery } from './stats-query.ts';
-import { selectVisible, visibleGauges } from './stats-selection.ts';
+import { selectVisible, statsFor, visibleGauges } from './stats-selection.ts';
 import type { Tag } from './tag-extraction.ts';
 
 /** Digits with which Envoy prints floating-point values for Prometheus. */
@@ -82,7 +82,7 @@ export function renderPrometheus(store: MergedStore, query: StatsQuery): string 
   const out: string[] = [];
   appendGroups(
     out,
-    selectVisible(store.counters.values(), query),
+    selectVisible(statsFor(store, query).counters.values(), query),
     'counter',
     (stat, metric, text) => `${metric}{${text}} ${stat.value}\n`,
   );
@@ -93,11 +93,11 @@ export function renderPrometheus(store: MergedStore, query: StatsQuery): string 
     (stat, metric, text) => `${metric}{${text}} ${wideGaugeText(stat.value, stat.exact)}\n`,
   );
   if (query.textReadouts) {
-    appendGroups(out, selectVisible(store.textReadouts.values(), query), 'gauge', (stat, metric) => {
+    appendGroups(out, selectVisible(statsFor(store, query).textReadouts.values(), query), 'gauge', (stat, metric) => {
       return `${metric}{${labels([...stat.tags, { name: 'text_value', value: stat.value }])}} 1\n`;
     });
   }
-  const histograms = selectVisible(store.histograms.values(), query);
+  const histograms = selectVisible(statsFor(store, query).histograms.values(), query);
   const summary = query.histogramBuckets === 'summary' || query.histogramBuckets === 'none';
   if (summary) appendGroups(out, histograms, 'summary', renderSummary);
   else appendGroups(out, histograms, 'histogram', renderBuckets);

@@ -23,9 +23,14 @@ function select<T extends MergedStat>(stats: Iterable<T>, query: StatsQuery): T[
   return out;
 }
 
+/** What a query may show: where only used stats are wanted, no others are made for it. */
+export function statsFor(store: MergedStore, query: StatsQuery): MergedStore['touched'] {
+  return query.usedOnly ? store.touched : store;
+}
+
 /** The gauges that `hidden=` lets through. */
 export function visibleGauges(store: MergedStore, query: StatsQuery): MergedGauge[] {
-  return select(store.gauges.values(), query).filter(
+  return select(statsFor(store, query).gauges.values(), query).filter(
     (gauge) => query.hidden === 'include' || gauge.hidden === (query.hidden === 'only'),
   );
 }
@@ -39,12 +44,12 @@ export function selectStats(store: MergedStore, query: StatsQuery): StatsSelecti
   const all = query.type === 'All';
   const byName = (a: MergedStat, b: MergedStat): number => compareNames(a.name, b.name);
   const numbers: (MergedCounter | MergedGauge)[] = [];
-  if (all || query.type === 'Counters') for (const c of selectVisible(store.counters.values(), query)) numbers.push(c);
+  const { counters, textReadouts, histograms } = statsFor(store, query);
+  if (all || query.type === 'Counters') for (const c of selectVisible(counters.values(), query)) numbers.push(c);
   if (all || query.type === 'Gauges') for (const g of visibleGauges(store, query)) numbers.push(g);
   return {
-    textReadouts:
-      all || query.type === 'TextReadouts' ? selectVisible(store.textReadouts.values(), query).sort(byName) : [],
+    textReadouts: all || query.type === 'TextReadouts' ? selectVisible(textReadouts.values(), query).sort(byName) : [],
     numbers: numbers.sort(byName),
-    histograms: all || query.type === 'Histograms' ? selectVisible(store.histograms.values(), query).sort(byName) : [],
+    histograms: all || query.type === 'Histograms' ? selectVisible(histograms.values(), query).sort(byName) : [],
   };
 }

@@ -273,3 +273,70 @@ describe('StatsMatcher', () => {
     expect(merged.gauges.size).toBe(0);
   });
 });
+
+describe('stats of which nothing is said', () => {
+  const Other = defineStats({ counters: ['downstream_cx_total', 'other'] } as const);
+
+  test('have entries only while all are asked for', () => {
+    const merged = new MergedStore();
+    const store = new StatsStore();
+    const group = HttpStats.create(store.root, 'http.a');
+    HttpStats.create(store.root, 'http.b');
+    group.downstream_cx_total.inc();
+    move(merged, 0, store);
+    expect([...merged.touched.counters.keys()]).toEqual(['http.a.downstream_cx_total']);
+    expect(merged.counters.size).toBe(4);
+    expect(merged.histograms.size).toBe(2);
+    expect(merged.touched.counters.size).toBe(4);
+    merged.flush([]);
+    expect([...merged.touched.counters.keys()]).toEqual(['http.a.downstream_cx_total']);
+    expect(merged.touched.histograms.size).toBe(0);
+    group.downstream_rq_time.recordValue(5);
+    group.downstream_cx_total.inc();
+    move(merged, 0, store);
+    // Samples wait for the flush: they must not be folded away before it.
+    expect(merged.histograms.size).toBe(2);
+    merged.flush([]);
+    expect([...merged.touched.histograms.keys()]).toEqual(['http.a.downstream_rq_time']);
+    expect(merged.counters.get('http.a.downstream_cx_total')!.value).toBe(2);
+  });
+
+  test('keep their value as long as any source has them, in whichever group', () => {
+    const merged = new MergedStore();
+    const [a, b, c] = [new StatsStore(), new StatsStore(), new StatsStore()];
+    const scopes = [a, b, c].map((store) => store.createScope('http.x'));
+    const first = HttpStats.create(scopes[0]!);
+    HttpStats.create(scopes[1]!);
+    Other.create(scopes[2]!);
+    first.downstream_cx_total.add(3);
+    first.downstream_cx_active.set(2);
+    for (const [source, store] of [a, b, c].entries()) move(merged, source, store);
+    const total = (): number | undefined => merged.counters.get('http.x.downstream_cx_total')?.value;
+    scopes[0]!.close();
+    move(merged, 0, a);
+    expect(total()).toBe(3);
+    expect(merged.gauges.get('http.x.downstream_cx_active')!.value).toBe(0);
+    merged.flush([]);
+    scopes[1]!.close();
+    move(merged, 1, b);
+    expect(total()).toBe(3);
+    expect(merged.gauges.size).toBe(0);
+    merged.removeSource(2);
+    expect(merged.counters.size).toBe(0);
+  });
+
+  test('belong to a source that has announced and taken back many others', () => {
+    const merged = new MergedStore();
+    const store = new StatsStore();
+    for (let i = 0; i < 300; i++) {
+      const scope = store.createScope(`s${i}`);
+      HttpStats.create(scope).downstream_cx_total.inc();
+      if (i % 3 !== 0) scope.close();
+      if (i % 7 === 0) move(merged, 0, store);
+    }
+    move(merged, 0, store);
+    const names = [...merged.touched.counters.values()].filter((each) => each.value === 1).map((each) => each.name);
+    expect(names).toEqual(Array.from({ length: 100 }, (_, i) => `s${i * 3}.downstream_cx_total`));
+    expect(merged.counters.size).toBe(200);
+  });
+});
