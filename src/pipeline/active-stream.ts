@@ -80,6 +80,8 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
   /** Null: there is no tracer, or it cannot read what the request says of its trace. */
   trace: StreamTrace | null = null;
   #traced = false;
+  /** The caller's name for the operation goes before any route's in the response: there is none. */
+  #namedByCaller = false;
   #localReplySent = false;
   #metadataSink: MetadataSink | null = null;
   /** Waits for `#metadataSink`. */
@@ -197,7 +199,9 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
       }
     }
     const span = this.trace === null ? null : this.trace.span;
-    this.decoratedOperation = decorateRequest(tracing, headers, this.#route, span);
+    const named = decorateRequest(tracing, headers, this.#route, span);
+    this.decoratedOperation = named ?? '';
+    this.#namedByCaller = named === null;
   }
 
   /** Another route decides anew. Source: Envoy, ActiveStream::refreshTracing. */
@@ -207,7 +211,7 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     const span = trace === null ? null : trace.span;
     if (span?.usesLocalDecision) span.setSampled(isTraced(info));
     const named = decorateRequest(tracing, headers, this.#route, span);
-    if (named !== '') this.decoratedOperation = named;
+    if (!this.#namedByCaller) this.decoratedOperation = named ?? '';
   }
 
   #putOff(end: boolean): void {

@@ -125,7 +125,7 @@ test('operations go out with requests, or back with responses', () => {
   expect(decorateRequest(config({ egress: true }), out, decorated(true), span)).toBe('');
   expect(out.get(NAME)).toBe('op');
   const asked = headers(NAME, 'theirs');
-  expect(decorateRequest(config(), asked, decorated(true), span)).toBe('');
+  expect(decorateRequest(config(), asked, decorated(true), span)).toBe(null);
   expect(asked.has(NAME)).toBe(false);
   expect(names).toEqual(['op', 'op', 'theirs']);
   expect(decorateRequest(config(), headers(NAME, ''), decorated(true), null)).toBe('op');

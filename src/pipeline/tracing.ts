@@ -116,14 +116,14 @@ export function namesOperations(config: TracingConfig, route: Route | null): boo
  * Names the request's span by the route's decorator, and passes the name on, as it is done where a span begins.
  * Source: Envoy, ActiveStream::traceRequest.
  * @param span null: none; the name is passed on all the same
- * @returns the operation that the response names; empty: none
+ * @returns the operation that the response names; empty: none; null: none, since the caller has named it
  */
 export function decorateRequest(
   config: TracingConfig,
   headers: RequestHeaders,
   route: Route | null,
   span: Span | null,
-): string {
+): string | null {
   if (namesOperations(config, route)) return '';
   const decorator = route === null ? null : route.decorator;
   if (span !== null && decorator !== null && decorator.operation !== '') span.setOperation(decorator.operation);
@@ -138,7 +138,7 @@ export function decorateRequest(
   headers.remove('x-envoy-decorator-operation');
   if (asked === '') return operation;
   span?.setOperation(asked);
-  return '';
+  return null;
 }
 
 /** Towards the client. Source: Envoy, ActiveStream::encodeHeaders. @param operation what `decorateRequest` returned */

@@ -932,6 +932,46 @@ for (const [name, provider] of [
   );
 }
 
+// --- another route, once a filter has changed the request ---
+
+const bridge = httpFilter('grpc_http1_bridge', 'Config', { upgrade_protobuf_to_grpc: true });
+const before = (more: Fields): Fields => to('u1', '/', {}, more);
+const behind = (more: Fields): Fields => ({
+  match: { prefix: '/', headers: [{ name: 'content-type', string_match: { exact: 'application/grpc' } }] },
+  route: { cluster: 'u1' },
+  ...more,
+});
+const operation = (name: string, more: Fields = {}): Fields => ({ decorator: { operation: name, ...more } });
+const sampled = (numerator: number): Fields => ({ tracing: { random_sampling: { numerator } } });
+const never = { tracing: { overall_sampling: { numerator: 0 } } };
+const protobuf = (headers: readonly string[] = []): string =>
+  inside('POST /grpc/0', ['content-type: application/x-protobuf', 'content-length: 5', ...headers], 'hello');
+for (const [name, first, second, setting, spans] of [
+  ['another name', operation('a'), operation('b'), {}, 1],
+  ['no name', operation('a'), {}, {}, 1],
+  ['a name', {}, operation('b'), {}, 1],
+  ['a name that stays', operation('a'), operation('b', { propagate: false }), {}, 1],
+  ['another name, outbound', operation('a'), operation('b'), outbound, 1],
+  ['no name, outbound', operation('a'), {}, outbound, 1],
+  ['not sampled', sampled(100), sampled(0), {}, 1],
+  ['sampled', sampled(0), sampled(100), {}, 1],
+  ['not allowed', sampled(100), never, {}, 0],
+  ['allowed', never, sampled(100), {}, 1],
+] as const) {
+  suite(
+    `another route: ${name}`,
+    {
+      ...common,
+      config: traces(zipkin(), { ...setting, filters: [bridge], routes: [behind(second), before(first)] }),
+    },
+    [
+      traced('nothing said', protobuf(), { spans }),
+      traced('named', protobuf(['x-envoy-decorator-operation: theirs']), { spans }),
+      traced('the caller has it sampled', protobuf(['b3: 1'])),
+    ],
+  );
+}
+
 // --- the bootstrap's tracer ---
 
 suite(
