@@ -184,6 +184,7 @@ function clusterCases(): Case[] {
     steps('the first request fetches the cluster', async (exchange) => {
       await exchange.request(toCluster('c1'));
       await exchange.request(toCluster('c1'));
+      await answered(exchange, 'CDS', 2);
       asked(exchange, 'CDS');
       await dumpStates(exchange);
       exchange.expectLog('access.log', 2);
@@ -299,6 +300,7 @@ suite(
   [
     steps('only where the route says so', async (exchange) => {
       for (const path of ['/off', '/on', '/direct', '/other']) await exchange.request(http(`GET ${path}`));
+      await answered(exchange, 'CDS', 2);
       asked(exchange, 'CDS');
       exchange.expectLog('access.log', 4);
     }),
@@ -366,6 +368,7 @@ suite(
       tellHosts(exchange.side, '3', [host('b.com', 'b')]);
       await exchange.expectStat('http.ingress.rds.vhds.r.config_reload', 3);
       await exchange.expectStat('http.ingress.rds.r.config_reload', 4);
+      await answered(exchange, 'VHDS', 5);
       asked(exchange, 'VHDS');
       exchange.expectLog('access.log', 2);
     }),
@@ -397,6 +400,7 @@ suite(
       ]);
       await exchange.expectStat('http.ingress.rds.vhds.r.update_rejected', 1);
       await exchange.request(http('GET /', ['host: a.com']));
+      await answered(exchange, 'VHDS', 4);
       asked(exchange, 'VHDS');
       exchange.expectLog('access.log', 2);
     }),
@@ -503,6 +507,7 @@ suite(
         client.end();
         await exchange.expectClose(client);
       }
+      await answered(exchange, 'CDS', 2);
       asked(exchange, 'CDS');
       exchange.expectLog('access.log', 2);
     }),
@@ -556,6 +561,7 @@ suite(
       await exchange.expectStat('cluster_manager.warming_clusters', 0);
       await exchange.request(toCluster('c1'));
       await exchange.request(toCluster('none'));
+      await answered(exchange, 'CDS', 4);
       asked(exchange, 'CDS');
       exchange.expectLog('access.log', 3);
     }),

@@ -435,6 +435,8 @@ suite(
         tell(exchange.side, ROUTES, '1', [routes('r1', [says('1')])]);
         await exchange.expectStat('listener_manager.total_listeners_warming', 0);
         await ask(exchange, 'one', 'two');
+        await answered(exchange, 'SRDS', 2);
+        await answered(exchange, 'RDS', 2);
         asked(exchange, 'SRDS', 'RDS');
       },
       { rewrite: [[/(?<=manager a )\d+/g, 'HASH']] },
