@@ -334,6 +334,21 @@ export class ScriptedControlPlane {
     return fromJson(this.desc('Resource'), fields as JsonObject, { registry: this.#api.registry }) as Resource;
   }
 
+  /** Says on every delta stream that there are no resources of these names. */
+  absent(typeUrl: string, names: readonly string[]): void {
+    const response = create(this.desc('DeltaDiscoveryResponse')) as DeltaDiscoveryResponse;
+    response.typeUrl = typeUrl;
+    response.nonce = this.nextNonce(typeUrl);
+    response.resources = names.map((name) => {
+      const resource = create(this.desc('Resource')) as Resource;
+      resource.name = name;
+      resource.aliases = [name];
+      resource.version = '0';
+      return resource;
+    });
+    this.sendRaw(toBinary(this.desc('DeltaDiscoveryResponse'), response));
+  }
+
   /** Sends raw bytes as one message on every stream. */
   sendRaw(bytes: Uint8Array): void {
     for (const stream of this.streams) stream.call.send(bytes);
