@@ -33,6 +33,7 @@ function backend(name: string, more: Record<string, unknown> = {}, namespace = '
       if (name.startsWith('mirror')) mirrored.push(`${name} ${url.pathname}`);
       const delay = Number(url.searchParams.get('delay') ?? 0);
       if (delay > 0) await Bun.sleep(delay);
+      if (url.searchParams.has('slow') && retries++ < 1) await Bun.sleep(2000);
       if (url.searchParams.has('fail') && retries++ < 2) return new Response('no', { status: 503 });
       const echo: Echo = {
         backend: name,
@@ -90,6 +91,23 @@ beforeAll(async () => {
   backend('secret-only', { appProtocol: 'https' });
   await http2Backend('h2c', { appProtocol: 'kubernetes.io/h2c' });
   scene.service('gone', 1);
+  // Hangs up on every other connection.
+  let connections = 0;
+  const flaky = Bun.listen<{ bad: boolean }>({
+    hostname: '127.0.0.1',
+    port: 0,
+    socket: {
+      open(socket) {
+        socket.data = { bad: connections++ % 2 === 0 };
+      },
+      data(socket) {
+        if (socket.data.bad) socket.terminate();
+        else socket.end('HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok');
+      },
+    },
+  });
+  scene.onEnd(() => flaky.stop(true));
+  scene.service('flaky', flaky.port);
   scene.add(
     {
       apiVersion: 'gateway.networking.k8s.io/v1beta1',
@@ -224,6 +242,8 @@ beforeAll(async () => {
     rule(path('/request'), { timeouts: { request: '100ms' } }),
     rule(path('/attempt'), { timeouts: { request: '0s', backendRequest: '100ms' } }),
     rule(path('/retry'), { retry: { codes: [503], attempts: 3 } }),
+    rule(path('/slow'), { retry: { attempts: 1 }, timeouts: { request: '5s', backendRequest: '300ms' } }),
+    rule(path('/flaky'), { retry: { attempts: 1 }, backendRefs: [to('flaky')] }),
     rule(path('/refused'), { retry: { attempts: 1 }, backendRefs: [to('gone')] }),
   ]);
   scene.route(
@@ -517,6 +537,13 @@ describe.each([...FOLLOWERS])('%s', (who) => {
     expect((await ask(who, 'patience.test', '/retry?fail')).status).toBe(200);
     expect(retries).toBe(3);
     expect((await ask(who, 'patience.test', '/refused')).status).toBe(503);
+  });
+
+  test('HTTPRouteRetryBackendTimeout, HTTPRouteRetryConnectionError', async () => {
+    retries = 0;
+    expect((await ask(who, 'patience.test', '/slow?slow')).status).toBe(200);
+    expect(retries).toBe(2);
+    for (let index = 0; index < 3; index++) expect((await ask(who, 'patience.test', '/flaky')).status).toBe(200);
   });
 
   test('GatewayHTTPListenerIsolation', async () => {
