@@ -102,7 +102,9 @@ export class Pilot {
       counts,
       ...(mesh === null ? {} : { personal: (call, node, onChange) => mesh.open(call, node, onChange) }),
       onRefusal: (stream, { typeUrl, refusal }) =>
-        logger.warning(`node ${stream.node?.id ?? ''} refuses ${typeUrl} ${refusal?.version}: ${refusal?.reason}`),
+        logger.warning(
+          oneLine(`node ${stream.node?.id ?? ''} refuses ${typeUrl} ${refusal?.version}: ${refusal?.reason}`),
+        ),
     });
     const status = new ClientStatusService(api, this.#services.streams);
     this.#startedAtMs = dispatcher.wallMs;
@@ -308,4 +310,9 @@ function planOf(before: Snapshot, after: Snapshot): string {
     for (const name of old.keys()) if (!now.has(name)) parts.push(`- ${short} ${name}`);
   }
   return parts.join(', ');
+}
+
+/** What a client says is no line of its own in the log, nor a command to a terminal. */
+function oneLine(text: string): string {
+  return text.replace(/\p{Cc}+/gu, ' ');
 }

@@ -30,6 +30,7 @@ export class DeltaStream extends DiscoveryStream {
     if (subscription === null) return;
     this.settle(subscription, request.responseNonce, reasonOf(request.errorDetail));
     if (first) this.#takeUp(subscription, request);
+    if (this.isClosed) return;
     if (this.#changeNames(subscription, request, first) || first) subscription.due = true;
     if (!this.tooManyNames(subscription) && subscription.due) this.flushLater();
   }
@@ -37,6 +38,11 @@ export class DeltaStream extends DiscoveryStream {
   /** What the client has from a server before this one. */
   #takeUp(subscription: TypeSubscription, { initialResourceVersions }: DeltaDiscoveryRequest): void {
     const held = Object.entries(initialResourceVersions);
+    const { maxNames } = this.context.limits;
+    if (held.length > maxNames) {
+      this.exceed('names', `more than ${maxNames} names of one type`);
+      return;
+    }
     for (const [name, version] of held) {
       // Of one that must be sent all the same it is known that it is there: when it is gone that has to be told.
       subscription.sent.set(name, this.mustSend(subscription.typeUrl, name) ? '' : version);
@@ -61,7 +67,7 @@ export class DeltaStream extends DiscoveryStream {
       names.add(name);
       // Who asks again has forgotten, and is to be told again.
       missing.delete(name);
-      if (request.initialResourceVersions[name] === undefined) sent.delete(name);
+      if (!Object.hasOwn(request.initialResourceVersions, name)) sent.delete(name);
       if (subscription.typeUrl !== VIRTUAL_HOST_URL || first) continue;
       // What serves the domain may have been sent before: whoever asks waits for an answer that bears the name all the same.
       this.#askedAgain.add(name);
@@ -114,7 +120,7 @@ export class DeltaStream extends DiscoveryStream {
     // Of clusters that a client came back with it is known which it has otherwise.
     const rewarmed: SnapshotResource[] = [];
     for (const { name } of typeUrl === CLUSTER_URL ? changed : []) {
-      const resource = sent.has(name) ? this.view.get(typeUrl, name) : null;
+      const resource = sent.has(name) || subscription.retrying ? this.view.get(typeUrl, name) : null;
       if (resource !== null) rewarmed.push(resource);
     }
     for (const resource of changed) {

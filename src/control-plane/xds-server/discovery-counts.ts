@@ -1,13 +1,11 @@
 import type { Counter } from '../../stats/counter.ts';
 import type { Metrics } from '../metrics.ts';
+import { TYPE_ORDER } from './resource-view.ts';
 
 /** The last part of a type URL. */
 export function shortType(typeUrl: string): string {
   return typeUrl.slice(typeUrl.lastIndexOf('.') + 1);
 }
-
-/** Types have counters of their own up to this many: a client must not be able to make them. */
-const MAX_TYPES = 32;
 
 class TypeCounts {
   readonly requests: Counter;
@@ -29,13 +27,17 @@ class TypeCounts {
 /** What discovery streams count. */
 export class DiscoveryCounts {
   readonly #metrics: Metrics;
-  readonly #byType = new Map<string, TypeCounts>();
+  readonly #byType: ReadonlyMap<string, TypeCounts>;
+  /** Of types that clients invent. */
+  readonly #others: TypeCounts;
   readonly streamsOpened: Counter;
   readonly heldResponses: Counter;
   readonly throttledRequests: Counter;
 
   constructor(metrics: Metrics) {
     this.#metrics = metrics;
+    this.#byType = new Map(TYPE_ORDER.map((typeUrl) => [typeUrl, new TypeCounts(metrics, shortType(typeUrl))]));
+    this.#others = new TypeCounts(metrics, 'other');
     this.streamsOpened = metrics.counter('streams_opened', 'Discovery streams that were begun.');
     this.heldResponses = metrics.counter(
       'responses_held',
@@ -45,13 +47,7 @@ export class DiscoveryCounts {
   }
 
   of(typeUrl: string): TypeCounts {
-    let counts = this.#byType.get(typeUrl);
-    if (counts === undefined) {
-      const isKnown = this.#byType.size < MAX_TYPES;
-      counts = new TypeCounts(this.#metrics, isKnown ? shortType(typeUrl) : 'other');
-      if (isKnown) this.#byType.set(typeUrl, counts);
-    }
-    return counts;
+    return this.#byType.get(typeUrl) ?? this.#others;
   }
 
   /** A stream was ended for going beyond a limit. */

@@ -281,6 +281,7 @@ describe('delta', () => {
 
   test('a first answer comes even when there is nothing', () => {
     const server = new Server();
+    server.set({});
     const client = new Client(server, true);
     client.request({ type_url: url('listener') });
     expect(client.settle()).toEqual(['listener']);
@@ -545,7 +546,9 @@ describe.each([false, true])('a restart (delta: %p)', (delta) => {
     const client = new Client(second, delta);
     comeBack(client, has);
     const seen = client.settle({ endpoint: content.endpoint, route: content.route });
-    expect(seen).toEqual(delta ? ['endpoint x', 'listener m -l'] : ['endpoint x y', 'listener m']);
+    // In state of the world routes that are asked for behind a listener that was sent may be new to the client.
+    const whole = ['endpoint x y', 'listener m', 'route r s'];
+    expect(seen).toEqual(delta ? ['endpoint x', 'listener m -l'] : whole);
   });
 });
 
@@ -731,4 +734,129 @@ test.each(['web', '*'])('a domain that is asked for on demand is answered each t
   expect(got()).toEqual(['web/two']);
   put('one', 'two');
   expect(got()).toEqual([]);
+});
+
+describe('what is wanted changes, state of the world', () => {
+  test('from names to everything, and from everything by its star to nothing', () => {
+    const server = new Server();
+    server.set({ cluster: ['a', 'b'] });
+    const client = new Client(server, false);
+    client.request({ type_url: url('cluster'), resource_names: ['a'] });
+    const [named] = client.answers();
+    expect(named?.names).toEqual(['a']);
+    client.ack(named!, { resource_names: ['a', '*'] });
+    const [all] = client.answers();
+    expect(all?.names).toEqual(['a', 'b']);
+    // Its star was taken back: this is no wildcard of old.
+    client.ack(all!, { resource_names: [] });
+    server.set({ cluster: ['a', 'b', 'c'] });
+    expect(client.answers().flatMap(({ names }) => names)).toEqual([]);
+  });
+
+  test('other names after a refusal are no acknowledgement, and a refusal that is said again is one', () => {
+    const server = new Server();
+    server.set({ route: ['r'], listener: [] });
+    const client = new Client(server, false);
+    client.request({ type_url: url('route'), resource_names: ['r'] });
+    const [bad] = client.answers();
+    const refusal = { type_url: url('route'), response_nonce: bad!.nonce, version_info: '' };
+    for (let times = 0; times < 3; times++) {
+      client.request({ ...refusal, resource_names: ['r'], error_detail: { code: 3, message: 'no' } }, null);
+    }
+    expect(server.refusals).toEqual(['no']);
+    client.request({ ...refusal, resource_names: ['r', 's'] }, null);
+    const [stream] = server.services.streams;
+    const subscription = stream!.subscriptions.get(url('route'))!;
+    expect(subscription.refusal?.reason).toBe('no');
+    expect(subscription.ackedVersion).toBe('');
+  });
+
+  test('a cluster that was refused and is sent once more gets its endpoints again, which the proxy waits for', () => {
+    for (const delta of [false, true]) {
+      const server = new Server();
+      const eds = (mark: string): SnapshotResource =>
+        resourceOfJson(api, TYPES.cluster, 'a', {
+          name: 'a',
+          type: 'EDS',
+          alt_stat_name: mark,
+          eds_cluster_config: {},
+        });
+      const set = (mark: string): void => {
+        const endpoints = snapshot({ endpoint: ['a'] }).type(url('endpoint'));
+        server.cache.set('c', new Snapshot([new SnapshotType(url('cluster'), [eds(mark)]), endpoints]));
+      };
+      set('1');
+      const client = new Client(server, delta);
+      client.request({ type_url: url('cluster') });
+      client.request({
+        type_url: url('endpoint'),
+        ...(delta ? { resource_names_subscribe: ['a'] } : { resource_names: ['a'] }),
+      });
+      client.settle({ endpoint: ['a'] });
+      set('2');
+      for (const answer of client.answers()) {
+        const isCluster = answer.type === 'cluster';
+        const detail = isCluster ? { error_detail: { code: 3, message: 'no' } } : {};
+        client.ack(answer, { ...detail, ...(delta || isCluster ? {} : { resource_names: ['a'] }) });
+      }
+      expect(client.settle({ endpoint: ['a'] })).toEqual([]);
+      server.pass(15_000);
+      expect(client.settle({ endpoint: ['a'] })).toEqual(['cluster a', 'endpoint a']);
+    }
+  });
+});
+
+describe('a node whose group has no resources yet', () => {
+  test('is sent nothing, and keeps what it holds, until they are there', () => {
+    for (const delta of [false, true]) {
+      const server = new Server();
+      const client = new Client(server, delta);
+      const held = delta ? { initial_resource_versions: { a: '1' } } : { version_info: '1' };
+      client.request({ type_url: url('cluster'), ...held });
+      expect(client.brief()).toEqual([]);
+      server.set({ cluster: ['b'] });
+      expect(client.brief()).toEqual([delta ? 'cluster b -a' : 'cluster b']);
+    }
+  });
+});
+
+test('a version from before says nothing of routes that are asked for after a listener was sent', () => {
+  const server = new Server();
+  server.set({ listener: ['l'], route: ['r'] });
+  const before = new Client(server, false);
+  before.request({ type_url: url('route'), resource_names: ['r'] });
+  const [{ version }] = before.answers() as [Answer];
+  const client = new Client(server, false);
+  client.request({ type_url: url('listener') });
+  const [listener] = client.answers();
+  client.ack(listener!);
+  client.request({ type_url: url('route'), resource_names: ['r'], version_info: version }, null);
+  expect(client.brief()).toEqual(['route r']);
+});
+
+test('types that clients invent take no counters from those that there are', () => {
+  const server = new Server();
+  server.set({ cluster: ['a'] });
+  const client = new Client(server, false);
+  for (let i = 0; i < 40; i++) client.request({ type_url: `type.googleapis.com/made.Up${i}` });
+  client.request({ type_url: url('cluster') });
+  expect(server.metrics.render()).toContain('pilot_requests_total{type="Cluster"} 1');
+  expect(server.metrics.render()).not.toContain('Up0');
+});
+
+test('what is held from before counts among the names', () => {
+  const server = new Server({ maxNames: 3 });
+  server.set({ cluster: ['a'] });
+  const client = new Client(server, true);
+  const held = Object.fromEntries(['a', 'b', 'c', 'd'].map((name) => [name, '1']));
+  client.request({ type_url: url('cluster'), initial_resource_versions: held });
+  expect(client.status).toBe(8);
+});
+
+test('requests that come too fast are not kept without end', () => {
+  const server = new Server({ requestsPerSecond: 1 });
+  server.set({ cluster: ['a'] });
+  const client = new Client(server, false);
+  for (let i = 0; i < 20_000 && !client.isOver; i++) client.request({ type_url: url('cluster') });
+  expect(client.status).toBe(8);
 });

@@ -7,7 +7,15 @@ import type { Dispatcher } from '../../net/dispatcher.ts';
 import { type ClientLimits, RequestBudget } from './client-limits.ts';
 import type { DiscoveryCounts } from './discovery-counts.ts';
 import type { PersonalResources } from './personal-resources.ts';
-import { ENDPOINT_URL, isNaming, lingers, ResourceView, TYPE_ORDER, VIRTUAL_HOST_URL } from './resource-view.ts';
+import {
+  ENDPOINT_URL,
+  isNaming,
+  lingers,
+  ResourceView,
+  SECRET_URL,
+  TYPE_ORDER,
+  VIRTUAL_HOST_URL,
+} from './resource-view.ts';
 import type { ResponseEncodings } from './response-encodings.ts';
 import { EMPTY_SNAPSHOT, type Snapshot, type SnapshotResource } from './snapshot.ts';
 import type { SnapshotCache, SnapshotWatcher } from './snapshot-cache.ts';
@@ -19,6 +27,10 @@ const MAX_TYPES = 64;
 /** What was refused is sent once more after this, then after twice as long, and so on, ms. */
 const RETRY_MS = 10_000;
 const MAX_RETRY_MS = 600_000;
+/** Requests that came too fast are kept for as many seconds of what is permitted; more end the stream. */
+const THROTTLED_SECONDS = 60;
+/** Characters of a refusal that are kept: whoever refuses may say anything. */
+const MAX_REASON = 4000;
 
 /** What the streams of a server share. */
 export interface DiscoveryContext {
@@ -58,6 +70,8 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
   /** Endpoints whose clusters were sent changed on this stream: the proxy waits for them again. Null: all of them. */
   #rewarmed: Set<string> | null = new Set();
   #unwatch: (() => void) | null = null;
+  /** The group has, or had, resources. Until then it is not known what the client is to have: nothing is not the answer. */
+  #isServed = false;
   #nonces = 0;
   #flushWanted = false;
   #closed = false;
@@ -99,6 +113,10 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
       this.#throttle ??= this.context.dispatcher.createTimer(this);
       this.#throttle.enable(this.#budget.waitMs);
     }
+    if (this.#throttled.length >= THROTTLED_SECONDS * this.context.limits.requestsPerSecond) {
+      this.exceed('requests', 'too many requests at once');
+      return;
+    }
     this.#throttled.push(message);
   }
 
@@ -130,6 +148,7 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     }
     this.node = node;
     this.group = group;
+    this.#isServed = this.context.cache.has(group);
     this.view.replace(this.context.cache.get(group), false);
     this.#unwatch = this.context.cache.watch(group, this);
     this.view.personal = this.context.personal?.(this.call, node, (typeUrl) => this.#onPersonal(typeUrl)) ?? null;
@@ -158,7 +177,7 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     let subscription = this.subscriptions.get(url);
     if (subscription === undefined) {
       if (this.subscriptions.size >= MAX_TYPES) {
-        this.#exceed('types', `more than ${MAX_TYPES} types on one stream`);
+        this.exceed('types', `more than ${MAX_TYPES} types on one stream`);
         return null;
       }
       subscription = new TypeSubscription(url, wildcard);
@@ -168,7 +187,8 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     return subscription;
   }
 
-  #exceed(limit: string, message: string): void {
+  /** Ends the stream. */
+  protected exceed(limit: string, message: string): void {
     this.context.counts.limit(limit);
     this.end(GrpcStatus.ResourceExhausted, message);
   }
@@ -178,12 +198,15 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     if (nonce === '') return false;
     const { pending } = subscription;
     const { dispatcher, counts, limits } = this.context;
+    const { awaiting } = subscription;
     const isHeld = pending.length >= limits.maxPendingResponses;
     // An answer answers what came before, too.
     const answered = Number(nonce);
     while (pending.length > 0 && pending[0]! <= answered) pending.shift();
     if (isHeld && pending.length < limits.maxPendingResponses) this.flushLater();
     if (nonce !== subscription.nonce) return false;
+    // It was answered before: other names are asked for by the same nonce, whether it was taken or refused.
+    if (!awaiting) return true;
     if (error === null) {
       if (subscription.ackedVersion !== subscription.sentVersion) counts.of(subscription.typeUrl).acks.inc();
       subscription.ackedVersion = subscription.sentVersion;
@@ -214,7 +237,7 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
   protected tooManyNames(subscription: TypeSubscription): boolean {
     const { maxNames } = this.context.limits;
     if (subscription.names.size <= maxNames) return false;
-    this.#exceed('names', `more than ${maxNames} names of one type`);
+    this.exceed('names', `more than ${maxNames} names of one type`);
     return true;
   }
 
@@ -301,6 +324,12 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     endpoints.due = true;
   }
 
+  /** Something was sent on this stream. */
+  protected get hasResponded(): boolean {
+    for (const { responses } of this.subscriptions.values()) if (responses > 0) return true;
+    return false;
+  }
+
   /** Whether a client that comes back with a resource has to be sent it all the same. */
   protected mustSend(typeUrl: string, name: string): boolean {
     return typeUrl === ENDPOINT_URL && (this.#rewarmed === null || this.#rewarmed.has(name));
@@ -328,6 +357,7 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
   // --- changes ---
 
   onSnapshot(snapshot: Snapshot): void {
+    this.#isServed = true;
     const named = [...this.subscriptions.keys()].some(isNaming) && [...this.subscriptions.keys()].some(lingers);
     this.view.replace(snapshot, named);
     const { nowMs } = this.context.dispatcher;
@@ -364,6 +394,7 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
       // A client that does not read is sent nothing more: what comes later will be newer.
       if (this.call.isFull) return;
       const subscription = this.subscriptions.get(typeUrl)!;
+      if (!this.#isServed && (typeUrl !== SECRET_URL || this.view.personal === null)) continue;
       if (!subscription.due || (isNaming(typeUrl) && this.#isMaking)) continue;
       if (subscription.pending.length >= limits.maxPendingResponses) {
         counts.heldResponses.inc();
@@ -435,5 +466,6 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
 
 /** `error_detail`, as a text. */
 export function reasonOf(detail: { readonly code: number; readonly message: string } | undefined): string | null {
-  return detail === undefined ? null : detail.message === '' ? `code ${detail.code}` : detail.message;
+  if (detail === undefined) return null;
+  return detail.message === '' ? `code ${detail.code}` : detail.message.slice(0, MAX_REASON);
 }

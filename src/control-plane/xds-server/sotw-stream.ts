@@ -37,8 +37,12 @@ export class SotwStream extends DiscoveryStream {
     // An answer to an earlier response was overtaken: what it asks for is asked again with the next one.
     // One without a nonce answers nothing: it says what is wanted, as of a client that adds names before it was sent anything.
     if (!first && !answersLast && request.responseNonce !== '') return;
-    // What it has from a server before this one; a nonce of that one says nothing here.
-    if (first) subscription.heldVersion = request.versionInfo;
+    // What it has from a server before this one; a nonce of that one says nothing here. What it asks for once it was sent something
+    // may be new to it (the routes of a listener), though the version is of a set that was the same. Source: Envoy, xDS protocol,
+    // "ACK/NACK and resource type instance version".
+    if (first && (FULL_STATE.has(subscription.typeUrl) || !this.hasResponded)) {
+      subscription.heldVersion = request.versionInfo;
+    }
     if (this.#setNames(subscription, resourceNames)) {
       subscription.namesChanged = true;
       subscription.due = true;
@@ -49,10 +53,11 @@ export class SotwStream extends DiscoveryStream {
   /** @returns whether anything is wanted that was not wanted before */
   #setNames(subscription: TypeSubscription, names: readonly string[]): boolean {
     const wanted = new Set(names.filter((name) => name !== '*'));
-    // Whoever once named something and names nothing now wants nothing (no wildcard by that).
-    if (names.includes('*')) subscription.wildcard = true;
-    else if (names.length > 0) subscription.wildcard = false;
-    let more = false;
+    const hasStar = names.includes('*');
+    let more = hasStar && !subscription.wildcard;
+    if (names.length > 0) subscription.named = true;
+    // Whoever once named something (be it the star) and names nothing now wants nothing (no wildcard by that).
+    if (subscription.named) subscription.wildcard = hasStar;
     for (const name of [...subscription.names]) {
       if (wanted.has(name)) continue;
       subscription.names.delete(name);
@@ -75,7 +80,7 @@ export class SotwStream extends DiscoveryStream {
       if (pure.version === subscription.sentVersion && !subscription.namesChanged && !subscription.retrying) return;
       const before = subscription.sentType;
       subscription.namesChanged = false;
-      const changed = before === null ? null : pure.changesSince(before);
+      const changed = before === null || subscription.retrying ? null : pure.changesSince(before);
       const nonce = this.begin(subscription, pure.version, []);
       subscription.sentType = pure;
       this.call.send(this.context.encodings.sotwType(pure, nonce));
@@ -118,7 +123,7 @@ export class SotwStream extends DiscoveryStream {
   #respondFull(subscription: TypeSubscription, wanted: readonly SnapshotResource[], version: string): void {
     const { typeUrl, sent, sentType } = subscription;
     if (version === subscription.sentVersion && !subscription.namesChanged && !subscription.retrying) return;
-    const isFirst = subscription.sentVersion === '';
+    const isUnknown = subscription.sentVersion === '' || subscription.retrying;
     subscription.namesChanged = false;
     const changed = wanted.filter(
       ({ name, version: own }) => (sent.get(name) ?? sentType?.resources.get(name)?.version) !== own,
@@ -128,7 +133,7 @@ export class SotwStream extends DiscoveryStream {
     for (const resource of wanted) sent.set(resource.name, resource.version);
     const nonce = this.begin(subscription, version, []);
     this.call.send(this.context.encodings.sotw(typeUrl, version, wanted, nonce));
-    if (typeUrl === CLUSTER_URL) this.rewarm(isFirst ? null : changed);
+    if (typeUrl === CLUSTER_URL) this.rewarm(isUnknown ? null : changed);
   }
 
   #respondChanged(subscription: TypeSubscription, wanted: readonly SnapshotResource[], version: string): void {

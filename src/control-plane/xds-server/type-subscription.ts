@@ -18,6 +18,8 @@ export class TypeSubscription {
   /** Everything of the type is wanted. */
   wildcard: boolean;
   readonly names = new Set<string>();
+  /** State of the world: names were asked for, be it the star: to name nothing is no wildcard any more. */
+  named = false;
   /** State of the world: further names were asked for since the last response. */
   namesChanged = false;
   /** Version of each resource that the client has, as far as was told; delta and, for what changes alone, state of the world. */
