@@ -139,12 +139,12 @@ test('listeners, routes, clusters and endpoints change all the time', async () =
     change[files[version % files.length]!]!(version);
     await Bun.sleep(10);
   }
-  // Everything has been seen.
+  // Most have been seen: of changes that come faster than they are read the last one counts.
   for (const file of ['cds.json', 'lds.json']) {
     const deadline = performance.now() + 5000;
     for (;;) {
       const { body } = await proxy.admin(`/stats?filter=^${counters[file]}$`);
-      if (Number(/: (\d+)/.exec(body)?.[1] ?? 0) > 40) break;
+      if (Number(/: (\d+)/.exec(body)?.[1] ?? 0) > 20) break;
       if (performance.now() > deadline) throw new Error(`${file} was not taken: ${body}`);
       await Bun.sleep(20);
     }
@@ -269,11 +269,11 @@ test('filters, scopes and their routes change all the time', async () => {
     await Bun.sleep(8);
   }
   const last = [
-    ['extension_config_discovery.http_filter.http', 20],
-    ['extension_config_discovery.network_filter.network', 20],
-    ['extension_config_discovery.tcp_listener_filter.listen', 20],
-    ['http.a0.scoped_rds.scopes', 20],
-    ['listener_manager.lds', 20],
+    ['extension_config_discovery.http_filter.http', 10],
+    ['extension_config_discovery.network_filter.network', 10],
+    ['extension_config_discovery.tcp_listener_filter.listen', 10],
+    ['http.a0.scoped_rds.scopes', 10],
+    ['listener_manager.lds', 10],
   ] as const;
   for (const [scopeName, least] of last) {
     const deadline = performance.now() + 5000;
