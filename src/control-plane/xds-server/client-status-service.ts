@@ -13,6 +13,8 @@ import type { TypeSubscription } from './type-subscription.ts';
 
 const SERVICE = '/envoy.service.status.v3.ClientStatusDiscoveryService/';
 const PACKAGE = 'envoy.service.status.v3.';
+/** Questions of one call that may wait. */
+const MAX_WAITING = 100;
 
 /** envoy.service.status.v3.ConfigStatus */
 const ConfigStatus = { Unknown: 0, Synced: 1, NotSent: 2, Stale: 3, Error: 4 } as const;
@@ -136,6 +138,10 @@ class StatusCall implements GrpcServerCallHandler {
   readonly #call: GrpcServerCall;
   readonly #isStream: boolean;
 
+  /** Questions that wait until the client has read the answers to those before. */
+  readonly #waiting: Uint8Array[] = [];
+  #isEnded = false;
+
   constructor(service: ClientStatusService, call: GrpcServerCall, isStream: boolean) {
     this.#service = service;
     this.#call = call;
@@ -143,17 +149,38 @@ class StatusCall implements GrpcServerCallHandler {
   }
 
   onMessage(message: Uint8Array): void {
+    // An answer is as large as the configuration of all: whoever does not read must not fill memory with them.
+    if (!this.#call.isFull && this.#waiting.length === 0) {
+      this.#answer(message);
+      return;
+    }
+    if (this.#waiting.length >= MAX_WAITING) {
+      this.#call.finish(GrpcStatus.ResourceExhausted, 'answers are not read');
+      return;
+    }
+    if (this.#waiting.push(message) === 1) this.#call.pauseReads();
+  }
+
+  #answer(message: Uint8Array): void {
     const problem = this.#service.answer(message, this.#call);
     if (problem !== null) this.#call.finish(GrpcStatus.InvalidArgument, problem);
     else if (!this.#isStream) this.#call.finish(GrpcStatus.Ok, '');
   }
 
   onHalfClose(): void {
+    this.#isEnded = true;
+    if (this.#waiting.length > 0) return;
     if (this.#isStream) this.#call.finish(GrpcStatus.Ok, '');
     else if (!this.#call.isOver) this.#call.finish(GrpcStatus.InvalidArgument, 'a request is missing');
   }
 
-  onReady(): void {}
+  onReady(): void {
+    if (this.#waiting.length === 0) return;
+    while (this.#waiting.length > 0 && !this.#call.isFull && !this.#call.isOver) this.#answer(this.#waiting.shift()!);
+    if (this.#call.isOver || this.#waiting.length > 0) return;
+    this.#call.resumeReads();
+    if (this.#isEnded) this.onHalfClose();
+  }
 
   onCancelled(): void {}
 }
