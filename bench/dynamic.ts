@@ -74,9 +74,11 @@ function listener(port: number, routes: JsonObject): JsonObject {
   };
 }
 
-function adsBootstrap(listen: number, adsPort: number, routes: JsonObject): JsonObject {
+/** @param flush between two flushes of the stats: what they cost is not the price of a change */
+function adsBootstrap(listen: number, adsPort: number, routes: JsonObject, flush = '5s'): JsonObject {
   return {
     node: { id: 'bench', cluster: 'bench' },
+    stats_flush_interval: flush,
     dynamic_resources: {
       ads_config: {
         api_type: 'DELTA_GRPC',
@@ -294,7 +296,7 @@ async function benchEndpointChange(server: AdsServer, upstreams: Upstreams): Pro
     const running = await launchDynamic(
       name,
       'moving',
-      (listen) => adsBootstrap(listen, server.port, STATIC_ROUTES),
+      (listen) => adsBootstrap(listen, server.port, STATIC_ROUTES, '300s'),
       2,
     );
     await Bun.sleep(1000);
@@ -337,7 +339,7 @@ async function benchRouteChange(server: AdsServer, upstreams: Upstreams): Promis
   server.resources.set(TYPES.routes, list);
   for (const name of ['nuncio', 'envoy'] as const) {
     list.set('routes', tables.a);
-    const config = (listen: number): JsonObject => adsBootstrap(listen, server.port, DISCOVERED_ROUTES);
+    const config = (listen: number): JsonObject => adsBootstrap(listen, server.port, DISCOVERED_ROUTES, '300s');
     const running = await launchDynamic(name, 'routes', config, 2);
     await Bun.sleep(1000);
     const push = (to: 'a' | 'b'): void => {
