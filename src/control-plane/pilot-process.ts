@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { lstatSync, renameSync, writeFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import { openApiRegistry } from '../api/api-registry.ts';
 import { SystemClock } from '../base/clock.ts';
@@ -89,7 +89,7 @@ export function startPilot(
     resources: flags.resources,
     manifests: flags.manifests,
     onStatuses: (statuses) => {
-      if (flags.statusFile !== '') writeFileSync(flags.statusFile, stringify(statuses));
+      if (flags.statusFile !== '') writeStatuses(flags.statusFile, stringify(statuses));
     },
   });
   const address = pilot.start();
@@ -112,6 +112,18 @@ export function startPilot(
     });
   };
   return { address: address.text, stop, stopped: end.promise };
+}
+
+/** Whoever reads it never finds half of it. */
+function writeStatuses(path: string, text: string): void {
+  // A link or a device is written to.
+  if (lstatSync(path, { throwIfNoEntry: false })?.isFile() === false) {
+    writeFileSync(path, text);
+    return;
+  }
+  const draft = `${path}.new`;
+  writeFileSync(draft, text);
+  renameSync(draft, path);
 }
 
 function securityOf(

@@ -124,10 +124,11 @@ export class Pilot {
   /** @throws Error when the address cannot be had, or a directory does not exist */
   start(): Address {
     const { sockets, address, debugAddress, resources, manifests } = this.#options;
-    this.#load();
+    // Before they are read: what changes from now on is news.
     for (const directory of [resources, manifests]) {
       if (directory !== '') this.#watches.push(this.#watch(directory));
     }
+    this.#load();
     this.#listening = sockets.listen({ ...PLAIN, address }, this.#server);
     if (debugAddress !== null) {
       this.#debugListening = sockets.listen({ ...PLAIN, address: debugAddress }, this.#debug);
@@ -152,7 +153,7 @@ export class Pilot {
     metrics.gauge('groups', 'Groups of nodes that have resources.', () => this.#cache.groups.length);
     const general = (): object => ({
       started_at: new Date(this.#startedAtMs).toISOString(),
-      loaded_at: new Date(this.#loadedAtMs).toISOString(),
+      loaded_at: this.#loadedAtMs === 0 ? null : new Date(this.#loadedAtMs).toISOString(),
       faults: this.#lastFaults,
       connections: this.#server.connectionCount,
       streams: streams.size,
@@ -168,7 +169,11 @@ export class Pilot {
       '/debug/clients': (query) => json(clientsReport(streams, query.get('node') ?? '')),
       '/debug/groups': () => json(groupsReport(this.#cache, streams)),
       '/metrics': () => ({ contentType: 'text/plain; version=0.0.4', body: metrics.render() }),
-      '/ready': () => ({ contentType: 'text/plain', body: 'LIVE\n' }),
+      // Until the directories were taken once there is nothing to serve; later faults leave what there is.
+      '/ready': () =>
+        this.#loadedAtMs === 0
+          ? { status: 503, contentType: 'text/plain', body: 'NOTHING LOADED\n' }
+          : { contentType: 'text/plain', body: 'LIVE\n' },
     };
   }
 
@@ -258,7 +263,12 @@ export class Pilot {
     this.#loadedAtMs = dispatcher.wallMs;
     this.#publish(loaded.snapshots);
     this.#services.regroup();
-    if (manifests !== '') onStatuses(loaded.statuses);
+    try {
+      if (manifests !== '') onStatuses(loaded.statuses);
+    } catch (error) {
+      // It changes nothing about what is served.
+      logger.error(`the statuses are not written: ${(error as Error).message}`);
+    }
     for (const status of loaded.statuses) {
       for (const complaint of complaintsOf(status)) logger.warning(complaint);
     }

@@ -90,3 +90,45 @@ describe.each([
     expect(await ask(port)).toBe('one');
   }, 60_000);
 });
+
+test.each(['GRPC', 'DELTA_GRPC'])(
+  'a control plane that starts with a fault takes nothing from proxies (%s)',
+  async (api) => {
+    const command = await followers.Envoy!();
+    const scene = stage();
+    const [port, place, debug] = [freePort(), freePort(), freePort()];
+    const one = scene.upstream('one');
+    scene.write('config/listener.yaml', resources(listener(port)));
+    scene.write('config/web.yaml', resources(cluster('one'), endpoints('one', one), route('one')));
+    const listen = ['--listen', `127.0.0.1:${place}`, '--debug', `127.0.0.1:${debug}`, '--drain-time-ms', '0'];
+    const flags = ['--resources', scene.path('config'), ...listen];
+    const ready = async (): Promise<number> => (await fetch(`http://127.0.0.1:${debug}/ready`)).status;
+    const first = await scene.pilot(...flags);
+    const proxy = await scene.follow(command, place, api, 'any');
+    await until('the first answer', async () => (await ask(port)) === 'one');
+    expect(await ready()).toBe(200);
+    first.child.kill('SIGTERM');
+    expect(await first.child.exited).toBe(0);
+
+    scene.write('config/broken.yaml', resources({ '@type': 'type.googleapis.com/envoy.config.core.v3.Node' }));
+    const second = await scene.pilot(...flags);
+    expect(second.log()).toContain('nothing is changed');
+    expect(await ready()).toBe(503);
+    const streams = async (): Promise<number> => {
+      const report = (await (await fetch(`http://127.0.0.1:${debug}/debug`)).json()) as {
+        clients: { types: object }[];
+      };
+      return Object.keys(report.clients[0]?.types ?? {}).length;
+    };
+    await until('the return', async () => (await streams()) >= 2);
+    expect(await ask(port)).toBe('one');
+    expect((await proxy.admin('/clusters')).body).toContain('one::');
+
+    const two = scene.upstream('two');
+    scene.write('config/web.yaml', resources(cluster('one'), endpoints('one', two), route('one')));
+    scene.write('config/broken.yaml', resources());
+    await until('the repair', async () => (await ask(port)) === 'two');
+    expect(await ready()).toBe(200);
+  },
+  60_000,
+);

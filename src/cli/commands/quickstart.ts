@@ -40,7 +40,12 @@ export const QUICKSTART_FLAGS: readonly PilotFlagSpec[] = [
     help: 'Where discovery is served: further proxies may follow too.',
   },
   { name: 'concurrency', value: 'N', fallback: '1', help: 'Workers of the proxy.' },
-  { name: 'log-level', value: 'LEVEL', fallback: 'warning', help: 'Of the log on standard error.' },
+  {
+    name: 'log-level',
+    value: 'LEVEL',
+    fallback: 'warning',
+    help: "Of the proxy's log on standard error; what the control plane takes and refuses is always told.",
+  },
 ];
 
 const ABOUT = `usage: nuncio quickstart [flags] DIRECTORY

@@ -10,6 +10,8 @@ import type { Acceptor, Transport } from '../../net/transport.ts';
 
 /** One answer. */
 export interface DebugPage {
+  /** Of HTTP; absent: 200. */
+  readonly status?: number;
   readonly contentType: string;
   readonly body: string;
 }
@@ -137,8 +139,10 @@ class DebugRequest implements RequestDecoder {
     const { pages } = this.#connection.server;
     const page = Object.hasOwn(pages, name) ? pages[name] : undefined;
     if (method !== 'GET' && method !== 'HEAD') this.#send(405, { contentType: 'text/plain', body: 'GET alone\n' });
-    else if (page !== undefined) this.#send(200, page(new URLSearchParams(query)));
-    else this.#send(404, { contentType: 'text/plain', body: `${Object.keys(pages).join('\n')}\n` });
+    else if (page !== undefined) {
+      const made = page(new URLSearchParams(query));
+      this.#send(made.status ?? 200, made);
+    } else this.#send(404, { contentType: 'text/plain', body: `${Object.keys(pages).join('\n')}\n` });
   }
 
   #send(status: number, { contentType, body }: DebugPage): void {
