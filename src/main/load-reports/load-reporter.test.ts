@@ -205,3 +205,18 @@ test('bytes that are no answer end the stream; nothing comes after the end', asy
   await advance(60_000);
   expect(calls.length).toBe(2);
 });
+
+test('a worker that fails once ends no reports', async () => {
+  const { calls, loads, advance } = start();
+  await Bun.sleep(0);
+  calls[0]!.says({ send_all_clusters: true, load_reporting_interval: '1s' });
+  const { of } = loads;
+  loads.of = () => {
+    throw new Error('a worker failed');
+  };
+  await advance(1000);
+  expect(calls[0]!.sent).toHaveLength(1);
+  loads.of = of;
+  await advance(1000);
+  expect(calls[0]!.sent).toHaveLength(2);
+});

@@ -98,7 +98,10 @@ export class LoadReporter implements GrpcCallHandler, TimerTarget {
       return;
     }
     void this.#send(call).catch((error: unknown) => {
-      if (!this.#stopped) this.#parts.logger.error(`a load report failed: ${String(error)}`);
+      if (this.#stopped) return;
+      this.#parts.logger.error(`a load report failed: ${String(error)}`);
+      // The next one may do.
+      if (this.#call === call) this.#startPeriod();
     });
   }
 
