@@ -322,10 +322,12 @@ export class ClusterUpdates {
     const changed: Uint8Array[] = [];
     const hosts: HostUpdate[] = [];
     const hostsOnly: HostUpdate[] = [];
+    const taken: ClusterVersion[] = [];
     for (const entry of entries) {
       const { version, discovery } = entry;
       const { name } = version.spec;
       if (this.warming.get(name) !== entry) continue;
+      taken.push(version);
       this.warming.delete(name);
       const previous = this.active.get(name);
       this.active.set(name, version);
@@ -346,7 +348,8 @@ export class ClusterUpdates {
     // Pools and counts of hosts that stay are kept.
     hosts.push(...hostsOnly);
     if (changed.length + hosts.length > 0) await this.#parts.orders.clusters(changed, [], hosts);
-    for (const { version } of entries) this.#serves(version.spec.name);
+    // One that was removed meanwhile, or replaced by one on its way, does not serve.
+    for (const version of taken) if (this.active.get(version.spec.name) === version) this.#serves(version.spec.name);
   }
 
   /** Calls `go` once the cluster serves in every worker: now, when it does already. @returns what takes it back */

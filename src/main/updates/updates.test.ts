@@ -449,3 +449,43 @@ test('a blocked worker is not sent order upon order: clusters that are warm are 
   expect(orders).toBe(2);
   expect(all.clusters.active.get('c')!.spec.connectTimeoutMs).toBe(50_000);
 });
+
+test('a cluster serves when workers have it, not when a version of it was passed over or is gone', async () => {
+  const { workers, clusters, subscriptions, cds } = setUp(1);
+  clusters.onStarted();
+  const eds = (mark: string): JsonObject => ({
+    ...{ name: 'c', type: 'EDS', alt_stat_name: mark },
+    eds_cluster_config: { eds_config: ADS },
+  });
+  const served: string[] = [];
+  clusters.whenServes('c', () => served.push('c'));
+  await cds([eds('one')]);
+  await subscriptions.answer('EDS c', 'envoy.config.endpoint.v3.ClusterLoadAssignment', { cluster_name: 'c' });
+  // It is warm; before its turn comes, another version is there that is not.
+  await cds([eds('two')]);
+  await new Promise((resolve) => setImmediate(resolve));
+  await Bun.sleep(0);
+  expect(workers[0]!.told).toEqual([]);
+  expect(served).toEqual([]);
+  await subscriptions.answer('EDS c', 'envoy.config.endpoint.v3.ClusterLoadAssignment', { cluster_name: 'c' });
+  await new Promise((resolve) => setImmediate(resolve));
+  await Bun.sleep(0);
+  expect([workers[0]!.told, served]).toEqual([['clusters c'], ['c']]);
+  // Removed while workers are being given it: it does not serve.
+  const fixed = { name: 'd', type: 'STATIC', load_assignment: { cluster_name: 'd' } };
+  workers[0]!.clusterGate = deferred();
+  const adding = cds([fixed]);
+  const removing = cds([], ['d']);
+  workers[0]!.clusterGate.resolve();
+  await Promise.all([adding, removing]);
+  workers[0]!.clusterGate = deferred();
+  const again = cds([fixed]);
+  let serves = false;
+  clusters.whenServes('d', () => {
+    serves = true;
+  });
+  expect(serves).toBe(false);
+  workers[0]!.clusterGate.resolve();
+  await again;
+  expect(serves).toBe(true);
+});
