@@ -205,3 +205,69 @@ test('scopes that name no table, or share a key, are refused', async () => {
   ]);
   expect(await details(scope('a', 'k', own), scope('b', 'l', own))).toEqual([]);
 });
+
+test('what inline scopes brought to workers goes with their source', async () => {
+  const { worker, sources, scopes } = setUp();
+  scopes.acquire({ key: 's', name: 's', source: ads, rdsSource: undefined, statPrefix: 'http.p' });
+  scopes.start('s', new InitTargets('listener').add('SRDS s'));
+  await sources.say('SRDS *', SCOPE, [scope('a', 'k', { route_configuration: table('i') })]);
+  expect(worker.told).toEqual(['routes +scope|s -', 'scopes +a=scope -']);
+  scopes.release('s');
+  await Bun.sleep(0);
+  expect(worker.told.slice(2).sort()).toEqual(['routes + -scope', 'scopes + -']);
+});
+
+const vhds = { config_source: ADS };
+const hostOf = (name: string, domain: string): JsonObject => ({ name, domains: [domain] });
+const hosted = (...virtualHosts: JsonObject[]): JsonObject => ({ name: 'r', virtual_hosts: virtualHosts, vhds });
+
+function followHosted() {
+  const parts = setUp();
+  const targets = new InitTargets('listener');
+  parts.routes.acquire({ key: 'r', name: 'r', source: ads, statPrefix: 'http.p' });
+  parts.routes.start('r', targets.add('RDS r'));
+  return { ...parts, targets };
+}
+
+test('a table that its discovered virtual hosts do not fit is refused, and the one before stays', async () => {
+  const { worker, sources, routes } = followHosted();
+  expect(await sources.say('RDS r', ROUTES, [hosted()])).toEqual([]);
+  expect(await sources.say('VHDS ', 'envoy.config.route.v3.VirtualHost', [hostOf('r/a', 'a.test')])).toEqual([]);
+  expect(worker.told).toHaveLength(2);
+  for (const _turn of [1, 2]) {
+    const refusals = await sources.say('RDS r', ROUTES, [hosted(hostOf('own', 'a.test'))]);
+    expect(refusals.map(({ details }) => details).join()).toContain('a.test');
+  }
+  expect(worker.told).toHaveLength(2);
+  const [inForce] = [...routes.current()];
+  expect(inForce!.message.virtualHosts.map(({ name }) => name)).toEqual(['r/a']);
+});
+
+test('a table that goes while workers take it follows no virtual hosts', async () => {
+  const { sources, routes } = followHosted();
+  const taken = sources.say('RDS r', ROUTES, [hosted()]);
+  routes.release('r');
+  await taken;
+  expect([...sources.watchers.keys()]).toEqual([]);
+});
+
+test('a refusal of an extension is forgotten with the next good answer', async () => {
+  const { sources, extensions } = setUp();
+  const place = {
+    key: 'network-filter|n|1',
+    kind: 'network-filter',
+    name: 'n',
+    source: ads,
+    warms: true,
+    isLast: true,
+    typeNames: [DIRECT.slice(DIRECT.lastIndexOf('/') + 1)],
+  } as const;
+  extensions.acquire(place);
+  extensions.start(place, null);
+  const good = [{ name: 'n', typed_config: { '@type': DIRECT } }];
+  await sources.say('ECDS n', EXTENSION, good);
+  sources.watchers.get('ECDS n')!.onFailure('rejected', 'bad');
+  expect(extensions.refusals()).toEqual([{ name: 'n', details: 'bad' }]);
+  await sources.say('ECDS n', EXTENSION, good);
+  expect(extensions.refusals()).toEqual([]);
+});

@@ -125,7 +125,10 @@ class ExtensionProvider implements ResourceWatcher {
       return refuse(`Unexpected resource name in ExtensionConfigDS response: ${resource.name}`);
     }
     const last = this.#next ?? this.current;
-    if (last !== null && sameBytes(last.resource.bytes, resource.bytes)) return Promise.resolve([]);
+    if (last !== null && sameBytes(last.resource.bytes, resource.bytes)) {
+      this.lastRefusal = '';
+      return Promise.resolve([]);
+    }
     let needs: Needs | null = null;
     for (const use of distinct(this.uses)) {
       const built = this.#parts.builds.extension(resource, use, this.#parts.clusterNames());

@@ -89,6 +89,8 @@ class RouteProvider implements ResourceWatcher {
     if (this.current === null || !sameBytes(this.current.bytes, resource.bytes)) {
       const built = this.#owner.builds.routeTable(resource, this.#owner.clusterNames());
       if (!built.ok) return refuse(built.error);
+      const fault = this.#faultWithHosts(resource.message as RouteConfiguration);
+      if (fault !== '') return refuse(fault);
       this.current = {
         message: resource.message as RouteConfiguration,
         bytes: resource.bytes,
@@ -128,6 +130,14 @@ class RouteProvider implements ResourceWatcher {
       },
     });
     return this.#hosts;
+  }
+
+  /** What is wrong with a table together with the virtual hosts that it keeps; empty: nothing. As Envoy, which builds them as one. */
+  #faultWithHosts(message: RouteConfiguration): string {
+    const hosts = this.#hosts?.inForce ?? [];
+    const { builds, clusterNames } = this.#owner;
+    if (hosts.length === 0 || message.vhds === undefined || builds.digestOf(message.vhds) !== this.#hostsKey) return '';
+    return builds.routesFault({ ...message, virtualHosts: [...message.virtualHosts, ...hosts] }, clusterNames());
   }
 
   #countReload(): void {

@@ -108,9 +108,13 @@ class ScopeProvider implements ResourceWatcher {
     this.#stopped = true;
     this.#subscription.stop();
     this.#scope.close();
-    for (const scope of new Set([...this.#scopes.values(), ...this.#posted.values()])) this.#letGo(scope);
+    const all = new Set([...this.#scopes.values(), ...this.#posted.values()]);
+    // First: tables that workers have are kept for whoever has been posted.
     this.#scopes.clear();
     this.#posted.clear();
+    for (const scope of all) this.#letGo(scope);
+    // Whoever waited has gone, too.
+    this.#answer();
   }
 
   get inForce(): ScopesInForce | null {
@@ -274,12 +278,12 @@ class ScopeProvider implements ResourceWatcher {
     for (const { name } of removed) this.#posted.delete(name);
     if (changed.length + removed.length > 0) {
       if (inline.length > 0) await orders.routes(inline, []);
-      await orders.scopes(
-        this.dependency.key,
-        changed.map(({ name, scopeKey, message, routes }) => ({ name, scopeKey, onDemand: message.onDemand, routes })),
-        removed.map(({ name }) => name),
-        false,
-      );
+      const news = changed.map(({ name, scopeKey, message, routes }) => {
+        return { name, scopeKey, onDemand: message.onDemand, routes };
+      });
+      const names = removed.map(({ name }) => name);
+      // Workers may have been told meanwhile that nobody needs the scopes.
+      if (!this.#stopped) await orders.scopes(this.dependency.key, news, names, false);
     }
     for (const scope of gone) this.#letGo(scope);
     if (awaited.size === 0) this.#answer();

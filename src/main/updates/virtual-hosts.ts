@@ -37,6 +37,7 @@ export class VirtualHosts implements ResourceWatcher {
   /** By the name of the resource. */
   #hosts = new Map<string, VirtualHost>();
   #onAnswer: (() => void) | null = null;
+  #stopped = false;
   /** By the name that was asked for. */
   readonly #waiting = new Map<string, Wait>();
 
@@ -53,10 +54,13 @@ export class VirtualHosts implements ResourceWatcher {
   /** @param onAnswer called once, with the first answer, whatever it is */
   start(onAnswer: () => void): void {
     this.#onAnswer = onAnswer;
-    this.#subscription.start();
+    // Its table may have gone while workers were given it.
+    if (this.#stopped) this.#answer();
+    else this.#subscription.start();
   }
 
   stop(): void {
+    this.#stopped = true;
     this.#subscription.stop();
     this.#scope.close();
     this.#answer();
