@@ -296,7 +296,7 @@ async function benchEndpointChange(server: AdsServer, upstreams: Upstreams): Pro
     const running = await launchDynamic(
       name,
       'moving',
-      (listen) => adsBootstrap(listen, server.port, STATIC_ROUTES, '300s'),
+      (listen) => adsBootstrap(listen, server.port, STATIC_ROUTES, '299s'),
       2,
     );
     await Bun.sleep(1000);
@@ -339,7 +339,7 @@ async function benchRouteChange(server: AdsServer, upstreams: Upstreams): Promis
   server.resources.set(TYPES.routes, list);
   for (const name of ['nuncio', 'envoy'] as const) {
     list.set('routes', tables.a);
-    const config = (listen: number): JsonObject => adsBootstrap(listen, server.port, DISCOVERED_ROUTES, '300s');
+    const config = (listen: number): JsonObject => adsBootstrap(listen, server.port, DISCOVERED_ROUTES, '299s');
     const running = await launchDynamic(name, 'routes', config, 2);
     await Bun.sleep(1000);
     const push = (to: 'a' | 'b'): void => {
