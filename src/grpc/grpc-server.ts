@@ -266,6 +266,8 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
       const refusal = new ResponseHeaders();
       refusal.status = 415;
       this.#encoder.encodeHeaders(refusal, true);
+      // What it is about to send is not wanted.
+      if (!end) this.#encoder.stream.reset(ResetReason.LocalReset);
       return;
     }
     this.#remoteEnded = end;

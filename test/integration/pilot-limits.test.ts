@@ -152,3 +152,22 @@ test('an end is told: GOAWAY, then UNAVAILABLE, one after the other', async () =
   ]);
   expect(ended[2]! - ended[0]!).toBeGreaterThan(200);
 }, 30_000);
+
+test('what is no gRPC is turned away at once, whatever it goes on to send', async () => {
+  const scene = stage();
+  scene.write('config/web.yaml', resources(cluster('c')));
+  const { port } = await scene.pilot('--resources', scene.path('config'));
+  const session = connectHttp2(`http://127.0.0.1:${port}`);
+  scene.onEnd(() => session.destroy());
+  const stream = session.request({ ':method': 'POST', ':path': '/upload', 'content-type': 'text/plain' });
+  let status = 0;
+  stream.on('response', (headers) => {
+    status = headers[':status'] ?? 0;
+  });
+  stream.on('error', () => {});
+  stream.resume();
+  // Its own end never comes.
+  stream.write('and so on');
+  await new Promise((resolve) => stream.on('close', resolve));
+  expect(status).toBe(415);
+});

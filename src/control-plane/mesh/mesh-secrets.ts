@@ -207,6 +207,8 @@ class PersonalSecrets implements PersonalResources, TimerTarget {
   #uri = '';
   /** It was said in the log that nothing is issued. */
   #isDenied = false;
+  /** Unix ms. */
+  #deniedAtMs = 0;
 
   constructor(mesh: MeshSecrets, call: GrpcServerCall, node: Node, onChange: () => void) {
     this.#mesh = mesh;
@@ -228,8 +230,12 @@ class PersonalSecrets implements PersonalResources, TimerTarget {
   /** @returns whether there is another certificate than before */
   #renew(): boolean {
     const { environment } = this.#mesh;
+    const { wallMs } = environment.dispatcher;
+    // The rules read files: whoever asks for many names in vain must not have them read for each.
+    if (this.#isDenied && Math.abs(wallMs - this.#deniedAtMs) < DENIED_MS) return false;
     const entitlement = this.#mesh.entitlementOf(this.#call, this.#node);
     if (!entitlement.ok) {
+      this.#deniedAtMs = wallMs;
       // What was issued before ends by itself, soon.
       if (this.#isDenied) return false;
       this.#isDenied = true;
@@ -275,3 +281,5 @@ class PersonalSecrets implements PersonalResources, TimerTarget {
 
 /** Who is no longer entitled is looked at again after this, ms. */
 const RETRY_MS = 60_000;
+/** Who was denied is denied without another look for this long, ms. */
+const DENIED_MS = 1000;

@@ -239,7 +239,10 @@ describe('identities', () => {
 });
 
 describe('secrets', () => {
-  function mesh(ttlSeconds: number): {
+  function mesh(
+    ttlSeconds: number,
+    rulesFile = '',
+  ): {
     clock: ManualClock;
     dispatcher: Dispatcher;
     made: MeshSecrets;
@@ -251,7 +254,7 @@ describe('secrets', () => {
     const log: string[] = [];
     const logger = new Logger('pilot', 'info', { write: (_level, _name, message) => log.push(message) });
     const directory = folder();
-    const settings = { directory, trustDomain: DOMAIN, rulesFile: '', ttlSeconds };
+    const settings = { directory, trustDomain: DOMAIN, rulesFile, ttlSeconds };
     const made = new MeshSecrets(settings, { api, dispatcher, metrics: new Metrics(), logger }, () => {});
     ends.push(() => made.close());
     return { clock, dispatcher, made, log, directory };
@@ -344,5 +347,26 @@ describe('secrets', () => {
     // Whom to trust is no secret.
     expect(personal.get(SECRET_URL, 'ROOTCA')).not.toBeNull();
     expect(personal.get(SECRET_URL, 'spiffe://example.org')).not.toBeNull();
+  });
+
+  test('cost a stranger with a token of its own making little, however many names it asks for', () => {
+    const directory = folder();
+    writeFileSync(join(directory, 'token'), 'a token that nobody guesses\n');
+    writeFileSync(join(directory, 'rules.yaml'), 'rules: [{ token_file: token, identity: /a }]\n');
+    const { made, clock, log } = mesh(3600, join(directory, 'rules.yaml'));
+    const token = 'no-such-token-at-all';
+    let asked = 0;
+    const get = (): string => {
+      asked++;
+      return `Bearer ${token}`;
+    };
+    const asking = { ...call({}), headers: { get } } as unknown as GrpcServerCall;
+    const personal = made.open(asking, node(), () => {});
+    for (let i = 0; i < 1000; i++) expect(personal.get(SECRET_URL, `spiffe://example.org/${i}`)).toBeNull();
+    expect([asked, log.length]).toEqual([1, 1]);
+    // It may have become one.
+    writeFileSync(join(directory, 'token'), `${token}\n`);
+    clock.advance(2000);
+    expect(personal.get(SECRET_URL, 'default')).not.toBeNull();
   });
 });

@@ -159,3 +159,36 @@ spec: { gatewayClassName: nuncio, listeners: [{ name: http, port: 80, protocol: 
     expect(faults[0]).toContain(words);
   });
 });
+
+test('a secret in what is no file is refused, and holds nobody up', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sources-'));
+  folders.push(folder);
+  const type = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret';
+  const secret = { '@type': type, name: 's', generic_secret: { secret: { filename: 'pipe' } } };
+  writeFileSync(join(folder, 'a.json'), JSON.stringify({ resources: [secret] }));
+  expect(Bun.spawnSync(['mkfifo', join(folder, 'pipe')]).exitCode).toBe(0);
+  const { faults } = new PilotSources(api, folder, '').load();
+  expect(faults.join()).toContain('pipe is no file');
+});
+
+test('secrets of all kinds are read from their files', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sources-'));
+  folders.push(folder);
+  const type = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret';
+  const file = { filename: 'content' };
+  const list = [
+    { '@type': type, name: 'one', generic_secret: { secret: file } },
+    { '@type': type, name: 'many', generic_secret: { secrets: { a: file } } },
+    { '@type': type, name: 'tickets', session_ticket_keys: { keys: [file] } },
+  ];
+  writeFileSync(join(folder, 'a.json'), JSON.stringify({ resources: list }));
+  // As long as a session ticket key is.
+  const content = 'an open secret, '.repeat(5);
+  writeFileSync(join(folder, 'content'), content);
+  const { faults, snapshots, credentials } = new PilotSources(api, folder, '').load();
+  expect(faults).toEqual([]);
+  expect(credentials).toEqual([join(folder, 'content'), join(folder, 'content'), join(folder, 'content')]);
+  for (const { any } of snapshots.get('common')!.type(type).resources.values()) {
+    expect(Buffer.from(any).toString('latin1')).toContain(content);
+  }
+});

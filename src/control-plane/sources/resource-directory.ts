@@ -1,7 +1,8 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { Message } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
+import type { DataSource } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { Secret } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.d.ts';
 import type { DiscoveryResponse } from '../../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
 import { encodeMessage } from '../../api/message-codec.ts';
@@ -174,7 +175,8 @@ export class ResourceFiles {
   #readSecret(secret: Secret, folder: string): { readonly secret: Secret; readonly fault: string } {
     let inline: Secret;
     try {
-      inline = withoutDirectory(withFilesInline(secret, (path) => readFileSync(resolve(folder, path))));
+      const read = (path: string): Buffer => readCredential(resolve(folder, path));
+      inline = withoutDirectory(withOthersInline(withFilesInline(secret, read), read));
     } catch (error) {
       return { secret, fault: (error as Error).message };
     }
@@ -184,11 +186,53 @@ export class ResourceFiles {
   }
 }
 
+/** Larger ones are none, bytes. */
+const MAX_CREDENTIAL_BYTES = 16 << 20;
+
+/** @throws Error for what is no file: a pipe would hold everybody up, a device would be read without end */
+function readCredential(path: string): Buffer {
+  const stat = statSync(path);
+  if (!stat.isFile()) throw new Error(`${path} is no file`);
+  if (stat.size > MAX_CREDENTIAL_BYTES) throw new Error(`${path} is too large for a credential`);
+  return readFileSync(path);
+}
+
 /** Files whose change is a change of the secret, and the directory that it says to watch. */
 function credentialsOf(secret: Secret, folder: string): string[] {
   const directory = watchedDirectoryOf(secret);
-  const paths = filesOf(secret).map((path) => resolve(folder, path));
+  const others = otherSourcesOf(secret).flatMap(({ specifier }) =>
+    specifier.case === 'filename' ? [specifier.value] : [],
+  );
+  const paths = [...filesOf(secret), ...others].map((path) => resolve(folder, path));
   return directory === '' ? paths : [...paths, resolve(folder, directory, '.')];
+}
+
+/** Of secrets that are no certificates. */
+function otherSourcesOf({ type }: Secret): DataSource[] {
+  if (type.case === 'sessionTicketKeys') return [...type.value.keys];
+  if (type.case !== 'genericSecret') return [];
+  const { secret, secrets } = type.value;
+  return [...(secret === undefined ? [] : [secret]), ...Object.values(secrets)];
+}
+
+function withOthersInline(secret: Secret, read: (path: string) => Uint8Array): Secret {
+  const inline = (source: DataSource): DataSource => {
+    const { specifier } = source;
+    if (specifier.case !== 'filename') return source;
+    return { ...source, specifier: { case: 'inlineBytes', value: read(specifier.value) } };
+  };
+  const { type } = secret;
+  if (type.case === 'sessionTicketKeys') {
+    return { ...secret, type: { case: type.case, value: { ...type.value, keys: type.value.keys.map(inline) } } };
+  }
+  if (type.case !== 'genericSecret') return secret;
+  const { secret: one, secrets } = type.value;
+  const value = {
+    ...type.value,
+    ...(one === undefined ? {} : { secret: inline(one) }),
+    secrets: Object.fromEntries(Object.entries(secrets).map(([name, source]) => [name, inline(source)])),
+  };
+  return { ...secret, type: { case: type.case, value } };
 }
 
 /** The directory to watch was this machine's as well. */
