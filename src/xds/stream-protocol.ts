@@ -227,11 +227,14 @@ export class DeltaProtocol implements TypeProtocol {
     const known = this.#known ?? NO_NAMES;
     const names = wanted ?? (this.#said ? ALL_NAMES : NO_NAMES);
     const again = this.#engine.takeAgain();
-    request.resourceNamesSubscribe = [...names].filter(
-      (name) => !known.has(name) && !(this.#known === null && wanted === null),
-    );
+    // Most requests only answer: of the same thousands of names there is nothing to say.
+    if (!this.#said || wanted !== this.#known) {
+      request.resourceNamesSubscribe = [...names].filter(
+        (name) => !known.has(name) && !(this.#known === null && wanted === null),
+      );
+      request.resourceNamesUnsubscribe = [...known].filter((name) => !names.has(name));
+    }
     for (const name of again) if (known.has(name)) request.resourceNamesSubscribe.push(name);
-    request.resourceNamesUnsubscribe = [...known].filter((name) => !names.has(name));
     for (const name of request.resourceNamesUnsubscribe) this.#engine.versions.delete(name);
     if (!this.#said) request.initialResourceVersions = Object.fromEntries(this.#engine.versions);
     this.#known = wanted;
