@@ -183,12 +183,15 @@ export class TypeEngine {
   async apply(delta: TypeDelta, isWhole: boolean): Promise<readonly ResourceRefusal[]> {
     const refusals: ResourceRefusal[] = [];
     for (const watch of [...this.#wildcards]) {
+      // Another watcher's update may have ended it.
+      if (!this.watches.has(watch)) continue;
       // A first answer without anything is one: a start waits for it.
       if (isWhole || !watch.isAnswered || delta.changed.length + delta.removed.length > 0) {
         refusals.push(...(await this.#tell(watch, delta, isWhole)));
       }
     }
     for (const watch of [...this.#namespaces]) {
+      if (!this.watches.has(watch)) continue;
       const ours = (name: string): boolean => name.slice(0, name.lastIndexOf('/')) === watch.interest.namespace;
       const changed = delta.changed.filter(({ name }) => ours(name));
       const removed = delta.removed.filter(ours);
@@ -201,7 +204,6 @@ export class TypeEngine {
     const { version } = delta;
     for (const resource of delta.changed) {
       for (const watch of [...(this.#byName.get(resource.name) ?? [])]) {
-        // Another watcher's update may have ended it.
         if (!this.watches.has(watch) || this.#namespaces.has(watch)) continue;
         refusals.push(...(await this.#tell(watch, { changed: [resource], removed: [], version }, isWhole)));
       }

@@ -110,3 +110,20 @@ test('who hears of removals is told by name', async () => {
   await engine.apply({ changed: [], removed: ['a', 'b'], version: '2' }, false);
   expect(watches.map(({ seen }) => seen.updates)).toEqual([[{ changed: [], removed: ['a'], version: '2' }], []]);
 });
+
+test("whoever was ended by another one's update hears no more", async () => {
+  const namespaces = ['r', 's'].map((namespace) => ({ type: VIRTUAL_HOST_TYPE, names: [], namespace }));
+  for (const [type, interests] of [
+    [CLUSTER_TYPE, [all, all]],
+    [VIRTUAL_HOST_TYPE, namespaces],
+  ] as const) {
+    const { engine, watches } = setUp(type, interests);
+    const [first, second] = watches;
+    first!.seen.onUpdate = () => {
+      engine.forget(second!.watch);
+      return Promise.resolve([]);
+    };
+    await engine.apply({ changed: [], removed: ['r/x', 's/x'], version: '1' }, false);
+    expect(second!.seen.updates).toEqual([]);
+  }
+});
