@@ -50,16 +50,22 @@ export class WorkerDemands implements OnDemand {
     this.#byWaiter.delete(waiter);
   }
 
-  /** Main has answered. */
+  /** Main has answered. @throws what the first of them throws that fails (a bug), when all have been told */
   settle(demandId: number, outcome: DemandOutcome): void {
     const open = this.#byId.get(demandId);
     if (open === undefined) return;
     this.#byId.delete(demandId);
     this.#byKey.delete(open.key);
+    const faults: unknown[] = [];
     for (const waiter of [...open.waiters]) {
       if (this.#byWaiter.get(waiter) !== open) continue;
       this.#byWaiter.delete(waiter);
-      waiter.onDemandSettled(outcome);
+      try {
+        waiter.onDemandSettled(outcome);
+      } catch (error) {
+        faults.push(error);
+      }
     }
+    if (faults.length > 0) throw faults[0];
   }
 }
