@@ -17,6 +17,8 @@ export interface ClusterDemandsParts {
 
 /** How long a cluster is still wanted that nobody waits for any more, ms. */
 const GIVE_UP_MS = 60_000;
+/** The longest delay that the runtime's own timer takes; a longer one would fire at once. */
+const MAX_DELAY_MS = 2 ** 31 - 1;
 
 /** One source of clusters that are asked for by name. Source: Envoy, OdCdsApiImpl. */
 class ClusterSource implements ResourceWatcher {
@@ -55,7 +57,7 @@ class ClusterSource implements ResourceWatcher {
         resolve(outcome);
       };
       const notThere = (): void => settle(DemandOutcome.Missing);
-      const timer = setTimeout(() => settle(DemandOutcome.Late), timeoutMs);
+      const timer = setTimeout(() => settle(DemandOutcome.Late), Math.min(timeoutMs, MAX_DELAY_MS));
       missing.add(notThere);
       takeBack = this.#clusters.whenServes(name, () => settle(DemandOutcome.Found));
       if (over || this.#subscription === null) return;
@@ -88,6 +90,8 @@ class ClusterSource implements ResourceWatcher {
 
   stop(): void {
     for (const timer of this.#timers) clearTimeout(timer);
+    // Their timers would keep the process.
+    for (const waiting of [...this.#missing.values()]) for (const notThere of [...waiting]) notThere();
     this.#subscription?.stop();
     this.#scope.close();
   }

@@ -3,11 +3,14 @@ import { fromJson, type JsonObject, toBinary } from '@bufbuild/protobuf';
 import { openApiRegistry } from '../../api/api-registry.ts';
 import { ExtensionRegistry } from '../../config/extension-registry.ts';
 import { EXTENSIONS } from '../../extensions/index.ts';
+import { DemandOutcome } from '../../routing/on-demand.ts';
 import { EMPTY_RUNTIME } from '../../routing/runtime-fraction.ts';
 import { StatsStore } from '../../stats/store.ts';
 import type { ToWorker } from '../../worker/messages.ts';
 import type { DiscoveredResource, Interest, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
 import type { WorkerHandle } from '../worker-handle.ts';
+import { ClusterDemands } from './cluster-demands.ts';
+import type { ClusterUpdates } from './cluster-updates.ts';
 import { ExtensionUpdates } from './extension-updates.ts';
 import { InitTargets } from './init-targets.ts';
 import { NeedsKeeper } from './needs.ts';
@@ -270,4 +273,19 @@ test('a refusal of an extension is forgotten with the next good answer', async (
   expect(extensions.refusals()).toEqual([{ name: 'n', details: 'bad' }]);
   await sources.say('ECDS n', EXTENSION, good);
   expect(extensions.refusals()).toEqual([]);
+});
+
+test('a cluster is waited for as long as it is said, and not beyond the end', async () => {
+  const { builds, sources } = setUp();
+  const clusters = { whenServes: () => () => {}, active: new Map(), warming: new Map() } as unknown as ClusterUpdates;
+  const subscriptions = sources as unknown as Subscriptions;
+  const demands = new ClusterDemands({ builds, clusters, subscriptions, stats: new StatsStore().root });
+  const desc = api.message('envoy.config.core.v3.ConfigSource')!;
+  const source = toBinary(desc, fromJson(desc, ADS));
+  expect(await demands.ask(source, 'c', 1)).toBe(DemandOutcome.Late);
+  const month = 31 * 24 * 3600 * 1000;
+  const asked = demands.ask(source, 'c', month);
+  expect(await Promise.race([asked, Bun.sleep(20)])).toBeUndefined();
+  demands.stop();
+  expect(await asked).toBe(DemandOutcome.Missing);
 });
