@@ -52,6 +52,9 @@ suite(
       node: { id: 'node', cluster: 'cluster' },
       static_resources: {
         secrets: [
+          // Nobody asks for these yet; they are held and shown.
+          { name: 'token', generic_secret: { secret: { inline_string: 'hidden' } } },
+          { name: 'tokens', generic_secret: { secrets: { a: { inline_string: 'x' }, b: { inline_bytes: 'eA==' } } } },
           { name: 'pair', tls_certificate: certificate('server-ec') },
           { name: 'roots', validation_context: trusting() },
         ],
@@ -226,6 +229,9 @@ const verdicts: readonly ValidateCase[] = [
     'a revocation list without authorities',
     down({ tls_certificates: pair, validation_context: { crl: file('root.crl.pem') } }),
   ),
+  refused('two generic secrets of one name', {
+    static_resources: { secrets: ['a', 'a'].map((name) => ({ name, generic_secret: {} })) },
+  }),
   refused('an unknown static secret', down({ tls_certificate_sds_secret_configs: [{ name: 's' }] })),
   refused('an unknown cipher', down({ tls_certificates: pair, tls_params: { cipher_suites: ['X'] } })),
   refused('an unknown curve', down({ tls_certificates: pair, tls_params: { ecdh_curves: ['X'] } })),

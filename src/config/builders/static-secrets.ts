@@ -3,10 +3,14 @@ import type { BuildContext } from '../build-context.ts';
 import type { SecretKind } from '../secrets/secret-dependency.ts';
 import type { StaticSecrets } from '../secrets/tls-build.ts';
 
+/** Those of TLS, and those that filters ask for by themselves. */
+type StaticKind = SecretKind | 'generic';
+
 /** Envoy's names of the kinds. */
-const KIND_NAMES: Readonly<Record<SecretKind, string>> = {
+const KIND_NAMES: Readonly<Record<StaticKind, string>> = {
   certificate: 'TlsCertificate',
   validation: 'CertificateValidationContext',
+  generic: 'GenericSecret',
 };
 
 /** The bootstrap's `static_resources.secrets`, by kind and name. One that nothing uses is not looked into, as in Envoy. */
@@ -36,7 +40,15 @@ export class StaticSecretTable implements StaticSecrets {
   }
 }
 
-function kindOf(secret: Secret): SecretKind | null {
-  if (secret.type.case === 'tlsCertificate') return 'certificate';
-  return secret.type.case === 'validationContext' ? 'validation' : null;
+function kindOf(secret: Secret): StaticKind | null {
+  switch (secret.type.case) {
+    case 'tlsCertificate':
+      return 'certificate';
+    case 'validationContext':
+      return 'validation';
+    case 'genericSecret':
+      return 'generic';
+    default:
+      return null;
+  }
 }
