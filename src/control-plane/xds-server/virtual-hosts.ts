@@ -8,47 +8,78 @@ function splitName(name: string): readonly [route: string, rest: string] {
   return at < 0 ? [name, ''] : [name.slice(0, at), name.slice(at + 1)];
 }
 
-/** By route configuration; made once for each version of the resources. */
-const INDEXES = new WeakMap<SnapshotType, ReadonlyMap<string, readonly SnapshotResource[]>>();
+/** What domains of one kind have beside their star, and whose they are: the first that has it. */
+class Affixes {
+  readonly #owners = new Map<string, SnapshotResource>();
+  /** Lengths that there are, longest first. */
+  #lengths: readonly number[] = [];
 
-function indexOf(type: SnapshotType): ReadonlyMap<string, readonly SnapshotResource[]> {
+  add(text: string, resource: SnapshotResource): void {
+    if (this.#owners.has(text)) return;
+    this.#owners.set(text, resource);
+    if (!this.#lengths.includes(text.length)) this.#lengths = [...this.#lengths, text.length].sort((a, b) => b - a);
+  }
+
+  /** Of the longest that `cut` finds in a host of this length. */
+  find(size: number, cut: (length: number) => string): SnapshotResource | null {
+    for (const length of this.#lengths) {
+      const found = length <= size ? this.#owners.get(cut(length)) : undefined;
+      if (found !== undefined) return found;
+    }
+    return null;
+  }
+}
+
+/**
+ * The virtual hosts of one route configuration, by domain: a client may ask for very many. Longest match first, as Envoy looks for a
+ * virtual host: exact, `*.suffix`, `prefix.*`, `*`.
+ */
+class RouteHosts {
+  readonly all: SnapshotResource[] = [];
+  readonly #exact = new Map<string, SnapshotResource>();
+  readonly #suffixes = new Affixes();
+  readonly #prefixes = new Affixes();
+  #any: SnapshotResource | null = null;
+
+  add(resource: SnapshotResource): void {
+    this.all.push(resource);
+    for (const each of resource.domains) {
+      const domain = each.toLowerCase();
+      if (!this.#exact.has(domain)) this.#exact.set(domain, resource);
+      if (domain === '*') this.#any ??= resource;
+      else if (domain.startsWith('*')) this.#suffixes.add(domain.slice(1), resource);
+      else if (domain.endsWith('*')) this.#prefixes.add(domain.slice(0, -1), resource);
+    }
+  }
+
+  of(text: string): SnapshotResource | null {
+    const host = text.toLowerCase();
+    return (
+      this.#exact.get(host) ??
+      this.#suffixes.find(host.length, (length) => host.slice(host.length - length)) ??
+      this.#prefixes.find(host.length, (length) => host.slice(0, length)) ??
+      this.#any
+    );
+  }
+}
+
+/** By route configuration; made once for each version of the resources. */
+const INDEXES = new WeakMap<SnapshotType, ReadonlyMap<string, RouteHosts>>();
+
+function indexOf(type: SnapshotType): ReadonlyMap<string, RouteHosts> {
   let index = INDEXES.get(type);
   if (index === undefined) {
-    const made = new Map<string, SnapshotResource[]>();
+    const made = new Map<string, RouteHosts>();
     for (const resource of type.resources.values()) {
       const [route] = splitName(resource.name);
-      const list = made.get(route) ?? [];
-      made.set(route, list);
-      list.push(resource);
+      const hosts = made.get(route) ?? new RouteHosts();
+      made.set(route, hosts);
+      hosts.add(resource);
     }
     index = made;
     INDEXES.set(type, made);
   }
   return index;
-}
-
-/** Longest match first, as Envoy looks for a virtual host: exact, `*.suffix`, `prefix.*`, `*`. */
-function rankOf(domain: string, host: string): number {
-  if (domain === host) return 4e6;
-  if (domain === '*') return 1;
-  if (domain.startsWith('*')) return host.endsWith(domain.slice(1)) ? 2e6 + domain.length : 0;
-  if (domain.endsWith('*')) return host.startsWith(domain.slice(0, -1)) ? 1e6 + domain.length : 0;
-  return 0;
-}
-
-function ofHost(hosts: readonly SnapshotResource[], host: string): SnapshotResource | null {
-  let best: SnapshotResource | null = null;
-  let rank = 0;
-  for (const resource of hosts) {
-    for (const domain of resource.domains) {
-      const found = rankOf(domain.toLowerCase(), host.toLowerCase());
-      if (found > rank) {
-        rank = found;
-        best = resource;
-      }
-    }
-  }
-  return best;
 }
 
 const NOTHING = Buffer.alloc(0);
@@ -75,12 +106,12 @@ export function virtualHostsOf(type: SnapshotType, names: Iterable<string>): Del
     }
     const all = index.get(name);
     if (all !== undefined) {
-      for (const resource of all) add(resource, '');
+      for (const resource of all.all) add(resource, '');
       continue;
     }
     const [route, host] = splitName(name);
     if (host === '') continue;
-    const one = ofHost(index.get(route) ?? [], host);
+    const one = index.get(route)?.of(host) ?? null;
     if (one !== null) add(one, name);
     else empty.push({ name, version: 'none', any: NOTHING, aliases: [name] });
   }
