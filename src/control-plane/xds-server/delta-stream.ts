@@ -6,7 +6,7 @@ import { CLUSTER_URL, VIRTUAL_HOST_URL } from './resource-view.ts';
 import type { DeltaItem } from './response-encodings.ts';
 import type { SnapshotResource } from './snapshot.ts';
 import type { TypeSubscription } from './type-subscription.ts';
-import { virtualHostsOf } from './virtual-hosts.ts';
+import { routeOf, virtualHostsOf } from './virtual-hosts.ts';
 
 /** Changes alone. */
 export class DeltaStream extends DiscoveryStream {
@@ -68,12 +68,17 @@ export class DeltaStream extends DiscoveryStream {
       // Who asks again has forgotten, and is to be told again.
       missing.delete(name);
       if (!Object.hasOwn(request.initialResourceVersions, name)) sent.delete(name);
-      if (subscription.typeUrl !== VIRTUAL_HOST_URL || first) continue;
-      // What serves the domain may have been sent before: whoever asks waits for an answer that bears the name all the same.
-      this.#askedAgain.add(name);
-      for (const held of [...sent.keys()]) if (held.startsWith(`${name}/`)) sent.delete(held);
     }
+    if (subscription.typeUrl === VIRTUAL_HOST_URL && !first)
+      this.#askAgain(subscription, request.resourceNamesSubscribe);
     return request.resourceNamesSubscribe.length > 0;
+  }
+
+  /** What serves a domain may have been sent before: whoever asks waits for an answer that bears the name all the same. */
+  #askAgain({ sent }: TypeSubscription, names: readonly string[]): void {
+    for (const name of names) if (name !== '*') this.#askedAgain.add(name);
+    // Of a route configuration that is asked for again, all.
+    for (const held of [...sent.keys()]) if (this.#askedAgain.has(routeOf(held))) sent.delete(held);
   }
 
   protected respond(subscription: TypeSubscription): void {

@@ -8,6 +8,11 @@ function splitName(name: string): readonly [route: string, rest: string] {
   return at < 0 ? [name, ''] : [name.slice(0, at), name.slice(at + 1)];
 }
 
+/** The route configuration that a virtual host is of, by its name. */
+export function routeOf(name: string): string {
+  return splitName(name)[0];
+}
+
 /** What domains of one kind have beside their star, and whose they are: the first that has it. */
 class Affixes {
   readonly #owners = new Map<string, SnapshotResource>();
