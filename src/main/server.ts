@@ -24,7 +24,7 @@ import { AdminServer } from './admin/admin-server.ts';
 import { createAdminRouter } from './admin/create-admin-router.ts';
 import { daysUntil } from './admin/endpoints/certs.ts';
 import { nodeJson } from './admin/endpoints/node-identity.ts';
-import { drainTimeMs } from './drain-time.ts';
+import { drainTimeMs, patienceMs } from './drain-time.ts';
 import type { LoadedBootstrap } from './load-bootstrap.ts';
 import { localAddress } from './local-address.ts';
 import type { LogDestination } from './logging/log-output.ts';
@@ -163,7 +163,7 @@ export class Server implements WorkerObserver {
       stats: root,
       listenerStats: this.#listenerStats,
       workers: this.workers,
-      drainMs: flags.drainTimeS * 1000,
+      drainMs: patienceMs(flags),
       mainClusters: this.#environment.clusters,
       mainSecrets: this.#secrets,
       localAddress: this.local.address,
@@ -467,7 +467,7 @@ export class Server implements WorkerObserver {
       this.#stopListeners(inboundOnly);
       return;
     }
-    this.#drainTimer ??= setTimeout(() => this.#stopListeners(inboundOnly), this.flags.drainTimeS * 1000);
+    this.#drainTimer ??= setTimeout(() => this.#stopListeners(inboundOnly), patienceMs(this.flags));
   }
 
   #stopListeners(inboundOnly: boolean): void {
