@@ -289,3 +289,26 @@ test('a cluster is waited for as long as it is said, and not beyond the end', as
   demands.stop();
   expect(await asked).toBe(DemandOutcome.Missing);
 });
+
+test('a worker that cannot take what was discovered (a bug) keeps no listener waiting', async () => {
+  const { worker, sources, scopes, extensions } = setUp();
+  const place = {
+    key: 'network-filter|n|1',
+    kind: 'network-filter',
+    name: 'n',
+    source: ads,
+    warms: true,
+    isLast: true,
+    typeNames: [DIRECT.slice(DIRECT.lastIndexOf('/') + 1)],
+  } as const;
+  const targets = new InitTargets('listener');
+  extensions.acquire(place);
+  extensions.start(place, targets.add('ECDS n'));
+  scopes.acquire({ key: 's', name: 's', source: ads, rdsSource: undefined, statPrefix: 'http.p' });
+  scopes.start('s', targets.add('SRDS s'));
+  worker.request = () => Promise.reject(new Error('a bug'));
+  await sources.say('ECDS n', EXTENSION, [{ name: 'n', typed_config: { '@type': DIRECT } }]);
+  await sources.say('SRDS *', SCOPE, [scope('a', 'k', { route_configuration: table('i') })]);
+  await Bun.sleep(0);
+  expect(targets.unready.map(({ name }) => name)).toEqual([]);
+});

@@ -164,7 +164,11 @@ class ExtensionProvider implements ResourceWatcher {
   }
 
   #inTurn(step: () => Promise<void>): void {
-    this.#queue = this.#queue.then(step).catch(() => {});
+    this.#queue = this.#queue.then(step).catch((error: unknown) => {
+      // A worker could not take it (a bug: main has built it): it must be seen, and nobody waits for it.
+      this.lastRefusal = String(error);
+      this.#answer();
+    });
   }
 
   async #takeOver(next: ExtensionVersion): Promise<void> {
