@@ -33,7 +33,6 @@ import {
   type ServiceDescriptorProto,
   ServiceDescriptorProtoSchema,
 } from '@bufbuild/protobuf/wkt';
-import { type MessageCodec, Proto3Codec, StockCodec } from './message-codec.ts';
 
 /** Finds types and files; ApiRegistry is the one. */
 export interface TypeFinder {
@@ -164,7 +163,6 @@ class LazyMessage {
   #members: (DescField | DescOneof)[] = [];
   #nestedMessages: DescMessage[] | undefined = undefined;
   #nestedEnums: DescEnum[] | undefined = undefined;
-  #codec: MessageCodec | undefined = undefined;
   #messageFields: readonly DescField[] | undefined = undefined;
 
   constructor(
@@ -233,13 +231,6 @@ class LazyMessage {
   get messageFields(): readonly DescField[] {
     this.#messageFields ??= this.fields.filter((field) => (field as unknown as LazyField).holdsMessages);
     return this.#messageFields;
-  }
-
-  /** See message-codec.ts. */
-  get codec(): MessageCodec {
-    const desc = this as unknown as DescMessage;
-    this.#codec ??= this.file.edition === EDITION_PROTO3 ? new Proto3Codec(desc) : new StockCodec(desc);
-    return this.#codec;
   }
 
   toString(): string {

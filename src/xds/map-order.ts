@@ -2,7 +2,6 @@ import type { DescField, DescMessage, JsonObject, JsonValue, Message } from '@bu
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../api/api-registry.ts';
 import { decodeMessage, encodeMessage } from '../api/message-codec.ts';
-import { setOwn } from '../api/struct-codec.ts';
 import type { AnyMessages } from '../config/load/any-messages.ts';
 import { TYPED_STRUCTS } from '../config/load/well-known-types.ts';
 
@@ -56,6 +55,13 @@ export function orderMaps(message: Message, desc: DescMessage, api: ApiRegistry,
     }
   }
   return changed;
+}
+
+/** `__proto__` too is a key like any other. */
+function setOwn(target: JsonObject, key: string, value: JsonValue): void {
+  if (key === '__proto__') {
+    Object.defineProperty(target, key, { value, enumerable: true, configurable: true, writable: true });
+  } else target[key] = value;
 }
 
 const UNCHANGED = Symbol('unchanged');
