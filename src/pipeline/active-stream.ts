@@ -309,7 +309,8 @@ export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeout
     const settled: DemandWaiter = {
       onDemandSettled: (outcome) => {
         this.#demand = null;
-        if (this.#destroyed) return;
+        // An answer of ours may be on its way out by now: it stands, and nothing is routed any more.
+        if (this.#destroyed || this.#localReplySent) return;
         this.#routes = null;
         this.clearRouteCache();
         waiter.onDemandSettled(outcome);
