@@ -18,6 +18,12 @@ const upstream = httpUpstream((seen) => {
   return reply(status, '', [`location: ${target}`, 'x-copied: from-response', 'x-twice: 1', 'x-twice: 2']);
 });
 
+/**
+ * A redirect is followed while the first request still has its connection, so that both proxies open another one: which of the two serves
+ * what comes next is a race. With one alone there is none.
+ */
+const alone = cluster('u1', ['{{upstream:u1}}'], { circuit_breakers: { thresholds: [{ max_connections: 1 }] } });
+
 const policy = (fields: Fields = {}): Fields => ({ internal_redirect_policy: fields });
 const predicate = (name: string, message: string, fields: Fields = {}): Fields => ({
   name,
@@ -92,7 +98,7 @@ suite(
             ],
           }),
         ],
-        clusters: [cluster('u1')],
+        clusters: [alone],
       },
     },
     upstreams: { u1: upstream },
@@ -151,7 +157,7 @@ for (const [name, fields] of Object.entries<Fields>({
   suite(
     `internal redirects as they were before policies, ${name}`,
     {
-      config: httpProxy({ routes: [to('u1', '/', fields)] }),
+      config: httpProxy({ routes: [to('u1', '/', fields)] }, [alone]),
       upstreams: {
         u1: httpUpstream((seen) => {
           if (seen.path === '/once') return reply(302, '', ['location: http://h/end']);
