@@ -22,16 +22,13 @@ export const CLIENT_CERT_SUPPORT: readonly FieldSupport[] = [
 
 const FORWARD = ['sanitize', 'forward-only', 'append-forward', 'sanitize-set', 'always-forward-only'] as const;
 
-/** What a connection manager and an action of its matcher say alike. */
-interface ClientCertFields {
-  readonly forwardClientCertDetails: number;
-  readonly setCurrentClientCertDetails?: HttpConnectionManager_SetCurrentClientCertDetails | undefined;
-}
-
-export function clientCertPolicy(message: ClientCertFields): ClientCertPolicy {
-  const details = message.setCurrentClientCertDetails;
+/** Of a connection manager, or of an action of its matcher. @param forward a ForwardClientCertDetails of the API */
+export function clientCertPolicy(
+  forward: number,
+  details: HttpConnectionManager_SetCurrentClientCertDetails | undefined,
+): ClientCertPolicy {
   return {
-    forward: FORWARD[message.forwardClientCertDetails] ?? 'sanitize',
+    forward: FORWARD[forward] ?? 'sanitize',
     details: {
       subject: details?.subject ?? false,
       cert: details?.cert ?? false,
@@ -47,8 +44,12 @@ export function clientCertPolicy(message: ClientCertFields): ClientCertPolicy {
 const PARTS: MatcherParts<HttpMatchData, ClientCertPolicy> = {
   input: (_context, config) => buildHttpInput(config),
   action: (_context, config) =>
-    config.$typeName === CONFIG ? clientCertPolicy(config as HttpConnectionManager_ForwardClientCertConfig) : null,
+    config.$typeName === CONFIG ? actionPolicy(config as HttpConnectionManager_ForwardClientCertConfig) : null,
 };
+
+function actionPolicy(message: HttpConnectionManager_ForwardClientCertConfig): ClientCertPolicy {
+  return clientCertPolicy(message.forwardClientCertDetails, message.setCurrentClientCertDetails);
+}
 
 /** `context` stands at the connection manager. @returns null: there is none, or errors were reported */
 export function buildClientCertMatcher(context: BuildContext, message: Matcher | undefined): ClientCertMatcher | null {

@@ -20,7 +20,8 @@ export function buildDemandSource(
   context: BuildContext,
   field: string,
   message: ConfigSource | undefined,
-  { resourcesLocator, timeout }: { readonly resourcesLocator: string; readonly timeout?: Duration | undefined },
+  resourcesLocator: string,
+  timeout: Duration | undefined,
 ): DemandSource | null {
   const before = context.errorCount;
   if (resourcesLocator !== '') {

@@ -211,7 +211,7 @@ export function buildConnectionManager(
     return null;
 
   const stats = createConnectionManagerStats(scope);
-  const clientCert = clientCertPolicy(message);
+  const clientCert = clientCertPolicy(message.forwardClientCertDetails, message.setCurrentClientCertDetails);
   const tracingStats = createTracingStats(scope);
   const codecStats: Http1CodecStats = {
     droppedHeadersWithUnderscores: context.shared.stats.counter('http1.dropped_headers_with_underscores'),

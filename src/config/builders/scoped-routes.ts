@@ -103,18 +103,18 @@ function buildFragments(
   return (message?.fragments ?? []).map((fragment, index) => {
     const at = context.at(`fragments[${index}].header_value_extractor`);
     const extractor = fragment.type.value;
-    const { extractType } = extractor ?? { extractType: { case: undefined } as const };
+    const extractType = extractor?.extractType;
     const elementSeparator = wireText(extractor?.elementSeparator ?? '');
-    if (extractType.case === undefined) at.refuse('', 'HeaderValueExtractor extract_type not set.');
-    if (extractType.case === 'index' && extractType.value !== 0 && elementSeparator === '') {
+    if (extractType?.case === undefined) at.refuse('', 'HeaderValueExtractor extract_type not set.');
+    if (extractType?.case === 'index' && extractType.value !== 0 && elementSeparator === '') {
       at.refuse('index', 'Index > 0 for empty string element separator.');
     }
     return {
       name: wireText(extractor?.name ?? '').toLowerCase(),
       elementSeparator,
-      index: extractType.case === 'index' ? extractType.value : 0,
+      index: extractType?.case === 'index' ? extractType.value : 0,
       element:
-        extractType.case === 'element'
+        extractType?.case === 'element'
           ? { key: wireText(extractType.value.key), separator: wireText(extractType.value.separator) }
           : null,
     };

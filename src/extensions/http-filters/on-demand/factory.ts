@@ -13,7 +13,13 @@ const PACKAGE = 'envoy.extensions.filters.http.on_demand.v3';
 
 function settingsOf(message: OnDemandCds | undefined, context: BuildContext): OnDemandSettings | null {
   if (message === undefined) return { clusters: null };
-  const clusters = buildDemandSource(context.at('odcds'), 'source', message.source, message);
+  const clusters = buildDemandSource(
+    context.at('odcds'),
+    'source',
+    message.source,
+    message.resourcesLocator,
+    message.timeout,
+  );
   return clusters === null ? null : { clusters };
 }
 

@@ -176,7 +176,13 @@ function build(message: TcpProxyMessage, context: BuildContext): TcpProxyBuilder
   const demand =
     onDemand === undefined
       ? null
-      : buildDemandSource(context.at('on_demand'), 'odcds_config', onDemand.odcdsConfig, onDemand);
+      : buildDemandSource(
+          context.at('on_demand'),
+          'odcds_config',
+          onDemand.odcdsConfig,
+          onDemand.resourcesLocator,
+          onDemand.timeout,
+        );
   if (context.errorCount > before) return null;
   if (names !== null) {
     for (const name of cluster === '' ? weighted.map((each) => each.name) : [cluster]) {
