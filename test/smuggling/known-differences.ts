@@ -1,15 +1,8 @@
-const UPGRADE =
-  'a 2xx to a WebSocket handshake becomes a local reply; Envoy keeps headers of the upstream in it, Nuncio none';
-
 /**
  * Cases where Nuncio is known to answer or to forward otherwise than Envoy, by name, each with its reason. Nothing here excuses a
  * request that the next hop reads differently. The list may only shrink: a case that stands here and does not differ fails.
  */
-export const knownDifferences: Readonly<Record<string, string>> = {
-  'upgrade websocket': UPGRADE,
-  'upgrade websocket, wrong version': UPGRADE,
-  'upgrade with TE': UPGRADE,
-};
+export const knownDifferences: Readonly<Record<string, string>> = {};
 
 /**
  * Cases where Envoy itself forwards what the next hop reads differently; Nuncio need not (and does not). Kept so that the reader's
