@@ -34,7 +34,7 @@ await upstream.stop();
 if (flags.write) {
   const cell = (row: Row, name: PeerName): string => row.values[name]?.toFixed(row.values[name] < 10 ? 2 : 1) ?? '-';
   const ratio = (row: Row, name: PeerName): string =>
-    row.values[name] === undefined || row.values.nuncio === undefined
+    row.values[name] === undefined || row.values[name] === 0 || row.values.nuncio === undefined
       ? '-'
       : (row.values.nuncio / row.values[name]).toFixed(2);
   const table = [
