@@ -63,7 +63,9 @@ describe.each([
     await until('the change', async () => (await ask(port)) === 'two');
     const after = await successes(proxy);
     const changed = Object.keys(after).filter((name) => after[name] !== before[name]);
-    expect(changed).toEqual(['cluster.one.update_success']);
+    // State of the world: routes that are asked for after the change went out are sent again, as that might have been their listener.
+    const sent = api === 'GRPC' ? changed.filter((name) => !name.includes('.rds.')) : changed;
+    expect(sent).toEqual(['cluster.one.update_success']);
     expect(after['cluster.one.update_success']).toBe(before['cluster.one.update_success']! + 1);
   }, 60_000);
 
