@@ -1,6 +1,7 @@
 import { ByteBuffer } from '../../../base/byte-buffer.ts';
 import type { ProtocolError } from '../../codec.ts';
 import type { Http2Options } from '../http2-options.ts';
+import { FrameParts } from './frame-parts.ts';
 import {
   DEFAULT_MAX_FRAME_BYTES,
   ErrorCode,
@@ -21,7 +22,6 @@ const BLOCK_FACTOR = 4;
 const ENVOY_TEXT = 'The user callback function failed';
 /** Entries of one SETTINGS frame: nobody needs more, and each of them may cost work on every stream (nghttp2's limit). */
 const MAX_SETTINGS = 32;
-const EMPTY = Buffer.alloc(0);
 
 /** Where the reader stands. */
 const State = {
@@ -60,8 +60,7 @@ export abstract class FrameReader {
   #dataEnd = false;
   #paddingLeft = 0;
   // The present header block.
-  #block: Buffer = EMPTY;
-  #blockBytes = 0;
+  readonly #block = new FrameParts();
   #blockStream = 0;
   #blockEnd = false;
   /** Bytes of its frames, headers of the frames included. */
@@ -139,7 +138,7 @@ export abstract class FrameReader {
   /** Nothing further is read. */
   protected stopReading(): void {
     this.#state = State.Dead;
-    this.#block = EMPTY;
+    this.#block.clear();
   }
 
   protected protocolError(message: string): void {
@@ -372,8 +371,8 @@ export abstract class FrameReader {
     this.#blockEnd = endStream;
     this.#continuations = 0;
     this.#blockWireBytes = wireBytes;
-    this.#blockBytes = 0;
-    this.#hold(bytes, at, stop);
+    this.#block.clear();
+    this.#block.add(bytes, at, stop);
   }
 
   #readMetadata(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
@@ -391,30 +390,18 @@ export abstract class FrameReader {
 
   #readContinuation(flags: number, bytes: Buffer, start: number, end: number): void {
     if (this.#limit(this.limits.onMessageFrame(end - start, false))) return;
-    const size = this.#blockBytes + end - start;
+    const size = this.#block.length + end - start;
     if (++this.#continuations > MAX_CONTINUATIONS || size > this.#maxBlockBytes) {
       this.connectionError(ErrorCode.EnhanceYourCalm, 'too large a header block');
       return;
     }
     this.#blockWireBytes += FRAME_HEADER_BYTES + end - start;
-    this.#hold(bytes, start, end);
+    this.#block.add(bytes, start, end);
     if ((flags & FrameFlag.EndHeaders) === 0) return;
-    const block = this.#block;
-    this.#block = EMPTY;
+    const { bytes: block, length } = this.#block;
+    this.#block.clear();
     this.#state = State.Frame;
-    this.onHeaderBlock(this.#blockStream, block, 0, this.#blockBytes, this.#blockEnd, this.#blockWireBytes);
-  }
-
-  /** Doubles its room, so that a block is copied twice at most. */
-  #hold(bytes: Buffer, start: number, end: number): void {
-    const size = this.#blockBytes + end - start;
-    if (size > this.#block.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(size, this.#block.length * 2));
-      this.#block.copy(larger, 0, 0, this.#blockBytes);
-      this.#block = larger;
-    }
-    bytes.copy(this.#block, this.#blockBytes, start, end);
-    this.#blockBytes = size;
+    this.onHeaderBlock(this.#blockStream, block, 0, length, this.#blockEnd, this.#blockWireBytes);
   }
 
   #readSettings(flags: number, id: number, bytes: Buffer, start: number, end: number): void {

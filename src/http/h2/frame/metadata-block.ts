@@ -1,7 +1,7 @@
 import type { StreamMetadata } from '../../stream-metadata.ts';
 import { DEFAULT_TABLE_SIZE, type FieldTarget, HpackDecoder } from '../hpack/hpack-decoder.ts';
-
-const EMPTY = Buffer.alloc(0);
+import { FIELD_OVERHEAD, writeString } from '../hpack/hpack-encoder.ts';
+import { FrameParts } from './frame-parts.ts';
 
 /**
  * Collects the frames of one METADATA message and decodes them. Each message has a table of its own. Bounds: both the message and
@@ -9,9 +9,8 @@ const EMPTY = Buffer.alloc(0);
  */
 export class MetadataBlock implements FieldTarget {
   readonly #maxBytes: number;
-  #parts: Buffer[] = [];
-  #size = 0;
-  #fields = new Map<string, string>();
+  readonly #parts = new FrameParts();
+  readonly #fields = new Map<string, string>();
   #expanded = 0;
 
   constructor(maxBytes: number) {
@@ -20,25 +19,19 @@ export class MetadataBlock implements FieldTarget {
 
   /** @returns false: larger than allowed */
   add(bytes: Buffer, start: number, end: number): boolean {
-    this.#size += end - start;
-    if (this.#size > this.#maxBytes) return false;
-    // Copied: the buffer is the connection's.
-    if (end > start) this.#parts.push(Buffer.from(bytes.subarray(start, end)));
+    if (this.#parts.length + end - start > this.#maxBytes) return false;
+    this.#parts.add(bytes, start, end);
     return true;
   }
 
   get isEmpty(): boolean {
-    return this.#size === 0;
+    return this.#parts.length === 0;
   }
 
-  /** @returns null: it is no header block, or expands too far */
+  /** Once. @returns null: it is no header block, or expands too far */
   finish(): StreamMetadata | null {
-    const parts = this.#parts;
-    const block = parts.length === 1 ? parts[0]! : parts.length === 0 ? EMPTY : Buffer.concat(parts);
-    this.#parts = [];
-    this.#fields = new Map();
-    this.#expanded = 0;
-    if (!new HpackDecoder(DEFAULT_TABLE_SIZE, this.#maxBytes).decode(block, 0, block.length, this)) return null;
+    const { bytes, length } = this.#parts;
+    if (!new HpackDecoder(DEFAULT_TABLE_SIZE, this.#maxBytes).decode(bytes, 0, length, this)) return null;
     return this.#expanded > this.#maxBytes ? null : this.#fields;
   }
 
@@ -48,25 +41,18 @@ export class MetadataBlock implements FieldTarget {
   }
 }
 
+const LITERAL = 0;
+
 /** Literals without indexing, without Huffman: what every decoder reads without a table (RFC 7541 section 6.2.2). */
 export function metadataPayload(metadata: StreamMetadata): Buffer {
-  const parts: Buffer[] = [];
-  for (const [name, value] of metadata) parts.push(LITERAL, literal(name), literal(value));
-  return Buffer.concat(parts);
-}
-
-const LITERAL = Buffer.from([0]);
-
-function literal(text: string): Buffer {
-  const bytes = Buffer.from(text, 'latin1');
-  const length: number[] = [];
-  if (bytes.length < 127) {
-    length.push(bytes.length);
-  } else {
-    length.push(127);
-    let rest = bytes.length - 127;
-    for (; rest >= 128; rest = Math.floor(rest / 128)) length.push((rest % 128) + 128);
-    length.push(rest);
+  let bound = 0;
+  for (const [name, value] of metadata) bound += name.length + value.length + FIELD_OVERHEAD;
+  const bytes = Buffer.allocUnsafe(bound);
+  let at = 0;
+  for (const [name, value] of metadata) {
+    bytes[at++] = LITERAL;
+    at = writeString(bytes, at, name, false);
+    at = writeString(bytes, at, value, false);
   }
-  return Buffer.concat([Buffer.from(length), bytes]);
+  return bytes.subarray(0, at);
 }

@@ -273,7 +273,8 @@ export class HpackEncoder {
   }
 }
 
-function writeString(bytes: Buffer, at: number, text: string, compress: boolean): number {
+/** A string literal (RFC 7541 section 5.2), of a text with one byte per character. @returns where it ends */
+export function writeString(bytes: Buffer, at: number, text: string, compress: boolean): number {
   const size = text.length;
   if (compress) {
     const coded = huffmanLength(text);
