@@ -1,9 +1,8 @@
 /** A control plane for benchmarks, in this process: delta ADS from encoded resources, pushed one by one. */
 import { createServer, type Http2Server, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
-import { fromJson, type JsonObject, type Message } from '@bufbuild/protobuf';
+import { fromBinary, fromJson, type JsonObject, type Message, toBinary } from '@bufbuild/protobuf';
 import { openApiRegistry } from '../src/api/api-registry.ts';
-import { decodeMessage, encodeMessage } from '../src/api/message-codec.ts';
 
 const api = openApiRegistry();
 const REQUEST = api.message('envoy.service.discovery.v3.DeltaDiscoveryRequest')!;
@@ -19,7 +18,7 @@ export const TYPES = {
 /** Encodes a resource from its JSON form. */
 export function encodeResource(typeUrl: string, json: JsonObject): Uint8Array {
   const desc = api.byTypeUrl(typeUrl)!;
-  return encodeMessage(desc, fromJson(desc, json, { registry: api.registry }));
+  return toBinary(desc, fromJson(desc, json, { registry: api.registry }));
 }
 
 /** One gRPC message with its prefix. */
@@ -70,7 +69,7 @@ class AdsStream {
     this.#stream = stream;
     stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
     stream.on('data', (part: Buffer) => {
-      for (const message of this.#messages.feed(part)) this.#onRequest(decodeMessage(REQUEST, message) as DeltaRequest);
+      for (const message of this.#messages.feed(part)) this.#onRequest(fromBinary(REQUEST, message) as DeltaRequest);
     });
     // A proxy that is stopped takes its connection with it.
     stream.on('error', () => {});
@@ -107,8 +106,8 @@ class AdsStream {
         cacheControl: undefined,
       };
     });
-    const response = { ...decodeMessage(RESPONSE, new Uint8Array()), typeUrl, resources, nonce: String(++this.#nonce) };
-    this.#stream.write(grpcFrame(encodeMessage(RESPONSE, response as Message)));
+    const response = { ...fromBinary(RESPONSE, new Uint8Array()), typeUrl, resources, nonce: String(++this.#nonce) };
+    this.#stream.write(grpcFrame(toBinary(RESPONSE, response as Message)));
   }
 }
 

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2 } from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import { join, resolve } from 'node:path';
-import { fromJson, type JsonObject } from '@bufbuild/protobuf';
+import { fromBinary, fromJson, type JsonObject, toBinary } from '@bufbuild/protobuf';
 import { AdsServer, encodeResource, GrpcMessages, grpcFrame, TYPES } from './ads-server.ts';
 import { type PeerName, record } from './measure.ts';
 import { freePort, type Peer, PROXY_CORE, scratch, startEnvoy, startNuncio, startScript } from './peers.ts';
@@ -409,13 +409,12 @@ interface XdsCodec {
 
 async function xdsCodec(): Promise<XdsCodec> {
   const { openApiRegistry } = await import('../src/api/api-registry.ts');
-  const { decodeMessage, encodeMessage } = await import('../src/api/message-codec.ts');
   const api = openApiRegistry();
   const request = api.message('envoy.service.discovery.v3.DeltaDiscoveryRequest')!;
   const response = api.message('envoy.service.discovery.v3.DeltaDiscoveryResponse')!;
   return {
-    request: (json) => grpcFrame(encodeMessage(request, fromJson(request, json, { registry: api.registry }))),
-    response: (message) => decodeMessage(response, message) as unknown as { typeUrl: string; nonce: string },
+    request: (json) => grpcFrame(toBinary(request, fromJson(request, json, { registry: api.registry }))),
+    response: (message) => fromBinary(response, message) as unknown as { typeUrl: string; nonce: string },
   };
 }
 

@@ -1,11 +1,10 @@
-import type { Message } from '@bufbuild/protobuf';
+import { fromBinary, type Message } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../api/api-registry.ts';
 import type { Cluster as ClusterMessage } from '../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import type { TypedExtensionConfig } from '../api/gen/envoy/config/core/v3/extension_pb.d.ts';
 import type { Listener as ListenerMessage } from '../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import type { RouteConfiguration as RouteConfigurationMessage } from '../api/gen/envoy/config/route/v3/route_pb.d.ts';
 import type { Tracing_Http } from '../api/gen/envoy/config/trace/v3/http_tracer_pb.d.ts';
-import { decodeMessage } from '../api/message-codec.ts';
 import type { Clock } from '../base/clock.ts';
 import { LoggerRegistry, type LogSink } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
@@ -246,7 +245,7 @@ export class Worker {
   }
 
   #decode<M extends Message>(typeName: string, bytes: Uint8Array): M {
-    return decodeMessage(this.#parts.api.message(typeName)!, bytes) as M;
+    return fromBinary(this.#parts.api.message(typeName)!, bytes) as M;
   }
 
   #applyClusters(changed: readonly Uint8Array[], removed: readonly string[]): void {

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'bun:test';
-import { fromJson, type JsonObject, type JsonValue, toBinary } from '@bufbuild/protobuf';
+import { fromBinary, fromJson, type JsonObject, type JsonValue, toBinary } from '@bufbuild/protobuf';
 import { openApiRegistry } from '../api/api-registry.ts';
-import { decodeMessage, encodeMessage } from '../api/message-codec.ts';
 import { SeededRandom } from '../base/random.ts';
 import { AnyMessages } from '../config/load/any-messages.ts';
 import { orderMaps } from './map-order.ts';
@@ -52,9 +51,9 @@ function shuffled(value: JsonValue, random: SeededRandom): JsonValue {
 const encode = (json: JsonValue): Uint8Array => toBinary(desc, fromJson(desc, json, { registry: api.registry }));
 
 function ordered(bytes: Uint8Array): { bytes: Uint8Array; changed: boolean } {
-  const message = decodeMessage(desc, bytes);
+  const message = fromBinary(desc, bytes);
   const changed = orderMaps(message, desc, api, new AnyMessages(api));
-  return { bytes: encodeMessage(desc, message), changed };
+  return { bytes: toBinary(desc, message), changed };
 }
 
 describe('the order of maps', () => {

@@ -1,7 +1,14 @@
-import type { DescField, DescMessage, JsonObject, JsonValue, Message } from '@bufbuild/protobuf';
+import {
+  type DescField,
+  type DescMessage,
+  fromBinary,
+  type JsonObject,
+  type JsonValue,
+  type Message,
+  toBinary,
+} from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../api/api-registry.ts';
-import { decodeMessage, encodeMessage } from '../api/message-codec.ts';
 import type { AnyMessages } from '../config/load/any-messages.ts';
 import { TYPED_STRUCTS } from '../config/load/well-known-types.ts';
 
@@ -87,14 +94,14 @@ function orderAny(any: Any, api: ApiRegistry, anys: AnyMessages): boolean {
   const desc = api.byTypeUrl(any.typeUrl);
   if (desc === undefined) return false;
   let inner: Message;
-  if (TYPED_STRUCTS.has(desc.typeName)) inner = decodeMessage(desc, any.value);
+  if (TYPED_STRUCTS.has(desc.typeName)) inner = fromBinary(desc, any.value);
   else {
     const unpacked = anys.unpack(any);
     if (!unpacked.ok) return false;
     inner = unpacked.message;
   }
   if (!orderMaps(inner, desc, api, anys)) return false;
-  any.value = encodeMessage(desc, inner) as Uint8Array<ArrayBuffer>;
+  any.value = toBinary(desc, inner) as Uint8Array<ArrayBuffer>;
   return true;
 }
 

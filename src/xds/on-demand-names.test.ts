@@ -1,12 +1,11 @@
 import { expect, test } from 'bun:test';
-import { create } from '@bufbuild/protobuf';
+import { create, fromBinary } from '@bufbuild/protobuf';
 import { openApiRegistry } from '../api/api-registry.ts';
 import type {
   DeltaDiscoveryRequest,
   DeltaDiscoveryResponse,
   DiscoveryRequest,
 } from '../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
-import { decodeMessage } from '../api/message-codec.ts';
 import { StatsStore } from '../stats/store.ts';
 import { TypeEngine, Watch } from './delta-engine.ts';
 import { ResourceDecoder } from './resource-decoder.ts';
@@ -43,7 +42,7 @@ function setUp(type: ResourceType, interests: readonly Interest[]) {
 
 function asksFor(protocol: TypeProtocol): { subscribe: string[]; unsubscribe: string[] } {
   const desc = api.message('envoy.service.discovery.v3.DeltaDiscoveryRequest')!;
-  const request = decodeMessage(desc, protocol.request(FACTS)) as DeltaDiscoveryRequest;
+  const request = fromBinary(desc, protocol.request(FACTS)) as DeltaDiscoveryRequest;
   return { subscribe: request.resourceNamesSubscribe, unsubscribe: request.resourceNamesUnsubscribe };
 }
 
@@ -75,7 +74,7 @@ test('a state of the world: names beside all of them', () => {
   const { engine, watches } = setUp(CLUSTER_TYPE, [all, some]);
   const protocol = new SotwProtocol(api, engine, () => {});
   const desc = api.message('envoy.service.discovery.v3.DiscoveryRequest')!;
-  const names = () => (decodeMessage(desc, protocol.request(FACTS)) as DiscoveryRequest).resourceNames;
+  const names = () => (fromBinary(desc, protocol.request(FACTS)) as DiscoveryRequest).resourceNames;
   expect(names()).toEqual([]);
   engine.want(watches[1]!.watch, ['a']);
   expect(names()).toEqual(['*', 'a']);

@@ -1,8 +1,7 @@
-import type { Message } from '@bufbuild/protobuf';
+import { type Message, toBinary } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../api/api-registry.ts';
 import type { Resource } from '../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
-import { encodeMessage } from '../api/message-codec.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import { type ConfigError, configError } from '../config/diagnostics/config-error.ts';
 import { errorLine } from '../config/diagnostics/render.ts';
@@ -71,7 +70,7 @@ export class ResourceDecoder {
       version,
       message,
       // As it came over the wire it is its own encoding.
-      bytes: cameEncoded && !reordered ? any.value : encodeMessage(desc, message),
+      bytes: cameEncoded && !reordered ? any.value : toBinary(desc, message),
       origin: { ...origin, anys },
     });
   }

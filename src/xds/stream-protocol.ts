@@ -1,4 +1,4 @@
-import type { Message } from '@bufbuild/protobuf';
+import { create, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
 import type { Any, Duration } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../api/api-registry.ts';
 import type { Node } from '../api/gen/envoy/config/core/v3/base_pb.d.ts';
@@ -9,7 +9,6 @@ import type {
   DiscoveryResponse,
   Resource,
 } from '../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
-import { createMessage, decodeMessage, encodeMessage } from '../api/message-codec.ts';
 import type { TypeDelta, TypeEngine } from './delta-engine.ts';
 import type { DiscoveredResource, ResourceOrigin } from './resource-source.ts';
 import { RESOURCE_WRAPPER } from './resource-type.ts';
@@ -122,7 +121,7 @@ export class SotwProtocol implements TypeProtocol {
     this.#known = wanted;
     this.#said = true;
     const desc = this.#api.message(`${DISCOVERY}.DiscoveryRequest`)!;
-    const request = createMessage(desc) as DiscoveryRequest;
+    const request = create(desc) as DiscoveryRequest;
     this.#engine.prune();
     request.versionInfo = this.#version;
     request.typeUrl = this.#engine.type.typeUrl;
@@ -130,7 +129,7 @@ export class SotwProtocol implements TypeProtocol {
     request.resourceNames = wanted === null ? [] : [...wanted];
     if (node !== null) request.node = node;
     if (refusal !== '') request.errorDetail = status(refusal);
-    return encodeMessage(desc, request);
+    return toBinary(desc, request);
   }
 
   translate(message: Message): TypeDelta | string {
@@ -165,7 +164,7 @@ export class SotwProtocol implements TypeProtocol {
   #unwrap(any: Any): Resource | null {
     if (!any.typeUrl.endsWith(`/${RESOURCE_WRAPPER}`)) return null;
     try {
-      return decodeMessage(this.#api.message(RESOURCE_WRAPPER)!, any.value) as Resource;
+      return fromBinary(this.#api.message(RESOURCE_WRAPPER)!, any.value) as Resource;
     } catch {
       return null;
     }
@@ -218,7 +217,7 @@ export class DeltaProtocol implements TypeProtocol {
     const wanted = this.#engine.wanted();
     this.#engine.prune();
     const desc = this.#api.message(`${DISCOVERY}.DeltaDiscoveryRequest`)!;
-    const request = createMessage(desc) as DeltaDiscoveryRequest;
+    const request = create(desc) as DeltaDiscoveryRequest;
     request.typeUrl = this.#engine.type.typeUrl;
     request.responseNonce = nonce;
     if (node !== null) request.node = node;
@@ -239,7 +238,7 @@ export class DeltaProtocol implements TypeProtocol {
     if (!this.#said) request.initialResourceVersions = Object.fromEntries(this.#engine.versions);
     this.#known = wanted;
     this.#said = true;
-    return encodeMessage(desc, request);
+    return toBinary(desc, request);
   }
 
   translate(message: Message): TypeDelta | string {
@@ -288,9 +287,7 @@ export class DeltaProtocol implements TypeProtocol {
 /** @throws Error for bytes that are no answer */
 export function readAnswer(api: ApiRegistry, isDelta: boolean, bytes: Uint8Array): Answer {
   const name = isDelta ? 'DeltaDiscoveryResponse' : 'DiscoveryResponse';
-  const message = decodeMessage(api.message(`${DISCOVERY}.${name}`)!, bytes) as
-    | DiscoveryResponse
-    | DeltaDiscoveryResponse;
+  const message = fromBinary(api.message(`${DISCOVERY}.${name}`)!, bytes) as DiscoveryResponse | DeltaDiscoveryResponse;
   return {
     typeUrl: message.typeUrl,
     nonce: message.nonce,

@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto';
-import type { Message } from '@bufbuild/protobuf';
+import { create, type Message, toBinary } from '@bufbuild/protobuf';
 import type { Bootstrap } from '../../api/gen/envoy/config/bootstrap/v3/bootstrap_pb.d.ts';
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import type { InternalListener } from '../../api/gen/envoy/extensions/bootstrap/internal_listener/v3/internal_listener_pb.d.ts';
-import { createMessage, encodeMessage } from '../../api/message-codec.ts';
 import type { Address } from '../../net/address.ts';
 import type { SocketOption } from '../../net/transport.ts';
 import type { StringMatcher } from '../../routing/string-matcher.ts';
@@ -143,7 +142,7 @@ export function buildBootstrap(
     if (seenClusters.has(cluster.name)) at.refuse('name', `duplicate cluster name '${cluster.name}'`);
     seenClusters.add(cluster.name);
     const spec = buildCluster(at, cluster);
-    if (spec !== null) clusters.push({ name: cluster.name, spec, bytes: encodeMessage(clusterType, cluster) });
+    if (spec !== null) clusters.push({ name: cluster.name, spec, bytes: toBinary(clusterType, cluster) });
   });
   const seenListeners = new Set<string>();
   const seenAddresses = new Map<string, string>();
@@ -174,7 +173,7 @@ export function buildBootstrap(
       }
       seenAddresses.set(address.text, listener.name);
     }
-    listeners.push({ name: listener.name, spec, bytes: encodeMessage(listenerType, listener) });
+    listeners.push({ name: listener.name, spec, bytes: toBinary(listenerType, listener) });
   });
   const admin = buildAdmin(context, message);
   const runtimeLayers = buildRuntimeLayers(context, message.layeredRuntime);
@@ -216,7 +215,7 @@ function buildDefaultTracer(context: BuildContext, message: Bootstrap): Uint8Arr
   const http = message.tracing?.http;
   if (http === undefined) return null;
   buildTracer(context.at('tracing.http'), http);
-  return encodeMessage(context.shared.api.message('envoy.config.trace.v3.Tracing.Http')!, http);
+  return toBinary(context.shared.api.message('envoy.config.trace.v3.Tracing.Http')!, http);
 }
 
 /** Ids are Envoy's way of naming what has no name: others in every process. */
@@ -227,7 +226,7 @@ function idOf(context: BuildContext, listener: Listener, seen: Map<string, numbe
   const desc = context.shared.api.message('envoy.config.core.v3.Address')!;
   const addresses = [listener.address, ...listener.additionalAddresses.map(({ address }) => address)];
   const place = addresses
-    .map((address) => (address === undefined ? '' : Buffer.from(encodeMessage(desc, address)).toString('hex')))
+    .map((address) => (address === undefined ? '' : Buffer.from(toBinary(desc, address)).toString('hex')))
     .join();
   const count = seen.get(place) ?? 0;
   seen.set(place, count + 1);
@@ -295,7 +294,7 @@ function buildPathLogger(context: BuildContext, path: string): AccessLoggerMaker
     return null;
   }
   const errors = context.errorCount;
-  const config = createMessage(desc) as Message & { path: string };
+  const config = create(desc) as Message & { path: string };
   config.path = path;
   const maker = factory.build(config, context);
   // The logger says `path`: the field that the user wrote has another name.

@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import type { Message } from '@bufbuild/protobuf';
+import { type Message, toBinary } from '@bufbuild/protobuf';
 import type { ConfigSource } from '../../api/gen/envoy/config/core/v3/config_source_pb.d.ts';
-import { encodeMessage } from '../../api/message-codec.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import {
@@ -120,5 +119,5 @@ function fileSource(
 /** A short name for a message's content: equal for equal messages. */
 export function digestOf(context: BuildContext, message: Message): string {
   const desc = context.shared.api.message(message.$typeName)!;
-  return createHash('sha1').update(encodeMessage(desc, message)).digest('base64url');
+  return createHash('sha1').update(toBinary(desc, message)).digest('base64url');
 }

@@ -1,6 +1,6 @@
+import { toBinary } from '@bufbuild/protobuf';
 import type { Duration } from '@bufbuild/protobuf/wkt';
 import type { ConfigSource } from '../../api/gen/envoy/config/core/v3/config_source_pb.d.ts';
-import { encodeMessage } from '../../api/message-codec.ts';
 import type { BuildContext } from '../build-context.ts';
 import { buildConfigSource } from './config-source.ts';
 import { durationMsOr } from './durations.ts';
@@ -33,5 +33,5 @@ export function buildDemandSource(
   }
   if (source === null || message === undefined || context.errorCount > before) return null;
   const desc = context.shared.api.message(message.$typeName)!;
-  return { source: encodeMessage(desc, message), timeoutMs: durationMsOr(timeout, DEFAULT_TIMEOUT_MS) };
+  return { source: toBinary(desc, message), timeoutMs: durationMsOr(timeout, DEFAULT_TIMEOUT_MS) };
 }

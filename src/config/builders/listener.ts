@@ -1,5 +1,5 @@
+import { create } from '@bufbuild/protobuf';
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
-import { createMessage } from '../../api/message-codec.ts';
 import { type Address, internalAddress } from '../../net/address.ts';
 import type { FilterChainMatcher } from '../../net/filter-chain-matcher.ts';
 import type { SocketOption } from '../../net/transport.ts';
@@ -120,7 +120,7 @@ function ownAddress(context: BuildContext, message: Listener): Address | null {
 function addOriginalDst(context: BuildContext, filters: ListenerFilterMaker[]): void {
   const factory = context.shared.extensions.findByName('listener-filter', 'envoy.filters.listener.original_dst');
   const type = factory === null ? undefined : context.shared.api.message(factory.configType);
-  const maker = factory === null || type === undefined ? null : factory.build(createMessage(type), context);
+  const maker = factory === null || type === undefined ? null : factory.build(create(type), context);
   if (maker === null)
     context.refuse('use_original_dst', 'the listener filter envoy.filters.listener.original_dst is missing');
   else filters.push(maker);

@@ -1,7 +1,6 @@
-import type { JsonObject, Message } from '@bufbuild/protobuf';
+import { fromBinary, type JsonObject, type Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../../api/api-registry.ts';
-import { decodeMessage } from '../../api/message-codec.ts';
 import { SourceFile } from '../diagnostics/source-file.ts';
 import { type BuiltMessage, treeToMessage } from './message-builder.ts';
 import { treeFromJson } from './tree.ts';
@@ -47,7 +46,7 @@ export class AnyMessages {
     if (desc === undefined) return { ok: false, reason: `unknown type ${any.typeUrl}` };
     let message: Message;
     try {
-      message = decodeMessage(desc, any.value);
+      message = fromBinary(desc, any.value);
     } catch (thrown) {
       return { ok: false, reason: `cannot decode ${desc.typeName}: ${(thrown as Error).message}` };
     }

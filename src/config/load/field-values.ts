@@ -1,6 +1,5 @@
 /** Defaults, map keys and plain JSON, in the forms that protobuf-es gives them in messages. */
-import { type DescField, ScalarType } from '@bufbuild/protobuf';
-import { createMessage } from '../../api/message-codec.ts';
+import { create, type DescField, ScalarType } from '@bufbuild/protobuf';
 import type { TreeNode, TreeScalar } from './tree.ts';
 
 type Fields = Record<string, unknown>;
@@ -11,7 +10,7 @@ export function emptyItem(field: DescField): unknown {
   if (field.message !== undefined) {
     return field.message.typeName === 'google.protobuf.Struct' && field.parent.typeName !== 'google.protobuf.Value'
       ? {}
-      : createMessage(field.message);
+      : create(field.message);
   }
   switch (field.scalar) {
     case undefined:

@@ -1,8 +1,7 @@
 /** Configuration files and texts to messages: YAML, JSON, protobuf binary and text, by Envoy's rules for each. */
 import { readFileSync } from 'node:fs';
-import type { DescMessage, Message } from '@bufbuild/protobuf';
+import { create, type DescMessage, type Message, mergeFromBinary } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
-import { createMessage, mergeEncoded } from '../../api/message-codec.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { type ConfigError, configError } from '../diagnostics/config-error.ts';
 import { SourceFile } from '../diagnostics/source-file.ts';
@@ -130,7 +129,7 @@ export function loadPartially<M extends Message = Message>(
   const errors: ConfigError[] = [];
   const warnings: ConfigError[] = [];
   const trees: TreeNode[] = [];
-  let message = createMessage(desc);
+  let message = create(desc);
   for (const input of inputs) {
     if (input.format === 'pb') {
       loadBinary(input, message, options, anys, errors, warnings);
@@ -147,7 +146,7 @@ export function loadPartially<M extends Message = Message>(
       textFormat: input.format === 'pb_text',
     };
     let tree = parsed.tree;
-    let into = createMessage(desc);
+    let into = create(desc);
     let built = treeToMessage(tree, desc, buildOptions, into);
     const { rewrite } = options;
     const doubtful = built.errors.length + built.warnings.length > 0 || rewrite?.suspects(parsed.source.text);
@@ -155,7 +154,7 @@ export function loadPartially<M extends Message = Message>(
       const rewritten = rewrite.rewrite(tree, errors, warnings);
       if (rewritten !== tree) {
         tree = rewritten;
-        into = createMessage(desc);
+        into = create(desc);
         built = treeToMessage(tree, desc, buildOptions, into);
       }
     }
@@ -215,7 +214,7 @@ function loadBinary(
 ): void {
   const bytes = typeof input.content === 'string' ? Buffer.from(input.content, 'latin1') : input.content;
   try {
-    mergeEncoded(options.desc, message, bytes);
+    mergeFromBinary(options.desc, message, bytes);
   } catch (thrown) {
     const reason = `unable to parse ${input.name} as ${options.desc.typeName} in protobuf binary: ${(thrown as Error).message}`;
     errors.push(configError('error', '', reason));

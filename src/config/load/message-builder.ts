@@ -4,10 +4,17 @@
  *
  * Longer than other files: one class, since reading a message, a field, an Any and a well-known type call each other.
  */
-import { type DescEnum, type DescField, type DescMessage, type Message, ScalarType } from '@bufbuild/protobuf';
+import {
+  create,
+  type DescEnum,
+  type DescField,
+  type DescMessage,
+  type Message,
+  ScalarType,
+  toBinary,
+} from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../../api/api-registry.ts';
-import { createMessage, encodeMessage } from '../../api/message-codec.ts';
 import { type ConfigError, configError, type Severity } from '../diagnostics/config-error.ts';
 import { nearest } from '../diagnostics/nearest.ts';
 import { article, describe, durationHint, fieldBelow, scalarName, scalarTypeName } from './describe.ts';
@@ -53,7 +60,7 @@ export interface BuiltMessage {
  */
 export function treeToMessage(tree: TreeNode, desc: DescMessage, options: BuildOptions, into?: Message): BuiltMessage {
   const builder = new MessageBuilder(options);
-  const message = into ?? createMessage(desc);
+  const message = into ?? create(desc);
   builder.root(tree, desc, message);
   return { message, errors: builder.errors, warnings: builder.warnings };
 }
@@ -246,7 +253,7 @@ class MessageBuilder {
       return { ...(present as object), ...(json as object) };
     }
     if (unwrap && WRAPPERS.has(desc.typeName)) return this.#wrapper(node, desc);
-    const message = (present as Message | undefined) ?? createMessage(desc);
+    const message = (present as Message | undefined) ?? create(desc);
     const before = this.errors.length;
     this.#message(node, desc, message);
     if (this.errors.length === before || !desc.typeName.startsWith('google.protobuf.')) return message;
@@ -441,7 +448,7 @@ class MessageBuilder {
       this.#fail(node, `expected ${scalarTypeName(type)}, found ${describe(node)}`);
       return FAILED;
     }
-    const wrapper = createMessage(desc);
+    const wrapper = create(desc);
     const before = this.errors.length;
     this.#fields(node, desc, wrapper, false);
     return this.errors.length > before ? FAILED : (wrapper as unknown as Fields).value;
@@ -505,7 +512,7 @@ class MessageBuilder {
         const valueDesc = desc.field.fields?.message;
         const map = fields.fields as Fields;
         for (const entry of node.entries) {
-          const value = createMessage(valueDesc!);
+          const value = create(valueDesc!);
           this.#jsonMessage(entry.value, valueDesc!, value as unknown as Fields);
           Object.defineProperty(map, entry.key, { value, enumerable: true, configurable: true, writable: true });
         }
@@ -518,7 +525,7 @@ class MessageBuilder {
         }
         const valueDesc = desc.field.values?.message;
         for (const item of node.items) {
-          const value = createMessage(valueDesc!);
+          const value = create(valueDesc!);
           this.#jsonMessage(item, valueDesc!, value as unknown as Fields);
           (fields.values as unknown[]).push(value);
         }
@@ -529,7 +536,7 @@ class MessageBuilder {
         else {
           const name = node.kind === 'mapping' ? 'structValue' : 'listValue';
           const inner = desc.field[name]?.message;
-          const message = createMessage(inner!);
+          const message = create(inner!);
           this.#jsonMessage(node, inner!, message as unknown as Fields);
           fields.kind = { case: name, value: message };
         }
@@ -540,7 +547,7 @@ class MessageBuilder {
   #struct(node: TreeNode): unknown {
     if (this.#textFormat) {
       const desc = this.#api.message('google.protobuf.Struct')!;
-      const message = createMessage(desc);
+      const message = create(desc);
       this.#message(node, desc, message);
       return structJson(message as unknown as Fields);
     }
@@ -601,7 +608,7 @@ class MessageBuilder {
       return;
     }
     const before = this.errors.length;
-    const message = createMessage(desc);
+    const message = create(desc);
     if (hasOwnForm(desc.typeName) && !this.#textFormat) this.#anyValue(node, desc, message);
     else this.#fields(node, desc, message, true);
     any.typeUrl = url;
@@ -615,7 +622,7 @@ class MessageBuilder {
       }
     }
     // What could be read is kept beside errors too: later checks report on it, so that all errors come at once.
-    any.value = encodeMessage(desc, message);
+    any.value = toBinary(desc, message);
     // A TypedStruct of protobuf text is taken off when somebody asks for it.
     if (typedStruct || !TYPED_STRUCTS.has(desc.typeName)) this.#anys.remember(any, kept, typedStruct);
   }
@@ -624,7 +631,7 @@ class MessageBuilder {
   #typedStruct(node: TreeMapping, struct: Message): Message | undefined {
     const inner = this.#api.byTypeUrl((struct as Message & { typeUrl: string }).typeUrl);
     if (inner === undefined) return undefined;
-    const message = createMessage(inner);
+    const message = create(inner);
     const value = node.get('value');
     if (value !== undefined && !(value.kind === 'scalar' && value.form === 'null'))
       this.#message(value, inner, message);

@@ -1,12 +1,11 @@
 import { createHash } from 'node:crypto';
-import type { Message } from '@bufbuild/protobuf';
+import { create, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
 import type {
   CertificateValidationContext,
   TlsCertificate as TlsCertificateMessage,
 } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/common_pb.d.ts';
 import type { SdsSecretConfig, Secret } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.d.ts';
 import type { CommonTlsContext } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.d.ts';
-import { createMessage, decodeMessage, encodeMessage } from '../../api/message-codec.ts';
 import type { TlsCertificate, TlsValidation } from '../../net/tls/tls-settings.ts';
 import { BuildContext } from '../build-context.ts';
 import { buildConfigSource, digestOf } from '../builders/config-source.ts';
@@ -120,7 +119,7 @@ function inlineHash(source: {
 }
 
 function ownSecret(context: BuildContext, type: Secret['type']): Secret {
-  return { ...(createMessage(context.shared.api.message(SECRET)!) as Secret), type };
+  return { ...(create(context.shared.api.message(SECRET)!) as Secret), type };
 }
 
 function fileKey(context: BuildContext, kind: SecretKind, secret: Secret): string {
@@ -188,12 +187,12 @@ function mergedSecret(context: BuildContext, base: CertificateValidationContext,
 }
 
 /** Bytes of one message behind those of another are the merge of both (protobuf: encoding, "Last One Wins"). */
-export function mergeSecrets(desc: Parameters<typeof decodeMessage>[0], base: Uint8Array, dynamic: Uint8Array): Secret {
-  return decodeMessage(desc, Buffer.concat([base, dynamic])) as Message as Secret;
+export function mergeSecrets(desc: Parameters<typeof fromBinary>[0], base: Uint8Array, dynamic: Uint8Array): Secret {
+  return fromBinary(desc, Buffer.concat([base, dynamic])) as Message as Secret;
 }
 
 function encode(context: BuildContext, secret: Secret): Uint8Array {
-  return encodeMessage(context.shared.api.message(SECRET)!, secret);
+  return toBinary(context.shared.api.message(SECRET)!, secret);
 }
 
 function certificateDecoder(context: BuildContext): CertificateSlot['decode'] {
@@ -213,7 +212,7 @@ function validationDecoder(context: BuildContext, autoSni: boolean): ValidationS
 }
 
 function decode(context: BuildContext, bytes: Uint8Array): Secret {
-  return decodeMessage(context.shared.api.message(SECRET)!, bytes) as Message as Secret;
+  return fromBinary(context.shared.api.message(SECRET)!, bytes) as Message as Secret;
 }
 
 /** Main has checked the secret: what is reported here nobody hears. */

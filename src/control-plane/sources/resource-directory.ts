@@ -1,11 +1,10 @@
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import type { Message } from '@bufbuild/protobuf';
+import { type Message, toBinary } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { DataSource } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { Secret } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.d.ts';
 import type { DiscoveryResponse } from '../../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
-import { encodeMessage } from '../../api/message-codec.ts';
 import type { ConfigError } from '../../config/diagnostics/config-error.ts';
 import { formatOfPath, loadConfig } from '../../config/load/load-config.ts';
 import { filesOf, sourcesOf, watchedDirectoryOf, withFilesInline } from '../../config/secrets/credential-files.ts';
@@ -167,7 +166,7 @@ export class ResourceFiles {
         }
         served = read.secret;
       }
-      items.push({ index, typeName, resource: snapshotResource(served, name, encodeMessage(desc, served)) });
+      items.push({ index, typeName, resource: snapshotResource(served, name, toBinary(desc, served)) });
     }
     return { items, errors, credentials, refuse: refusal };
   }

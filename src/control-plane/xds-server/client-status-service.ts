@@ -1,8 +1,7 @@
-import { create, type Message } from '@bufbuild/protobuf';
+import { create, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { ClientStatusRequest } from '../../api/gen/envoy/service/status/v3/csds_pb.d.ts';
-import { decodeMessage, encodeMessage } from '../../api/message-codec.ts';
 import { buildNodeMatchers } from '../../config/builders/node-matcher.ts';
 import type { GrpcServerCall, GrpcServerCallHandler, GrpcServices } from '../../grpc/grpc-server.ts';
 import { GrpcStatus } from '../../http/grpc-headers.ts';
@@ -48,7 +47,7 @@ export class ClientStatusService implements GrpcServices {
   answer(message: Uint8Array, call: GrpcServerCall): string | null {
     let request: ClientStatusRequest;
     try {
-      request = decodeMessage(this.#api.message(`${PACKAGE}ClientStatusRequest`)!, message) as ClientStatusRequest;
+      request = fromBinary(this.#api.message(`${PACKAGE}ClientStatusRequest`)!, message) as ClientStatusRequest;
     } catch (error) {
       return `no ClientStatusRequest: ${(error as Error).message}`;
     }
@@ -56,7 +55,7 @@ export class ClientStatusService implements GrpcServices {
     if (!fits.ok) return fits.error;
     const config = this.#configs(fits.value, !request.excludeResourceContents);
     const desc = this.#api.message(`${PACKAGE}ClientStatusResponse`)!;
-    call.send(encodeMessage(desc, create(desc, { config } as Record<string, unknown>) as Message));
+    call.send(toBinary(desc, create(desc, { config } as Record<string, unknown>) as Message));
     return null;
   }
 
@@ -97,7 +96,7 @@ export class ClientStatusService implements GrpcServices {
       clientStatus: resourceStatusOf(held, resource, error !== null, subscription.awaiting),
       ...(held === '' || sentAtMs === 0 ? {} : { lastUpdated: timestamp(sentAtMs) }),
       ...(withContents && resource !== null && held === resource.version
-        ? { xdsConfig: decodeMessage(this.#api.message('google.protobuf.Any')!, resource.any) }
+        ? { xdsConfig: fromBinary(this.#api.message('google.protobuf.Any')!, resource.any) }
         : {}),
       ...(error === null
         ? {}

@@ -1,10 +1,8 @@
 import { createHash } from 'node:crypto';
-import type { JsonValue, Message } from '@bufbuild/protobuf';
-import { fromJson } from '@bufbuild/protobuf';
+import { fromJson, type JsonValue, type Message, toBinary } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import type { VirtualHost } from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
-import { encodeMessage } from '../../api/message-codec.ts';
 
 /** One resource as it goes out. */
 export interface SnapshotResource {
@@ -140,5 +138,5 @@ export function resourceOfJson(api: ApiRegistry, typeName: string, name: string,
   const desc = api.message(typeName);
   if (desc === undefined) throw new Error(`${typeName} is not of the API`);
   const message = fromJson(desc, json as JsonValue, { registry: api.registry });
-  return snapshotResource(message, name, encodeMessage(desc, message));
+  return snapshotResource(message, name, toBinary(desc, message));
 }

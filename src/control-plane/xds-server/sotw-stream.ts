@@ -1,5 +1,5 @@
+import { fromBinary } from '@bufbuild/protobuf';
 import type { DiscoveryRequest } from '../../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
-import { decodeMessage } from '../../api/message-codec.ts';
 import { GrpcStatus } from '../../http/grpc-headers.ts';
 import { DiscoveryStream, reasonOf } from './discovery-stream.ts';
 import { CLUSTER_URL, LISTENER_URL, SCOPED_ROUTE_URL } from './resource-view.ts';
@@ -20,7 +20,7 @@ export class SotwStream extends DiscoveryStream {
     const { api } = this.context;
     let request: DiscoveryRequest;
     try {
-      request = decodeMessage(api.message('envoy.service.discovery.v3.DiscoveryRequest')!, message) as DiscoveryRequest;
+      request = fromBinary(api.message('envoy.service.discovery.v3.DiscoveryRequest')!, message) as DiscoveryRequest;
     } catch (error) {
       this.end(GrpcStatus.InvalidArgument, `no DiscoveryRequest: ${(error as Error).message}`);
       return;

@@ -1,6 +1,5 @@
-import type { DescMessage } from '@bufbuild/protobuf';
+import { type DescMessage, toBinary } from '@bufbuild/protobuf';
 import type { Bootstrap } from '../../api/gen/envoy/config/bootstrap/v3/bootstrap_pb.d.ts';
-import { encodeMessage } from '../../api/message-codec.ts';
 import type { StaticResource } from '../../config/builders/bootstrap.ts';
 import type { LoadedBootstrap } from '../load-bootstrap.ts';
 import { sameBytes } from '../updates/cluster-updates.ts';
@@ -69,7 +68,7 @@ function changedParts(type: DescMessage, before: Bootstrap, after: Bootstrap): s
         else if (other.fieldKind !== 'message') bare[other.localName] = zeroOf(message, other.localName);
       }
       if (value !== undefined) bare[key] = value;
-      return encodeMessage(type, bare as unknown as Bootstrap);
+      return toBinary(type, bare as unknown as Bootstrap);
     };
     if (field.name === 'static_resources') continue;
     const part = field.oneof?.name ?? field.name;

@@ -1,6 +1,5 @@
-import type { DescMessage } from '@bufbuild/protobuf';
+import { type DescMessage, toBinary } from '@bufbuild/protobuf';
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
-import { encodeMessage } from '../../api/message-codec.ts';
 import type { LoggerRegistry } from '../../base/log.ts';
 import type { ListenerSpec } from '../../config/builders/listener.ts';
 import type { DiscoveredResource, ResourceRefusal, ResourceUpdate } from '../../xds/resource-source.ts';
@@ -287,7 +286,7 @@ export class ListenerUpdates {
   /** The same resource, whose listener bears a name. */
   #named(resource: DiscoveredResource, name: string): DiscoveredResource {
     const message = { ...(resource.message as Listener), name };
-    return { ...resource, message, bytes: encodeMessage(this.#parts.listenerType, message) };
+    return { ...resource, message, bytes: toBinary(this.#parts.listenerType, message) };
   }
 
   /** What Envoy's listener manager refuses before anything is opened. */
@@ -313,7 +312,7 @@ export class ListenerUpdates {
 
   #withoutChains(message: Listener): Uint8Array {
     const { defaultFilterChain: _default, filterChainMatcher: _matcher, ...rest } = message;
-    return encodeMessage(this.#parts.listenerType, { ...rest, filterChains: [] } as unknown as Listener);
+    return toBinary(this.#parts.listenerType, { ...rest, filterChains: [] } as unknown as Listener);
   }
 
   /** It has warmed: nobody waits for the outcome any more. */

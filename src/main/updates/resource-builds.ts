@@ -1,4 +1,4 @@
-import { create, fromJson, type JsonObject, type Message } from '@bufbuild/protobuf';
+import { create, fromBinary, fromJson, type JsonObject, type Message, toBinary } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import type { ConfigSource } from '../../api/gen/envoy/config/core/v3/config_source_pb.d.ts';
@@ -9,7 +9,6 @@ import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/rou
 import type { ScopedRouteConfiguration } from '../../api/gen/envoy/config/route/v3/scoped_route_pb.d.ts';
 import type { Rds } from '../../api/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.d.ts';
 import type { Secret } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.d.ts';
-import { decodeMessage, encodeMessage } from '../../api/message-codec.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { BuildContext, type BuildScope } from '../../config/build-context.ts';
 import { buildCluster } from '../../config/builders/cluster.ts';
@@ -194,7 +193,7 @@ export class ResourceBuilds {
   }
 
   encode<M extends Message>(message: M): Uint8Array {
-    return encodeMessage(this.#api.message(message.$typeName)!, message);
+    return toBinary(this.#api.message(message.$typeName)!, message);
   }
 
   assignment(resource: DiscoveredResource, cluster: string): Result<readonly HostUpdate[], string> {
@@ -231,7 +230,7 @@ export class ResourceBuilds {
   }
 
   decode<M extends Message>(typeName: string, bytes: Uint8Array): M {
-    return decodeMessage(this.#api.message(typeName)!, bytes) as M;
+    return fromBinary(this.#api.message(typeName)!, bytes) as M;
   }
 
   #context(more: Partial<BuildScope>): BuildContext {

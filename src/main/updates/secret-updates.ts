@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs';
-import type { Message } from '@bufbuild/protobuf';
+import { fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Secret } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.d.ts';
-import { decodeMessage, encodeMessage } from '../../api/message-codec.ts';
 import type { Logger } from '../../base/log.ts';
 import { filesOf, watchedDirectoryOf, withFilesInline } from '../../config/secrets/credential-files.ts';
 import type { SecretDependency, SecretKind } from '../../config/secrets/secret-dependency.ts';
@@ -118,7 +117,7 @@ class SecretProvider implements ResourceWatcher {
   }
 
   #decode(bytes: Uint8Array): Secret {
-    return decodeMessage(this.#parts.api.message(SECRET)!, bytes) as Message as Secret;
+    return fromBinary(this.#parts.api.message(SECRET)!, bytes) as Message as Secret;
   }
 
   async onUpdate(update: ResourceUpdate): Promise<readonly ResourceRefusal[]> {
@@ -158,7 +157,7 @@ class SecretProvider implements ResourceWatcher {
     const desc = this.#parts.api.message(SECRET)!;
     if (secret.type.case !== FIELDS[this.dependency.kind])
       return `Unexpected SDS secret type ${secret.type.case ?? ''}`;
-    const whole = source === null || base.length === 0 ? secret : mergeSecrets(desc, base, encodeMessage(desc, secret));
+    const whole = source === null || base.length === 0 ? secret : mergeSecrets(desc, base, toBinary(desc, secret));
     // Even one that is not good is watched: it may become so.
     this.#watch(whole);
     const fault = this.#publish(whole, secret);
@@ -196,7 +195,7 @@ class SecretProvider implements ResourceWatcher {
     const fault = this.#parts.faultOf(this.dependency.kind, inline);
     if (fault !== '') return fault;
     const desc = this.#parts.api.message(SECRET)!;
-    const bytes = encodeMessage(desc, inline);
+    const bytes = toBinary(desc, inline);
     const { name, key } = this.dependency;
     const shown = found === secret ? inline : withFilesInline(found, readOrNothing);
     this.current = { name, secret: shown, version: this.#version, updatedMs: Date.now() };

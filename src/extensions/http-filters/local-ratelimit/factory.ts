@@ -1,9 +1,8 @@
-import type { Message } from '@bufbuild/protobuf';
+import { type Message, toBinary } from '@bufbuild/protobuf';
 import type { HeaderValueOption } from '../../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { LocalRateLimitDescriptor } from '../../../api/gen/envoy/extensions/common/ratelimit/v3/ratelimit_pb.d.ts';
 import type { LocalRateLimit } from '../../../api/gen/envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit_pb.d.ts';
 import type { TokenBucket } from '../../../api/gen/envoy/type/v3/token_bucket_pb.d.ts';
-import { encodeMessage } from '../../../api/message-codec.ts';
 import type { BuildContext } from '../../../config/build-context.ts';
 import { durationMs } from '../../../config/builders/durations.ts';
 import { buildHeaderMutation } from '../../../config/builders/route-config-headers.ts';
@@ -109,7 +108,7 @@ function buildSettings(message: LocalRateLimit, context: BuildContext, perRoute:
 /** A changed configuration gets buckets of its own: they begin full, as in Envoy. */
 function contentKey(context: BuildContext, message: LocalRateLimit): string {
   const desc = context.shared.api.message(NAME);
-  return desc === undefined ? '' : Buffer.from(encodeMessage(desc, message)).toString('base64');
+  return desc === undefined ? '' : Buffer.from(toBinary(desc, message)).toString('base64');
 }
 
 function build(message: LocalRateLimit, context: BuildContext): HttpFilterBuilder | null {

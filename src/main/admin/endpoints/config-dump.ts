@@ -1,6 +1,13 @@
-import { type DescMessage, getOption, type JsonObject, type JsonValue, type Message, toJson } from '@bufbuild/protobuf';
+import {
+  type DescMessage,
+  fromBinary,
+  getOption,
+  type JsonObject,
+  type JsonValue,
+  type Message,
+  toJson,
+} from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../../api/api-registry.ts';
-import { decodeMessage } from '../../../api/message-codec.ts';
 import { Regex } from '../../../routing/regex.ts';
 import { HostHealth, healthOfFlags } from '../../../upstream/host.ts';
 import type { Server } from '../../server.ts';
@@ -90,7 +97,7 @@ async function allDumps(server: Server, includeEds: boolean, matches: (name: str
     },
     {
       type: `${ADMIN}.ClustersConfigDump`,
-      content: clusterDump(clusters, print, (bytes) => decodeMessage(api.message(CLUSTER)!, bytes), matches),
+      content: clusterDump(clusters, print, (bytes) => fromBinary(api.message(CLUSTER)!, bytes), matches),
     },
   ];
   dumps.push(...extensionDumps(server, print, matches));

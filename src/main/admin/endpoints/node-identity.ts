@@ -1,5 +1,4 @@
-import { type JsonObject, toJson } from '@bufbuild/protobuf';
-import { createMessage } from '../../../api/message-codec.ts';
+import { create, type JsonObject, toJson } from '@bufbuild/protobuf';
 import type { Server } from '../../server.ts';
 import { COMMIT, ENVOY_VERSION, NUNCIO_VERSION } from '../../version.ts';
 
@@ -23,7 +22,7 @@ const CATEGORIES: Readonly<Record<string, string>> = {
 export function nodeJson(server: Server, withDefaults: boolean): JsonObject {
   const { api, extensions } = server.parts;
   const desc = api.message('envoy.config.core.v3.Node')!;
-  const configured = server.bootstrap.plan.message.node ?? createMessage(desc);
+  const configured = server.bootstrap.plan.message.node ?? create(desc);
   const node = toJson(desc, configured, {
     registry: api.registry,
     useProtoFieldName: true,
