@@ -9,9 +9,9 @@ import { dirname, join } from 'node:path';
 import type { Subprocess } from 'bun';
 import { parse } from 'yaml';
 import { nuncioCommand } from '../support/nuncio-command.ts';
+import { followerBootstrap } from '../support/pilot-stage.ts';
 import { type KubernetesObject, ObjectStore } from './object-store.ts';
 
-const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 const READ = [
   'GatewayClass Gateway HTTPRoute GRPCRoute TLSRoute TCPRoute UDPRoute ReferenceGrant BackendTLSPolicy ListenerSet',
   'Service EndpointSlice Secret ConfigMap Namespace',
@@ -450,35 +450,7 @@ export class SmallCluster {
   }
 
   #startProxy(gateway: string): void {
-    const source = { ads: {}, resource_api_version: 'V3' };
-    const address = { socket_address: { address: '127.0.0.1', port_value: this.#pilotPort } };
-    const bootstrap = {
-      node: { id: gateway, cluster: gateway },
-      dynamic_resources: {
-        ads_config: {
-          api_type: 'DELTA_GRPC',
-          transport_api_version: 'V3',
-          grpc_services: [{ envoy_grpc: { cluster_name: 'pilot' } }],
-        },
-        lds_config: source,
-        cds_config: source,
-      },
-      static_resources: {
-        clusters: [
-          {
-            name: 'pilot',
-            connect_timeout: '1s',
-            typed_extension_protocol_options: {
-              [HTTP_OPTIONS]: {
-                '@type': `type.googleapis.com/${HTTP_OPTIONS}`,
-                explicit_http_config: { http2_protocol_options: {} },
-              },
-            },
-            load_assignment: { cluster_name: 'pilot', endpoints: [{ lb_endpoints: [{ endpoint: { address } }] }] },
-          },
-        ],
-      },
-    };
+    const bootstrap = followerBootstrap(this.#pilotPort, 'DELTA_GRPC', { id: gateway, cluster: gateway });
     const config = join(this.#directory, `${gateway.replace('/', '_')}.json`);
     writeFileSync(config, JSON.stringify(bootstrap));
     const flags = ['-c', config, '--concurrency', '1', '--use-dynamic-base-id', '-l', 'error'];

@@ -9,27 +9,10 @@ import type { Subprocess } from 'bun';
 import { parse } from 'yaml';
 import { installEnvoy } from '../../tools/envoy.ts';
 import { nuncioCommand } from './nuncio-command.ts';
+import { followerBootstrap, freePort, until } from './pilot-stage.ts';
 import { ProxyProcess } from './proxy-process.ts';
 
-const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 export const GATEWAY_API = 'gateway.networking.k8s.io/v1';
-
-export function freePort(): number {
-  const server = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
-  const { port } = server;
-  server.stop(true);
-  return port;
-}
-
-export async function until(
-  what: string,
-  condition: () => boolean | Promise<boolean>,
-  timeoutMs = 15_000,
-): Promise<void> {
-  for (const deadline = performance.now() + timeoutMs; !(await condition()); await Bun.sleep(5)) {
-    if (performance.now() > deadline) throw new Error(`waited in vain for ${what}`);
-  }
-}
 
 export interface Conditions {
   readonly type: string;
@@ -186,36 +169,7 @@ export class GatewayScene {
   }
 
   async #follow(name: Follower, command: readonly string[], pilot: number): Promise<void> {
-    const source = { ads: {}, resource_api_version: 'V3' };
-    const address = { socket_address: { address: '127.0.0.1', port_value: pilot } };
-    const bootstrap = {
-      node: { id: name, cluster: `default/${name}` },
-      admin: { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } },
-      dynamic_resources: {
-        ads_config: {
-          api_type: 'DELTA_GRPC',
-          transport_api_version: 'V3',
-          grpc_services: [{ envoy_grpc: { cluster_name: 'pilot' } }],
-        },
-        lds_config: source,
-        cds_config: source,
-      },
-      static_resources: {
-        clusters: [
-          {
-            name: 'pilot',
-            connect_timeout: '1s',
-            typed_extension_protocol_options: {
-              [HTTP_OPTIONS]: {
-                '@type': `type.googleapis.com/${HTTP_OPTIONS}`,
-                explicit_http_config: { http2_protocol_options: {} },
-              },
-            },
-            load_assignment: { cluster_name: 'pilot', endpoints: [{ lb_endpoints: [{ endpoint: { address } }] }] },
-          },
-        ],
-      },
-    };
+    const bootstrap = followerBootstrap(pilot, 'DELTA_GRPC', { id: name, cluster: `default/${name}` });
     const proxy = await ProxyProcess.start({ name, command }, this.#directory, JSON.stringify(bootstrap));
     this.onEnd(() => proxy.stop());
     await until(`the listeners of ${name}`, async () => {

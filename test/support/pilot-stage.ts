@@ -128,39 +128,7 @@ export class Stage {
     cluster: string,
     more: Following = {},
   ): Promise<ProxyProcess> {
-    const source = { ads: {}, resource_api_version: 'V3' };
-    const bootstrap = {
-      ...more.bootstrap,
-      node: { id: 'test', cluster, ...more.node },
-      admin: { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } },
-      dynamic_resources: {
-        ads_config: {
-          api_type: api,
-          transport_api_version: 'V3',
-          grpc_services: [{ envoy_grpc: { cluster_name: 'pilot' }, initial_metadata: more.metadata ?? [] }],
-        },
-        lds_config: source,
-        cds_config: source,
-      },
-      static_resources: {
-        ...more.statics,
-        clusters: [
-          {
-            name: 'pilot',
-            type: 'STATIC',
-            connect_timeout: '1s',
-            ...socketOf(more),
-            typed_extension_protocol_options: {
-              [HTTP_OPTIONS]: {
-                '@type': `type.googleapis.com/${HTTP_OPTIONS}`,
-                explicit_http_config: { http2_protocol_options: {} },
-              },
-            },
-            load_assignment: { cluster_name: 'pilot', endpoints: [{ lb_endpoints: [endpoint(port)] }] },
-          },
-        ],
-      },
-    };
+    const bootstrap = followerBootstrap(port, api, { id: 'test', cluster }, more);
     const proxy = await ProxyProcess.start({ name: 'proxy', command }, this.directory, JSON.stringify(bootstrap));
     this.#ends.push(() => proxy.stop());
     return proxy;
@@ -170,6 +138,42 @@ export class Stage {
     for (const end of this.#ends.reverse()) await end();
     rmSync(this.directory, { recursive: true, force: true });
   }
+}
+
+/** The bootstrap of a proxy that follows a control plane by ADS. @param port the control plane's */
+export function followerBootstrap(port: number, api: string, node: object, more: Following = {}): object {
+  return {
+    ...more.bootstrap,
+    node: { ...node, ...more.node },
+    admin: { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } },
+    dynamic_resources: {
+      ads_config: {
+        api_type: api,
+        transport_api_version: 'V3',
+        grpc_services: [{ envoy_grpc: { cluster_name: 'pilot' }, initial_metadata: more.metadata ?? [] }],
+      },
+      lds_config: ADS,
+      cds_config: ADS,
+    },
+    static_resources: {
+      ...more.statics,
+      clusters: [
+        {
+          name: 'pilot',
+          type: 'STATIC',
+          connect_timeout: '1s',
+          ...socketOf(more),
+          typed_extension_protocol_options: {
+            [HTTP_OPTIONS]: {
+              '@type': `type.googleapis.com/${HTTP_OPTIONS}`,
+              explicit_http_config: { http2_protocol_options: {} },
+            },
+          },
+          load_assignment: { cluster_name: 'pilot', endpoints: [{ lb_endpoints: [endpoint(port)] }] },
+        },
+      ],
+    },
+  };
 }
 
 export const endpoint = (port: number): object => ({
