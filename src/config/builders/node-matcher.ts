@@ -2,13 +2,10 @@ import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { NodeMatcher } from '../../api/gen/envoy/type/matcher/v3/node_pb.d.ts';
 import { err, ok, type Result } from '../../base/result.ts';
-import { EMPTY_RUNTIME } from '../../routing/runtime-fraction.ts';
 import type { MetadataStruct } from '../../routing/stream-view.ts';
 import { matchesValue, metadataAt } from '../../routing/value-matcher.ts';
-import { StatsStore } from '../../stats/store.ts';
-import { BuildContext } from '../build-context.ts';
-import { ExtensionRegistry } from '../extension-registry.ts';
-import { AnyMessages } from '../load/any-messages.ts';
+import type { BuildContext } from '../build-context.ts';
+import { detachedContext } from '../detached-context.ts';
 import { buildStringMatcher, buildValueMatcher } from './route-config-matchers.ts';
 
 /**
@@ -19,16 +16,7 @@ export function buildNodeMatchers(
   api: ApiRegistry,
   matchers: readonly NodeMatcher[],
 ): Result<(node: Node) => boolean, string> {
-  const context = new BuildContext({
-    api,
-    anys: new AnyMessages(api),
-    extensions: new ExtensionRegistry([]),
-    runtime: EMPTY_RUNTIME,
-    errors: [],
-    warnings: [],
-    stats: new StatsStore().root,
-    clusterNames: null,
-  });
+  const context = detachedContext(api);
   const built = matchers.map((matcher, index) => buildOne(context, `node_matchers[${index}]`, matcher));
   const { errors } = context.shared;
   if (errors.length > 0) return err(errors.map(({ path, reason }) => `${path}: ${reason}`).join('; '));

@@ -7,11 +7,8 @@ import type {
 import type { Secret } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.d.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import type { TlsCertificate, TlsValidation } from '../../net/tls/tls-settings.ts';
-import { EMPTY_RUNTIME } from '../../routing/runtime-fraction.ts';
-import { StatsStore } from '../../stats/store.ts';
-import { BuildContext } from '../build-context.ts';
-import { ExtensionRegistry } from '../extension-registry.ts';
-import { AnyMessages } from '../load/any-messages.ts';
+import type { BuildContext } from '../build-context.ts';
+import { detachedContext } from '../detached-context.ts';
 import { buildCertificate } from './build-certificate.ts';
 import { buildValidation } from './build-validation.ts';
 
@@ -53,16 +50,7 @@ export class SecretCheck {
   }
 
   #build<T>(build: (context: BuildContext) => T | null): Result<T, string> {
-    const context = new BuildContext({
-      api: this.#api,
-      anys: new AnyMessages(this.#api),
-      extensions: new ExtensionRegistry([]),
-      runtime: EMPTY_RUNTIME,
-      errors: [],
-      warnings: [],
-      stats: new StatsStore().root,
-      clusterNames: null,
-    });
+    const context = detachedContext(this.#api);
     const built = build(context);
     const { errors } = context.shared;
     if (built !== null && errors.length === 0) return ok(built);

@@ -6,19 +6,11 @@ import { DEFAULT_CURVES } from './cipher-names.ts';
 import type { ClientHello } from './client-hello.ts';
 import type { HandshakeCounts } from './handshake-outcome.ts';
 import { checksChain, checksRevocationHere, needsCertificate, PeerVerifier } from './peer-verifier.ts';
-import { type LiveSession, SessionFacts } from './session-facts.ts';
+import { type LiveSession, SessionFacts, type SessionView } from './session-facts.ts';
 import type { TlsClientSettings, TlsServerSettings, TlsValidation } from './tls-settings.ts';
 
 /** What the runtime tells of a handshake that it finished. */
-export interface HandshakeView {
-  readonly protocolVersion: string;
-  readonly cipher: string;
-  /** Empty: not known. */
-  readonly curve: string;
-  readonly alpn: string;
-  readonly serverName: string;
-  readonly sessionId: string;
-  readonly resumed: boolean;
+export interface HandshakeView extends SessionView {
   /** Code of the verdict about the peer's chain; empty: trusted. */
   readonly chainError: string;
   /** DER of the peer's certificate; null: none was presented. */

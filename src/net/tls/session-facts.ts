@@ -10,6 +10,18 @@ export interface LiveSession {
   peerChain(): Buffer[];
 }
 
+/** What the runtime tells of a session. */
+export interface SessionView {
+  readonly protocolVersion: string;
+  readonly cipher: string;
+  /** Empty: not known. */
+  readonly curve: string;
+  readonly alpn: string;
+  readonly serverName: string;
+  readonly sessionId: string;
+  readonly resumed: boolean;
+}
+
 /** The facts of one session. What is rarely asked for is computed then. */
 export class SessionFacts implements TransportSecurity {
   readonly protocolVersion: string;
@@ -56,18 +68,7 @@ export class SessionFacts implements TransportSecurity {
   }
 
   /** Whether a session without a certificate of the peer has the same facts. */
-  tells(
-    other: {
-      readonly protocolVersion: string;
-      readonly cipher: string;
-      readonly curve: string;
-      readonly alpn: string;
-      readonly serverName: string;
-      readonly sessionId: string;
-      readonly resumed: boolean;
-    },
-    local: CertificateFacts | null,
-  ): boolean {
+  tells(other: SessionView, local: CertificateFacts | null): boolean {
     return (
       this.#leaf === null &&
       this.protocolVersion === other.protocolVersion &&
