@@ -211,16 +211,22 @@ describe('refusals', () => {
 });
 
 test('5,000 names choose as fast as 5', () => {
-  const timeOf = (count: number): number => {
+  const chooserOf = (count: number): (() => number) => {
     const entries = Array.from({ length: count }, (_, i) => `"n${i}.example": ${to('one')}`).join(', ');
     const { chains } = build(tree('ServerNameInput', `exact_match_map: { map: { ${entries} } }`));
     const sockets = [0, 1, 2, 3, 4].map((i) => stubSocket({ requestedServerName: `n${i}.example` }));
-    for (let i = 0; i < 20_000; i++) chains!.findChain(sockets[i % 5]!);
-    const start = performance.now();
-    for (let i = 0; i < 100_000; i++) chains!.findChain(sockets[i % 5]!);
-    return performance.now() - start;
+    return () => {
+      const start = performance.now();
+      for (let i = 0; i < 10_000; i++) chains!.findChain(sockets[i % 5]!);
+      return performance.now() - start;
+    };
   };
-  const [few, many] = [timeOf(5), timeOf(5000)];
+  const [few, many] = [chooserOf(5), chooserOf(5000)];
+  let [bestOfFew, bestOfMany] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+  for (let round = 0; round < 20; round++) {
+    bestOfFew = Math.min(bestOfFew, few());
+    bestOfMany = Math.min(bestOfMany, many());
+  }
   // A search one by one would take a thousand times as long; the rest is the machine's mood.
-  expect(many).toBeLessThan(Math.max(few, 2) * 10);
+  expect(bestOfMany).toBeLessThan(bestOfFew * 20);
 }, 30_000);
