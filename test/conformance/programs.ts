@@ -1,12 +1,5 @@
+import { freePort } from '../support/free-port.ts';
 import { connectRaw } from '../support/raw-client.ts';
-
-/** A port that was free a moment ago; for servers that cannot choose one by themselves. */
-export function freePort(): number {
-  const listener = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
-  const { port } = listener;
-  listener.stop(true);
-  return port;
-}
 
 /** A server that another program is. */
 export class ServerProgram {

@@ -4,9 +4,9 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { counterparts } from '../../tools/counterparts.ts';
-import { freePort } from '../conformance/programs.ts';
 import { type Fields, router, typed } from '../differential/configs.ts';
 import { CLUSTER, ENDPOINTS, LISTENER, ROUTES } from '../differential/discovery.ts';
+import { freePort } from '../support/free-port.ts';
 import { nuncioCommand } from '../support/nuncio-command.ts';
 import { ADS } from './resources.ts';
 

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Subprocess } from 'bun';
 import { parse } from 'yaml';
+import { freePort } from '../support/free-port.ts';
 import { nuncioCommand } from '../support/nuncio-command.ts';
 import { followerBootstrap } from '../support/pilot-stage.ts';
 import { type KubernetesObject, ObjectStore } from './object-store.ts';
@@ -38,20 +39,6 @@ const ECHO_PORTS: Readonly<Record<string, Readonly<Record<number, string>>>> = {
   grpc: { 3000: 'HTTP_PORT', 8443: 'HTTPS_PORT' },
   tcp: { 3000: 'TCP_PORT', 8443: 'TLS_PORT' },
 };
-
-let lastPort = 0;
-function freePort(): number {
-  // Asked for one after the other: none is given twice while its process starts.
-  for (;;) {
-    const server = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
-    const { port } = server;
-    server.stop(true);
-    if (port !== lastPort) {
-      lastPort = port;
-      return port;
-    }
-  }
-}
 
 /** Passes connections to one address on to a port of 127.0.0.1. */
 function forward(hostname: string, port: number, target: number): () => void {

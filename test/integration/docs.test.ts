@@ -19,6 +19,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { EXTENSIONS } from '../../src/extensions/index.ts';
+import { freePort } from '../support/free-port.ts';
 import { nuncioCommand } from '../support/nuncio-command.ts';
 
 const root = join(import.meta.dir, '../..');
@@ -99,10 +100,7 @@ function putFiles(folder: string, page: string, ports: ReadonlyMap<string, strin
 /** Ports of the page, and free ones in their place. */
 function freePorts(config: string): Map<string, string> {
   const used = new Set([...config.matchAll(/(?:port(?:_value)?: |127\.0\.0\.1:)(\d+)/g)].map((found) => found[1]!));
-  const sockets = [...used].map(() => Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } }));
-  const ports = new Map([...used].map((port, index) => [port, String(sockets[index]!.port)]));
-  for (const socket of sockets) socket.stop(true);
-  return ports;
+  return new Map([...used].map((port) => [port, String(freePort())]));
 }
 
 const withPorts = (text: string, ports: ReadonlyMap<string, string>): string =>

@@ -4,12 +4,12 @@ import { connect as connectHttp2 } from 'node:http2';
 import { fromBinary, fromJson, toBinary, toJson } from '@bufbuild/protobuf';
 import { openApiRegistry } from '../../src/api/api-registry.ts';
 import { installEnvoy } from '../../tools/envoy.ts';
+import { freePort } from '../support/free-port.ts';
 import {
   ask,
   cluster,
   endpoints,
   endStages,
-  freePort,
   listener,
   resources,
   route,

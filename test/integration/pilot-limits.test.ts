@@ -4,7 +4,8 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp
 import { connect } from 'node:net';
 import { fromJson, toBinary } from '@bufbuild/protobuf';
 import { openApiRegistry } from '../../src/api/api-registry.ts';
-import { cluster, endStages, freePort, resources, type Stage, stage, until } from '../support/pilot-stage.ts';
+import { freePort } from '../support/free-port.ts';
+import { cluster, endStages, resources, type Stage, stage, until } from '../support/pilot-stage.ts';
 
 afterEach(endStages);
 const api = openApiRegistry();

@@ -4,12 +4,12 @@ import { mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:tls';
 import { installEnvoy } from '../../tools/envoy.ts';
 import { altNames, authority, makeCertificate, uri } from '../support/certificate-maker.ts';
+import { freePort } from '../support/free-port.ts';
 import { nuncioCommand } from '../support/nuncio-command.ts';
 import {
   ADS,
   endpoint,
   endStages,
-  freePort,
   HCM,
   HTTP_OPTIONS,
   ofType,

@@ -1,12 +1,12 @@
 /** `nuncio pilot` ends and comes back: what proxies hold is not sent again; and a changed cluster is not waited for. */
 import { afterEach, describe, expect, test } from 'bun:test';
+import { freePort } from '../support/free-port.ts';
 import {
   ask,
   cluster,
   endpoints,
   endStages,
   followers,
-  freePort,
   listener,
   resources,
   route,

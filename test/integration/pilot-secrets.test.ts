@@ -4,11 +4,11 @@ import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { connect, type TLSSocket } from 'node:tls';
 import { altNames, authority, dns, type Made, makeCertificate } from '../support/certificate-maker.ts';
+import { freePort } from '../support/free-port.ts';
 import {
   ADS,
   endStages,
   followers,
-  freePort,
   HCM,
   ofType,
   ROUTER,

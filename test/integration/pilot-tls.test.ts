@@ -3,13 +3,13 @@ import { afterEach, describe, expect, test } from 'bun:test';
 import { renameSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:tls';
 import { altNames, authority, dns, type Made, makeCertificate } from '../support/certificate-maker.ts';
+import { freePort } from '../support/free-port.ts';
 import {
   ask,
   cluster,
   endpoints,
   endStages,
   followers,
-  freePort,
   listener,
   resources,
   route,

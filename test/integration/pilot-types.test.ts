@@ -1,12 +1,12 @@
 /** Every type that `nuncio pilot` serves, taken by the real Envoy and by Nuncio, and changed while they run. */
 import { afterEach, describe, expect, test } from 'bun:test';
+import { freePort } from '../support/free-port.ts';
 import {
   ADS,
   ask,
   endStages,
   type Following,
   followers,
-  freePort,
   HCM,
   ofType,
   ROUTER,

@@ -2,13 +2,13 @@
 import { afterEach, describe, expect, test } from 'bun:test';
 import { join } from 'node:path';
 import { installEnvoy } from '../../tools/envoy.ts';
+import { freePort } from '../support/free-port.ts';
 import {
   ask,
   cluster,
   endpoints,
   endStages,
   followers,
-  freePort,
   listener,
   resources,
   route,

@@ -3,8 +3,9 @@ import { afterAll, expect, test } from 'bun:test';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '../support/free-port.ts';
 import { nuncioCommand } from '../support/nuncio-command.ts';
-import { freePort, until } from '../support/pilot-stage.ts';
+import { until } from '../support/pilot-stage.ts';
 
 const root = join(import.meta.dir, '../..');
 const ends: (() => Promise<unknown> | unknown)[] = [];

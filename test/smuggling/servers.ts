@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findServers } from '../../tools/servers.ts';
+import { freePort } from '../support/free-port.ts';
 import { connectRaw } from '../support/raw-client.ts';
 import { httpUpstream, reply, ScriptedUpstream } from '../support/scripted-upstream.ts';
 
@@ -10,14 +11,6 @@ import { httpUpstream, reply, ScriptedUpstream } from '../support/scripted-upstr
 export interface EchoServer {
   readonly name: string;
   readonly port: number;
-}
-
-/** A port that was free a moment ago; for servers that cannot choose one by themselves. */
-function freePort(): number {
-  const listener = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
-  const port = listener.port;
-  listener.stop(true);
-  return port;
 }
 
 async function accepting(port: number, child: Bun.Subprocess): Promise<void> {

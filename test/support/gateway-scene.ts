@@ -8,8 +8,9 @@ import { join } from 'node:path';
 import type { Subprocess } from 'bun';
 import { parse } from 'yaml';
 import { installEnvoy } from '../../tools/envoy.ts';
+import { freePort } from './free-port.ts';
 import { nuncioCommand } from './nuncio-command.ts';
-import { followerBootstrap, freePort, until } from './pilot-stage.ts';
+import { followerBootstrap, until } from './pilot-stage.ts';
 import { ProxyProcess } from './proxy-process.ts';
 
 export const GATEWAY_API = 'gateway.networking.k8s.io/v1';
@@ -164,7 +165,11 @@ export class GatewayScene {
       nuncio: nuncioCommand(),
       envoy: [await installEnvoy()],
     };
-    for (const name of FOLLOWERS) await this.#follow(name, commands[name], Number(served()));
+    try {
+      for (const name of FOLLOWERS) await this.#follow(name, commands[name], Number(served()));
+    } catch (error) {
+      throw new Error(`${(error as Error).message}\n${log}`);
+    }
     if (/refuses/.test(log)) throw new Error(log);
   }
 

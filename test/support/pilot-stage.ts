@@ -11,13 +11,6 @@ export const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOpti
 export const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
 export const ROUTER = 'envoy.extensions.filters.http.router.v3.Router';
 
-export function freePort(): number {
-  const server = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
-  const { port } = server;
-  server.stop(true);
-  return port;
-}
-
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
