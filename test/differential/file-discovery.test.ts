@@ -371,3 +371,30 @@ suite(
     }),
   ],
 );
+
+/** Where an upstream listens already. */
+const taken = { ...listenerResource({ name: 'b', routes: [says('b')] }), address: '{{upstream:u2}}' };
+const takenByRds = { ...listenerResource({ name: 'b', hcm: byRds() }), address: '{{upstream:u2}}' };
+const lds = (...more: object[]) => answer('1', [listenerResource({ routes: [to('c1')] }), ...(more as [])]);
+
+for (const [what, resource] of Object.entries({ 'an address in use': taken, 'one in use, by RDS': takenByRds })) {
+  suite(`listeners from a file: ${what}`, { ...base, files: { ...first, 'lds.json': lds(resource) } }, [
+    steps('at the start', async (exchange) => {
+      await exchange.request(get);
+      await dumpStates(exchange);
+      await exchange.admin('/stats?filter=^listener_manager.listener');
+    }),
+  ]);
+  suite(`listeners from a file: ${what}, later`, base, [
+    steps('another listener', async (exchange) => {
+      await publishListeners(exchange, '2', [listenerResource({ routes: [to('c1')] }), resource]);
+      await exchange.request(get);
+      await dumpStates(exchange);
+    }),
+    steps('another address', async (exchange) => {
+      await publishListeners(exchange, '2', [{ ...resource, name: 'a' }]);
+      await exchange.request(get);
+      await dumpStates(exchange);
+    }),
+  ]);
+}

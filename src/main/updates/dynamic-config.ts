@@ -3,12 +3,16 @@ import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import { deferred } from '../../base/deferred.ts';
 import type { LoggerRegistry } from '../../base/log.ts';
 import type { SourceSpec } from '../../config/builders/config-source.ts';
+import type { ListenerSpec } from '../../config/builders/listener.ts';
+import type { Address } from '../../net/address.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
+import type { Acceptor, SocketRuntime } from '../../net/transport.ts';
 import { type Demand, DemandOutcome } from '../../routing/on-demand.ts';
 import type { RuntimeReader } from '../../routing/runtime-fraction.ts';
 import { defineStats } from '../../stats/stat-group.ts';
 import type { Scope } from '../../stats/store.ts';
 import type { ClusterManager } from '../../upstream/cluster-manager.ts';
+import { listenSpecOf } from '../../worker/listen-spec.ts';
 import type { WorkerSecrets } from '../../worker/worker-secrets.ts';
 import { ResourceDecoder, type UnknownFields } from '../../xds/resource-decoder.ts';
 import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
@@ -113,6 +117,8 @@ export class DynamicConfig {
   /** Rejects with the end. */
   readonly #ended = deferred<never>();
   #loadReporter: LoadReporter | null = null;
+  /** Of main's own; null: not needed yet. */
+  #sockets: SocketRuntime | null = null;
   /** With CDS. */
   #reloads: ReturnType<typeof CDS_STATS.create> | null = null;
 
@@ -203,7 +209,19 @@ export class DynamicConfig {
       workerCount: parts.flags.concurrency,
       init: this.serverInit,
       clusterNames: () => this.clusters.names(),
+      bindFault: (spec, address) => this.#bindFault(spec, address),
     });
+  }
+
+  #bindFault(spec: ListenerSpec, address: Address): string {
+    this.#sockets ??= this.#parts.server.createSockets(this.#parts.dispatcher);
+    try {
+      const acceptor: Acceptor = { onAccept: (transport) => transport.close() };
+      this.#sockets.listen(listenSpecOf(spec, address, this.#sockets.features), acceptor).close();
+      return '';
+    } catch (error) {
+      return (error as Error).message;
+    }
   }
 
   #createRemote(): RemoteSources {

@@ -2,6 +2,7 @@ import { type DescMessage, toBinary } from '@bufbuild/protobuf';
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import type { LoggerRegistry } from '../../base/log.ts';
 import type { ListenerSpec } from '../../config/builders/listener.ts';
+import type { Address } from '../../net/address.ts';
 import type { DiscoveredResource, ResourceRefusal, ResourceUpdate } from '../../xds/resource-source.ts';
 import type { LISTENER_MANAGER_STATS } from '../server-stats.ts';
 import { noteError, sameBytes } from './cluster-updates.ts';
@@ -51,6 +52,8 @@ export interface ListenerUpdatesParts {
   /** What the start waits for. */
   readonly init: InitTargets;
   clusterNames(): ReadonlySet<string>;
+  /** Opens an address of a listener for a moment. @returns why it cannot be opened; empty: it can */
+  bindFault(spec: ListenerSpec, address: Address): string;
 }
 
 /** The listeners of the process, on main: versions, warming, draining. Source: Envoy, ListenerManagerImpl. */
@@ -106,22 +109,51 @@ export class ListenerUpdates {
     this.#parts.needs.acquire(version.needs, version.targets);
   }
 
-  /** Opens all that there are. @throws Error when an address cannot be bound */
+  /** Opens all that there are. @throws Error when an address of a listener of the configuration file cannot be bound */
   start(): Promise<void> {
     return this.#inTurn(() => this.#start());
   }
 
   async #start(): Promise<void> {
-    const { stats, loggers } = this.#parts;
     this.#started = true;
-    const { failure: error } = await this.#open([...this.active.values()], false);
-    if (error !== '') {
-      stats.listener_create_failure.inc();
-      const [name, ...reason] = error.split('|');
-      loggers.get('config').error(`listener '${name}' failed to bind or apply socket options: ${reason.join('|')}`);
-      throw new Error(reason.join('|'));
+    for (;;) {
+      const { failure } = await this.#open([...this.active.values()], false);
+      if (failure === '') break;
+      const [name = '', ...reason] = failure.split('|');
+      const details = this.#failedToBind(name, reason.join('|'));
+      const version = this.active.get(name);
+      if (version?.addedViaApi !== true) throw new Error(details);
+      // It could be bound when it came: somebody else was quicker. One that was discovered ends nothing.
+      noteError(this.errors, { name, details, message: version.message, attemptedMs: Date.now() });
+      await this.#parts.orders.removeListeners([...this.active.keys()]);
+      this.active.delete(name);
+      this.#release(version);
     }
     this.#countGauges();
+  }
+
+  /** @returns the reason */
+  #failedToBind(name: string, reason: string): string {
+    const { stats, loggers } = this.#parts;
+    stats.listener_create_failure.inc();
+    loggers.get('config').error(`listener '${name}' failed to bind or apply socket options: ${reason}`);
+    return reason;
+  }
+
+  /**
+   * A listener that warms is opened once it is warm, but Envoy binds it when it comes, and refuses one that cannot be bound.
+   * @returns empty: nothing stands in the way
+   */
+  #bindFault(spec: ListenerSpec): string {
+    if (!spec.bindToPort) return '';
+    const ours = [...this.active.values(), ...this.warming.values(), ...this.draining];
+    for (const address of spec.addresses) {
+      if (address.kind !== 'ip' || address.port === 0) continue;
+      if (ours.some((version) => version.addresses.includes(address.text))) continue;
+      const fault = this.#parts.bindFault(spec, address);
+      if (fault !== '') return fault;
+    }
+    return '';
   }
 
   /** @returns the first that failed, as `name|reason` (empty: all are open), and how many workers have carried the order out */
@@ -250,6 +282,8 @@ export class ListenerUpdates {
     const others = [...this.active.values(), ...this.warming.values()];
     const refusal = this.#conflict(spec, present ?? warming ?? null, others);
     if (refusal !== '') return refusal;
+    const fault = inPlace ? '' : this.#bindFault(spec);
+    if (fault !== '') return this.#failedToBind(name, fault);
     const next: ListenerVersion = {
       name,
       spec,
@@ -327,7 +361,6 @@ export class ListenerUpdates {
   /** The warmed version takes over. @returns why it could not; empty: it serves */
   async #takeOver(version: ListenerVersion, inPlace: boolean): Promise<string> {
     const { name } = version;
-    const { stats } = this.#parts;
     // Another update, or a removal, may have come in between.
     if (this.warming.get(name) !== version || this.stopped) return '';
     const previous = this.active.get(name);
@@ -335,10 +368,9 @@ export class ListenerUpdates {
     if (keepsSockets) version.addresses.splice(0, version.addresses.length, ...previous.addresses);
     const { failure, workers } = await this.#open([version], keepsSockets);
     if (failure !== '') {
-      stats.listener_create_failure.inc();
       this.#forget(version);
       if (workers > 0) await this.#goBack(name, previous, workers, keepsSockets);
-      return failure.slice(failure.indexOf('|') + 1);
+      return this.#failedToBind(name, failure.slice(failure.indexOf('|') + 1));
     }
     // `/drain_listeners` came in between, and some workers had not opened it yet.
     if (this.stopped) await this.#parts.orders.removeListeners([name]);

@@ -49,6 +49,8 @@ class FakeWorker implements WorkerHandle {
   clusterGate: Deferred<void> | null = null;
   /** Why no address can be bound; `throw`: the order fails as a whole. */
   fault = '';
+  /** Set: the fault is that of this listener alone. */
+  faulty = '';
 
   constructor(index: number) {
     this.index = index;
@@ -76,13 +78,11 @@ class FakeWorker implements WorkerHandle {
       ];
       if (this.gate !== null) await this.gate.promise;
       if (this.fault === 'throw') throw new Error('cannot build');
-      const outcomes = names.map(({ name }) => ({
-        listener: name,
-        addressIndex: 0,
-        address: this.fault === '' ? '127.0.0.1:1' : '',
-        error: this.fault,
-      }));
-      if (this.fault === '' || order.changed.length === 0) this.told.push(`listeners ${text.join()}`);
+      const outcomes = names.map(({ name }) => {
+        const error = this.faulty === '' || this.faulty === name ? this.fault : '';
+        return { listener: name, addressIndex: 0, address: error === '' ? '127.0.0.1:1' : '', error };
+      });
+      if (outcomes.every(({ error }) => error === '')) this.told.push(`listeners ${text.join()}`);
       return { kind: 'listening', id: 0, outcomes };
     } else if (order.kind === 'routes') {
       this.told.push(`routes ${order.changed.length} ${order.removed.length}`);
@@ -185,6 +185,7 @@ function setUp(workerCount = 2) {
     workerCount,
     init,
     clusterNames,
+    bindFault: (_spec, address) => (address.text === '127.0.0.1:2' ? 'Address already in use' : ''),
   });
   stops.push(() => {
     listeners.stop();
@@ -326,6 +327,29 @@ test('one worker that cannot open another version makes all go back', async () =
   expect(workers[0]!.told.slice(-2)).toEqual(['listeners l/two', 'listeners l/one']);
   expect(workers[1]!.told.at(-1)).toBe('listeners l/one');
   expect(listeners.active.get('l')!.spec.scope.prefix).toContain('one');
+});
+
+const at = (port: number): JsonObject => ({ address: { socket_address: { address: '127.0.0.1', port_value: port } } });
+
+test('a listener whose address cannot be had is refused when it comes, not when it has warmed', async () => {
+  for (const started of [false, true]) {
+    const all = setUp();
+    if (started) await all.listeners.start();
+    const refusals = await all.lds([listener('one', at(2)), { ...listener('two', at(3)), name: 'm' }]);
+    expect(refusals).toEqual([{ name: 'l', details: 'Address already in use' }]);
+    expect([...all.listeners.active.keys(), ...all.listeners.warming.keys()]).toEqual(['m']);
+  }
+});
+
+test('a discovered listener whose address is lost until the start ends nothing', async () => {
+  const all = setUp();
+  await all.lds([listener('one'), { ...listener('two', at(3)), name: 'm' }]);
+  all.workers[1]!.fault = 'Address already in use';
+  all.workers[1]!.faulty = 'l';
+  await all.listeners.start();
+  expect([...all.listeners.active.keys()]).toEqual(['m']);
+  expect(all.listeners.errors.get('l')?.details).toBe('Address already in use');
+  for (const worker of all.workers) expect(worker.told.at(-1)).toBe('listeners m/two');
 });
 
 test('a listener that is replaced before the start is not waited for', async () => {
