@@ -37,6 +37,8 @@ export interface BuildScope {
   readonly clusterNames: ReadonlySet<string> | null;
   /** On main: files that the configuration names must be there. */
   readonly checksFiles?: boolean;
+  /** The node has no id or no cluster: nothing can be discovered. */
+  readonly lacksNode?: boolean;
   /** Takes the route tables that the listener under construction gets by RDS; absent: nobody asks. */
   readonly routeDependencies?: RouteDependency[];
   /** Takes the scopes of routes that the listener under construction gets by SRDS; absent: nobody asks. */

@@ -132,7 +132,9 @@ export async function createServer(settings: ServerSettings): Promise<EmbeddedSe
   const extensions = new ExtensionRegistry(EXTENSIONS);
   const createTls = await loadTls();
   const unknownFields = flags.allowUnknownStaticFields ? 'warn' : 'reject';
-  const loaded = loadBootstrap(inputs, api, extensions, unknownFields, { statsTags: [] }, tlsRefusal(createTls));
+  const { serviceNode, serviceCluster } = flags;
+  const built = { statsTags: [], serviceNode, serviceCluster };
+  const loaded = loadBootstrap(inputs, api, extensions, unknownFields, built, tlsRefusal(createTls));
   if (!loaded.ok) throw new ConfigRefused(loaded.error);
   const createSockets = await loadSockets();
   return EmbeddedServer.around(

@@ -140,3 +140,35 @@ describe('what people are told', () => {
     });
   }
 });
+
+describe('discovery without node.id and node.cluster', () => {
+  const source = 'path_config_source: { path: /dev/null }';
+  const load = (content: string, settings: object = {}) =>
+    loadBootstrap([{ name: 'envoy.yaml', format: 'yaml', content }], api, extensions, 'reject', {
+      statsTags: [],
+      ...settings,
+    });
+  const clusters = `dynamic_resources:\n  cds_config: { ${source} }\n  lds_config: { ${source} }\n`;
+
+  test('is refused once, at the first source', () => {
+    const loaded = load(`node: { id: me }\n${clusters}`);
+    expect(loaded.ok ? [] : loaded.error).toMatchObject([
+      {
+        path: 'dynamic_resources.lds_config',
+        reason: "node 'id' and 'cluster' are required where anything is discovered",
+        hint: "set both in 'node', or by --service-node and --service-cluster",
+        position: { line: 4 },
+      },
+    ]);
+    expect(load(clusters, { serviceNode: 'me' }).ok).toBe(false);
+    expect(load(clusters, { serviceNode: 'me', serviceCluster: 'us' }).ok).toBe(true);
+    expect(load(`node: { id: me, cluster: us }\n${clusters}`).ok).toBe(true);
+  });
+
+  test('of listeners is a warning where nothing is started, as Envoy lets it pass', () => {
+    const content = `dynamic_resources:\n  lds_config: { ${source} }\n`;
+    expect(load(content).ok).toBe(false);
+    const loaded = load(content, { onlyValidates: true });
+    expect(loaded.ok && loaded.value.warnings.map(({ path }) => path)).toEqual(['dynamic_resources.lds_config']);
+  });
+});

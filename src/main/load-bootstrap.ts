@@ -46,6 +46,9 @@ export function loadBootstrap(
   if (unread.some((error) => error.path === '')) return err(unread);
   const { message, anys, positions } = loaded;
   const secrets: SecretDependency[] = [];
+  const { serviceNode = '', serviceCluster = '' } = settings;
+  const nodeId = serviceNode === '' ? message.node?.id : serviceNode;
+  const nodeCluster = serviceCluster === '' ? message.node?.cluster : serviceCluster;
   const plain = new BuildContext({
     api,
     anys,
@@ -55,6 +58,7 @@ export function loadBootstrap(
     warnings: [],
     stats: new StatsStore().root,
     checksFiles: true,
+    lacksNode: [nodeId, nodeCluster].some((name) => name === undefined || name === ''),
     clusterNames: new Set(message.staticResources?.clusters.map((cluster) => cluster.name) ?? []),
   });
   const staticSecrets = StaticSecretTable.build(plain.at('static_resources'), message.staticResources?.secrets ?? []);

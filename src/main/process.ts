@@ -67,7 +67,9 @@ function prepare(flags: ServerFlags, format: ErrorFormat, createTls: TlsFactory)
     const api = openApiRegistry();
     const extensions = enabledExtensions(flags);
     const unknownFields = flags.allowUnknownStaticFields ? 'warn' : 'reject';
-    const settings = { statsTags: flags.statsTags.map(splitTag) };
+    const { serviceNode, serviceCluster } = flags;
+    const onlyValidates = flags.mode === 'validate';
+    const settings = { statsTags: flags.statsTags.map(splitTag), serviceNode, serviceCluster, onlyValidates };
     const refusal = tlsRefusal(createTls);
     const load: LoadAgain = () => loadBootstrap(readInputs(flags), api, extensions, unknownFields, settings, refusal);
     const loaded = load();

@@ -14,7 +14,13 @@ import { type AccessLoggerMaker, buildAccessLogs } from './access-log.ts';
 import { buildAddress } from './addresses.ts';
 import { type ApiSourceSpec, buildApiSource } from './api-config-source.ts';
 import { buildCluster } from './cluster.ts';
-import { buildConfigSource, CONFIG_SOURCE_SUPPORT, type SourceSpec } from './config-source.ts';
+import {
+  buildConfigSource,
+  buildListenerSource,
+  CONFIG_SOURCE_SUPPORT,
+  checkNode,
+  type SourceSpec,
+} from './config-source.ts';
 import { durationMsOr } from './durations.ts';
 import { buildListener, type ListenerSpec } from './listener.ts';
 import { buildStringMatcher } from './route-config-matchers.ts';
@@ -114,6 +120,11 @@ export interface BootstrapPlan {
 export interface BootstrapSettings {
   /** `--stats-tag`. */
   readonly statsTags: readonly Tag[];
+  /** `--service-node` and `--service-cluster`, which are put above what `node` says; empty or absent: not given. */
+  readonly serviceNode?: string;
+  readonly serviceCluster?: string;
+  /** `--mode validate`. */
+  readonly onlyValidates?: boolean;
 }
 
 /** Builds everything dry: with no sockets and no threads. @returns null when errors were reported */
@@ -181,11 +192,14 @@ export function buildBootstrap(
   const applicationLog = buildApplicationLog(message);
   const { ldsConfig, cdsConfig, adsConfig } = message.dynamicResources ?? {};
   const dynamic = context.at('dynamic_resources');
+  if (adsConfig !== undefined) checkNode(dynamic, 'ads_config');
   const ads = adsConfig === undefined ? null : buildApiSource(dynamic.at('ads_config'), adsConfig, 'ads');
   const loadStats = message.clusterManager?.loadStatsConfig;
   const manager = context.at('cluster_manager.load_stats_config');
   const loadReports = loadStats === undefined ? null : buildApiSource(manager, loadStats, 'load reports');
-  const listenerSource = ldsConfig === undefined ? null : buildConfigSource(dynamic, 'lds_config', ldsConfig);
+  const validates = settings.onlyValidates === true;
+  const listenerSource =
+    ldsConfig === undefined ? null : buildListenerSource(dynamic, 'lds_config', ldsConfig, validates);
   const clusterSource = cdsConfig === undefined ? null : buildConfigSource(dynamic, 'cds_config', cdsConfig);
   const defaultTracer = buildDefaultTracer(context, message);
   if (context.errorCount > before) return null;

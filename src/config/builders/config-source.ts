@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { type Message, toBinary } from '@bufbuild/protobuf';
 import type { ConfigSource } from '../../api/gen/envoy/config/core/v3/config_source_pb.d.ts';
-import type { BuildContext } from '../build-context.ts';
+import { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import {
   API_SOURCE_SUPPORT,
@@ -54,6 +54,31 @@ export interface RouteDependency {
   readonly statPrefix: string;
 }
 
+const NODE_NEEDED = "node 'id' and 'cluster' are required where anything is discovered";
+const NODE_HINT = "set both in 'node', or by --service-node and --service-cluster";
+
+/**
+ * Whoever discovers anything, be it from a file, says who it is. One complaint is enough.
+ * Source: Envoy, Config::Utility::checkLocalInfo.
+ */
+export function checkNode(context: BuildContext, field: string): void {
+  const { lacksNode, errors } = context.shared;
+  if (lacksNode !== true || errors.some(({ reason }) => reason === NODE_NEEDED)) return;
+  context.refuse(field, NODE_NEEDED, NODE_HINT);
+}
+
+/** The source of listeners. @param onlyValidates `--mode validate`, in which Envoy asks for no node here */
+export function buildListenerSource(
+  context: BuildContext,
+  field: string,
+  message: ConfigSource,
+  onlyValidates: boolean,
+): SourceSpec | null {
+  if (!onlyValidates) return buildConfigSource(context, field, message);
+  if (context.shared.lacksNode === true) context.warn(field, NODE_NEEDED, NODE_HINT);
+  return buildConfigSource(new BuildContext({ ...context.shared, lacksNode: false }, context.path), field, message);
+}
+
 /** @returns null when it was refused */
 export function buildConfigSource(
   context: BuildContext,
@@ -64,6 +89,7 @@ export function buildConfigSource(
     context.refuse(field, 'a configuration source is missing');
     return null;
   }
+  checkNode(context, field);
   const at = context.at(field);
   const initialFetchTimeoutMs = durationMsOr(message.initialFetchTimeout, DEFAULT_FETCH_TIMEOUT_MS);
   const specifier = message.configSourceSpecifier;
