@@ -202,14 +202,12 @@ function cases(): Case[] {
     steps('nothing new, by status 304', async (exchange) => {
       await told(exchange, 'clusters', 'c-1');
       exchange.side.write('clusters.status', '304');
-      const success = await exchange.stat('cluster_manager.cds.update_success');
-      const before = await exchange.stat('cluster_manager.cds.update_attempt');
-      await exchange.expect(
-        'more attempts',
-        async () => (await exchange.stat('cluster_manager.cds.update_attempt')) > before + 5,
-      );
-      exchange.note('successes', String((await exchange.stat('cluster_manager.cds.update_success')) - success < 3));
-      await noteStats(exchange, /^cluster_manager\.cds\.(update_(failure|rejected)|version_text)/);
+      const count = (name: string): Promise<number> => exchange.stat(`cluster_manager.cds.update_${name}`);
+      const [attempts, successes, failures] = [await count('attempt'), await count('success'), await count('failure')];
+      await exchange.expect('more attempts', async () => (await count('attempt')) > attempts + 5);
+      exchange.note('successes', String((await count('success')) - successes < 3));
+      exchange.note('failures', String((await count('failure')) - failures));
+      await noteStats(exchange, /^cluster_manager\.cds\.(update_rejected|version_text)/);
       exchange.side.write('clusters.json', answer('c-2', [eds, clusterResource('c2', 'u2')]));
       exchange.side.write('clusters.status', '200');
       await told(exchange, 'clusters', 'c-2');
