@@ -1,6 +1,7 @@
 /** Broken and hostile answers of upstreams, through Envoy and Nuncio. */
 import { beforeAll, describe, expect, test } from 'bun:test';
 import { diffLines } from '../differential/line-diff.ts';
+import { patience } from './grid-suite.ts';
 import { knownDifferences } from './known-differences.ts';
 import { programs } from './programs.ts';
 import { responseCases } from './response-cases.ts';
@@ -19,14 +20,15 @@ beforeAll(async () => {
       oracleGrid.run(responseCases, 25, 60),
       subjectGrid.run(responseCases, 25, 60),
     ]);
-    // What differs is asked again, with more patience: a busy machine may be taken for silence.
-    const doubtful = responseCases.filter(({ name }) => expected.get(name) !== actual.get(name)).slice(0, 60);
-    const [second, third] = await Promise.all([
-      oracleGrid.run(doubtful, 150, 400),
-      subjectGrid.run(doubtful, 150, 400),
-    ]);
-    for (const [name, text] of second) expected.set(name, text);
-    for (const [name, text] of third) actual.set(name, text);
+    for (const { quietMs, silenceMs, atMost } of patience) {
+      const doubtful = responseCases.filter(({ name }) => expected.get(name) !== actual.get(name)).slice(0, atMost);
+      const [second, third] = await Promise.all([
+        oracleGrid.run(doubtful, quietMs, silenceMs),
+        subjectGrid.run(doubtful, quietMs, silenceMs),
+      ]);
+      for (const [name, text] of second) expected.set(name, text);
+      for (const [name, text] of third) actual.set(name, text);
+    }
   } finally {
     await Promise.all([oracleGrid.stop(), subjectGrid.stop()]);
   }
