@@ -4,10 +4,9 @@ import type { RouteTable } from './route-table.ts';
 import { type HeaderFragment, ScopedRoutes, ScopeSet, scopeKey } from './scoped-routes.ts';
 
 const table = (name: string): RouteTable => ({ name }) as RouteTable;
-const scope = (name: string, key: string, onDemand = false) => ({
+const scope = (name: string, key: string) => ({
   name,
   key: scopeKey([key]),
-  onDemand,
   tables: { current: () => table(name) },
 });
 const fragment: HeaderFragment = { name: 'x', elementSeparator: '', index: 0, element: null };

@@ -37,8 +37,6 @@ export interface RouteScope {
   readonly name: string;
   /** See {@link scopeKey}. */
   readonly key: string;
-  /** Its table is asked for only when a request needs it. */
-  readonly onDemand: boolean;
   readonly tables: { current(): RouteTable | null };
 }
 
@@ -90,7 +88,8 @@ export class ScopedRoutes implements RouteTableChoice {
     if (scope === null) return null;
     const table = scope.tables.current();
     if (table !== null) return table.demandFor(headers);
-    return scope.onDemand ? { kind: 'scope', scopes: this.#scopes.source, name: scope.name } : null;
+    // It is on demand, or did not come in time: either way a request may wait for it.
+    return { kind: 'scope', scopes: this.#scopes.source, name: scope.name };
   }
 
   /** Null: a part of the key is missing, or no scope has it. */

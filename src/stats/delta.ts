@@ -36,4 +36,6 @@ export interface StatsDelta {
   removed: number[];
   /** Stats refused for the limit since the store was made. */
   overflowed: number;
+  /** What comes before this: a name that was released is a new one when it is announced again. */
+  before: StatsDelta | null;
 }

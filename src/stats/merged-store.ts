@@ -271,6 +271,8 @@ export class MergedStore {
 
   /** Takes a delta in. `source` is a small number >= 0, one per store; deltas of one source come in order. */
   apply(source: number, delta: StatsDelta): void {
+    // As many as cuts, one after the other.
+    if (delta.before !== null) this.apply(source, delta.before);
     const from = this.sourceOf(source);
     from.overflowed = delta.overflowed;
     for (const shapes of delta.shapeLists) from.shapeLists.push(this.groups.shared(shapes));

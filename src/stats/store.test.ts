@@ -51,6 +51,51 @@ describe('names', () => {
   });
 });
 
+describe('a name that comes back', () => {
+  const value = (merged: MergedStore): number | undefined => merged.counters.get('a.downstream_cx_total')?.value;
+  for (const flushed of [true, false]) {
+    test(`counts from zero once nobody had it${flushed ? '' : ', though nobody looked in between'}`, () => {
+      const store = new StatsStore();
+      const merged = new MergedStore();
+      const first = store.createScope('a');
+      HttpStats.create(first).downstream_cx_total.add(5);
+      first.counter('single').add(3);
+      move(merged, 0, store);
+      HttpStats.create(first);
+      first.close();
+      if (flushed) move(merged, 0, store);
+      const second = store.createScope('a');
+      HttpStats.create(second).downstream_cx_total.add(2);
+      second.counter('single').inc();
+      move(merged, 0, store);
+      expect([value(merged), merged.counters.get('a.single')?.value]).toEqual([2, 1]);
+    });
+  }
+
+  test('goes on where somebody has it still', () => {
+    const store = new StatsStore();
+    const merged = new MergedStore();
+    const scopes = [store.createScope('a'), store.createScope('a')];
+    for (const scope of scopes) HttpStats.create(scope).downstream_cx_total.inc();
+    scopes[0]!.close();
+    HttpStats.create(store.createScope('a')).downstream_cx_total.inc();
+    move(merged, 0, store);
+    expect(value(merged)).toBe(3);
+  });
+
+  test('however often', () => {
+    const store = new StatsStore();
+    const merged = new MergedStore();
+    for (let i = 0; i < 1000; i++) {
+      const scope = store.createScope('a');
+      HttpStats.create(scope).downstream_cx_total.inc();
+      scope.close();
+    }
+    move(merged, 0, store);
+    expect(merged.counters.size).toBe(0);
+  });
+});
+
 describe('groups', () => {
   test('are reported whole with zero, and only what is touched is made', () => {
     const store = new StatsStore();

@@ -5,6 +5,9 @@ import { Histogram, type HistogramUnit, HistogramUnit as Unit } from './histogra
 import { joinStatName, sanitizeStatName } from './stat-names.ts';
 import { TextReadout } from './text-readout.ts';
 
+/** Deltas that may wait for each other: beyond it, names that come back soon go on from where they were. */
+const MAX_CUTS = 100;
+
 /** Stats that one store may hold when nothing else is said. Beyond it new stats are detached and counted. */
 export const DEFAULT_MAX_STATS = 2_000_000;
 
@@ -198,6 +201,10 @@ export class StatsStore {
   private newStats: (StatShape & { id: number })[];
   private releasedStats: Live[];
   private releasedGroups: GroupSlots[];
+  /** Names, or prefixes of groups, that were released since the last delta. */
+  private readonly releasedNames: Set<string>;
+  private before: StatsDelta | null;
+  private cuts: number;
 
   constructor(options: StatsStoreOptions = {}) {
     this.maxStats = options.maxStats ?? DEFAULT_MAX_STATS;
@@ -213,6 +220,9 @@ export class StatsStore {
     this.newStats = [];
     this.releasedStats = [];
     this.releasedGroups = [];
+    this.releasedNames = new Set();
+    this.before = null;
+    this.cuts = 0;
     this.root = new Scope(this, '', null);
   }
 
@@ -252,6 +262,7 @@ export class StatsStore {
       this.overflowed++;
       return -1;
     }
+    this.cutBefore(shape.name);
     const id = this.nextId++;
     this.size++;
     this.names.set(id, shape);
@@ -264,6 +275,7 @@ export class StatsStore {
       this.overflowed += shapes.length;
       return -1;
     }
+    this.cutBefore(prefix);
     let shapeList = this.shapeLists.get(shapes);
     if (shapeList === undefined) {
       shapeList = this.shapeLists.size;
@@ -285,8 +297,18 @@ export class StatsStore {
     this.groupsById.set(group.firstId, group);
   }
 
+  /** Nobody held the name any more: whoever takes it up counts from zero, as in Envoy. */
+  private cutBefore(name: string): void {
+    if (this.releasedNames.size === 0 || !this.releasedNames.has(name) || this.cuts >= MAX_CUTS) return;
+    const cuts = this.cuts + 1;
+    this.before = this.takeDelta();
+    this.cuts = cuts;
+  }
+
   release(stat: Live): void {
     if (stat.id === -1) return;
+    const shape = this.names.get(stat.id);
+    if (shape !== undefined) this.releasedNames.add(shape.name);
     this.single.delete(stat.id);
     this.names.delete(stat.id);
     this.size--;
@@ -294,6 +316,7 @@ export class StatsStore {
   }
 
   releaseGroup(group: GroupSlots): void {
+    this.releasedNames.add(group.prefix);
     this.groupsById.delete(group.firstId);
     this.size -= group.shapes.length;
     this.releasedGroups.push(group);
@@ -353,7 +376,11 @@ export class StatsStore {
       textReadouts,
       removed,
       overflowed: this.overflowed,
+      before: this.before,
     };
+    this.before = null;
+    this.cuts = 0;
+    this.releasedNames.clear();
     this.newShapeLists = [];
     this.newGroups = [];
     this.newStats = [];

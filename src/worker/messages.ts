@@ -60,7 +60,6 @@ export interface ScopeOrder {
   readonly name: string;
   /** See `scopeKey`. */
   readonly scopeKey: string;
-  readonly onDemand: boolean;
   /** Key of its route table; empty: it is asked for on demand. */
   readonly routes: string;
 }

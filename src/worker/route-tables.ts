@@ -56,8 +56,8 @@ export class RouteTables implements RouteTableFeed {
   applyScopes(key: string, changed: readonly ScopeOrder[], removed: readonly string[]): void {
     const set = this.scopes(key);
     for (const name of removed) set.remove(name);
-    for (const { name, scopeKey, onDemand, routes } of changed) {
-      set.set({ name, key: scopeKey, onDemand, tables: routes === '' ? NO_TABLE : this.source(routes) });
+    for (const { name, scopeKey, routes } of changed) {
+      set.set({ name, key: scopeKey, tables: routes === '' ? NO_TABLE : this.source(routes) });
     }
   }
 

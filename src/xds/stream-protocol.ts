@@ -195,6 +195,8 @@ export class DeltaProtocol implements TypeProtocol {
   readonly #onExpired: (name: string) => void;
   #known: ReadonlySet<string> | null = new Set();
   #said = false;
+  /** A stream began without any name: that asked for all. */
+  #beganWithAll = false;
 
   constructor(api: ApiRegistry, engine: TypeEngine, onExpired: (name: string) => void) {
     this.#api = api;
@@ -232,6 +234,12 @@ export class DeltaProtocol implements TypeProtocol {
         (name) => !known.has(name) && !(this.#known === null && wanted === null),
       );
       request.resourceNamesUnsubscribe = [...known].filter((name) => !names.has(name));
+    }
+    if (!this.#said) {
+      if (names.size === 0) this.#beganWithAll = true;
+      // Further names came since then: beside them all has to be asked for by name, as Envoy does.
+      else if (this.#beganWithAll && this.#engine.hasNamespaces && !names.has('*'))
+        request.resourceNamesSubscribe.unshift('*');
     }
     for (const name of again) if (known.has(name)) request.resourceNamesSubscribe.push(name);
     for (const name of request.resourceNamesUnsubscribe) this.#engine.versions.delete(name);

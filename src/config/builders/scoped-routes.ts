@@ -88,7 +88,7 @@ export function buildScopedRoutes(
       const table = buildRouteTable(at.at('route_configuration'), scope.routeConfiguration);
       if (table === null) return;
       const tables = { current: () => table };
-      scopes.set({ name: scope.name, key: keyOfScope(scope), onDemand: false, tables });
+      scopes.set({ name: scope.name, key: keyOfScope(scope), tables });
     });
   } else {
     context.refuse('', 'scopes are missing', 'give scoped_rds or scoped_route_configurations_list');

@@ -1,6 +1,6 @@
 import type { VirtualHost } from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
 import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb.d.ts';
-import type { RouteDependency } from '../../config/builders/config-source.ts';
+import type { RouteDependency, SourceSpec } from '../../config/builders/config-source.ts';
 import { defineStats } from '../../stats/stat-group.ts';
 import type { Scope } from '../../stats/store.ts';
 import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
@@ -9,13 +9,15 @@ import { sameBytes } from './cluster-updates.ts';
 import type { InitTarget } from './init-targets.ts';
 import type { ResourceBuilds } from './resource-builds.ts';
 import type { Subscriptions } from './subscriptions.ts';
-import { VirtualHosts } from './virtual-hosts.ts';
+import { type HostedTable, VirtualHosts } from './virtual-hosts.ts';
 import type { WorkerOrders } from './worker-orders.ts';
 
 const RDS_STATS = defineStats({
   counters: ['config_reload', 'update_empty'],
   neverImportGauges: ['config_reload_time_ms'],
 } as const);
+
+const NO_HOSTS: ReadonlyMap<string, VirtualHost> = new Map();
 
 /** A route table as it is in force. */
 export interface RouteVersion {
@@ -38,6 +40,9 @@ class RouteProvider implements ResourceWatcher {
   #started = false;
   #answered = false;
   #waiting: InitTarget[] = [];
+  /** Wait for a table, however long it takes. */
+  #wanting: ((found: boolean) => void)[] = [];
+  #stopped = false;
   #hosts: VirtualHosts | null = null;
   #hostsKey = '';
 
@@ -63,7 +68,19 @@ class RouteProvider implements ResourceWatcher {
     this.#subscription.start();
   }
 
+  /** Resolves once workers have a table; false: it will not come any more. */
+  present(): Promise<boolean> {
+    if (this.current !== null || this.#stopped) return Promise.resolve(this.current !== null);
+    return new Promise((resolve) => this.#wanting.push(resolve));
+  }
+
+  #settle(found: boolean): void {
+    for (const go of this.#wanting.splice(0)) go(found);
+  }
+
   stop(): void {
+    this.#stopped = true;
+    this.#settle(false);
     this.#subscription.stop();
     this.#hosts?.stop();
     this.#scope.close();
@@ -99,6 +116,7 @@ class RouteProvider implements ResourceWatcher {
       };
       const hosts = this.#followHosts(this.current.message);
       await this.publish();
+      this.#settle(true);
       this.#countReload();
       if (hosts !== null) {
         this.lastRefusal = '';
@@ -117,26 +135,33 @@ class RouteProvider implements ResourceWatcher {
     const key = message.vhds === undefined ? '' : this.#owner.builds.digestOf(message.vhds);
     if (key === this.#hostsKey) return null;
     this.#hostsKey = key;
-    this.#hosts?.stop();
-    this.#hosts = null;
-    if (source === null) return null;
+    // From another source they are asked for anew; until then those that there are stay, as in Envoy.
+    const before = this.#hosts;
+    this.#hosts = source === null ? null : this.#hostsFrom(source, before?.inForce ?? NO_HOSTS);
+    before?.stop();
+    return this.#hosts;
+  }
+
+  #hostsFrom(source: SourceSpec, known: ReadonlyMap<string, VirtualHost>): VirtualHosts {
     const { name, statPrefix } = this.dependency;
     const scope = this.#owner.stats.createScope(`${statPrefix}.rds.vhds.${name}`);
-    this.#hosts = new VirtualHosts(name, source, this.#owner.subscriptions, scope, {
+    const table: HostedTable = {
       faultOf: (hosts) => this.#owner.builds.routesFault(this.#withHosts(hosts), this.#owner.clusterNames()),
-      publish: async (changes) => {
+      publish: async (changes, version) => {
+        // As Envoy dumps it: the table is of the version that changed it last, be it by its hosts.
+        this.current = { ...this.current!, version, updatedMs: Date.now() };
         if (changes) await this.publish();
         this.#countReload();
       },
-    });
-    return this.#hosts;
+    };
+    return new VirtualHosts(name, source, this.#owner.subscriptions, scope, table, known);
   }
 
   /** What is wrong with a table together with the virtual hosts that it keeps; empty: nothing. As Envoy, which builds them as one. */
   #faultWithHosts(message: RouteConfiguration): string {
-    const hosts = this.#hosts?.inForce ?? [];
+    const hosts = [...(this.#hosts?.inForce ?? NO_HOSTS).values()];
     const { builds, clusterNames } = this.#owner;
-    if (hosts.length === 0 || message.vhds === undefined || builds.digestOf(message.vhds) !== this.#hostsKey) return '';
+    if (hosts.length === 0 || message.vhds === undefined) return '';
     return builds.routesFault({ ...message, virtualHosts: [...message.virtualHosts, ...hosts] }, clusterNames());
   }
 
@@ -152,7 +177,7 @@ class RouteProvider implements ResourceWatcher {
 
   /** As workers have it. */
   get whole(): RouteConfiguration {
-    return this.#withHosts(this.#hosts?.inForce ?? []);
+    return this.#withHosts([...(this.#hosts?.inForce ?? NO_HOSTS).values()]);
   }
 
   /** Gives workers the table, with the virtual hosts that were discovered for it. */
@@ -213,11 +238,6 @@ export class RouteUpdates {
     }
   }
 
-  /** Whether a table is in force. */
-  has(key: string): boolean {
-    return (this.#providers.get(key)?.current ?? null) !== null;
-  }
-
   /** A request needs a virtual host that is not there. @returns whether the server has answered for it */
   demand(key: string, host: string): Promise<boolean> {
     return this.#providers.get(key)?.demand(host) ?? Promise.resolve(false);
@@ -242,6 +262,11 @@ export class RouteUpdates {
 
   start(key: string, target: InitTarget): void {
     this.#providers.get(key)?.start(target);
+  }
+
+  /** Resolves once workers have the table, however long it takes; false: it will not come any more. */
+  present(key: string): Promise<boolean> {
+    return this.#providers.get(key)?.present() ?? Promise.resolve(false);
   }
 
   /** The listener's version is gone. */

@@ -120,6 +120,7 @@ class ScopeProvider implements ResourceWatcher {
   get inForce(): ScopesInForce | null {
     if (this.#updatedMs === 0) return null;
     const messages = [...this.#scopes.values()].map((scope) => scope.message);
+    messages.sort((a, b) => (a.name < b.name ? -1 : 1));
     return { name: this.dependency.name, version: this.#version, updatedMs: this.#updatedMs, messages };
   }
 
@@ -148,24 +149,29 @@ class ScopeProvider implements ResourceWatcher {
     return this.#queue.then(() => []);
   }
 
-  /** A request needs the table of a scope that is on demand. @returns whether there is one now */
+  /**
+   * A request needs the table of a scope: one that is on demand, or whose table did not come in time. It waits as long as it takes, as in
+   * Envoy. @returns whether there is one now
+   */
   async demand(name: string): Promise<boolean> {
     const scope = this.#scopes.get(name);
     if (scope === undefined || this.#stopped) return false;
-    if (!scope.message.onDemand) return true;
-    const targets = new InitTargets(`scope ${name}`);
-    if (scope.route === null) this.#follow(scope, targets.add(`RDS ${scope.message.routeConfigurationName}`));
-    else this.#parts.routes.start(scope.route.key, targets.add(`RDS ${scope.route.name}`));
-    this.#count();
-    await new Promise<void>((resolve) => targets.whenReady(resolve));
+    const { routeConfiguration, routeConfigurationName, onDemand } = scope.message;
+    if (routeConfiguration !== undefined) return true;
+    if (scope.route === null) {
+      this.#follow(scope, new InitTargets(`scope ${name}`).add(`RDS ${routeConfigurationName}`));
+      this.#count();
+    }
+    if (scope.route === null || !(await this.#parts.routes.present(scope.route.key))) return false;
+    if (!onDemand) return true;
     const turn = this.#queue.then(async () => {
       if (this.#scopes.get(name) !== scope || this.#stopped) return;
       const { scopeKey, routes } = scope;
-      await this.#parts.orders.scopes(this.dependency.key, [{ name, scopeKey, onDemand: true, routes }], [], false);
+      await this.#parts.orders.scopes(this.dependency.key, [{ name, scopeKey, routes }], [], false);
     });
     this.#queue = turn.catch(() => {});
     await turn;
-    return scope.route !== null && this.#parts.routes.has(scope.route.key);
+    return true;
   }
 
   onFailure(reason: 'timeout' | 'rejected' | 'connection', details: string): void {
@@ -258,8 +264,12 @@ class ScopeProvider implements ResourceWatcher {
   async #sync(): Promise<void> {
     if (this.#stopped) return;
     const { orders, builds } = this.#parts;
+    // One that takes no other's place need not wait for its table: requests may.
+    const takenKeys = new Set([...this.#posted.values()].map(({ scopeKey }) => scopeKey));
     const changed = [...this.#scopes.values()].filter(
-      (scope) => scope.isReady && this.#posted.get(scope.name) !== scope,
+      (scope) =>
+        this.#posted.get(scope.name) !== scope &&
+        (scope.isReady || (!this.#posted.has(scope.name) && !takenKeys.has(scope.scopeKey))),
     );
     // A key stays with the scope that had it until the one that gets it has its table.
     const awaited = new Set(
@@ -278,9 +288,7 @@ class ScopeProvider implements ResourceWatcher {
     for (const { name } of removed) this.#posted.delete(name);
     if (changed.length + removed.length > 0) {
       if (inline.length > 0) await orders.routes(inline, []);
-      const news = changed.map(({ name, scopeKey, message, routes }) => {
-        return { name, scopeKey, onDemand: message.onDemand, routes };
-      });
+      const news = changed.map(({ name, scopeKey, routes }) => ({ name, scopeKey, routes }));
       const names = removed.map(({ name }) => name);
       // Workers may have been told meanwhile that nobody needs the scopes.
       if (!this.#stopped) await orders.scopes(this.dependency.key, news, names, false);
@@ -354,7 +362,7 @@ export class ScopeUpdates {
     this.#providers.get(key)?.start(target);
   }
 
-  /** A request needs the table of a scope that is on demand. @returns whether there is one now */
+  /** A request needs the table of a scope. @returns whether there is one now */
   demand(key: string, name: string): Promise<boolean> {
     return this.#providers.get(key)?.demand(name) ?? Promise.resolve(false);
   }

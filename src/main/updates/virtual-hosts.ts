@@ -12,8 +12,11 @@ const VHDS_STATS = defineStats({ counters: ['config_reload', 'update_empty'] } a
 export interface HostedTable {
   /** What is wrong with it when it has these; empty: nothing. */
   faultOf(hosts: readonly VirtualHost[]): string;
-  /** @param changes false: the hosts are those that it has */
-  publish(changes: boolean): Promise<void>;
+  /**
+   * @param changes false: the hosts are those that it has
+   * @param version of the answer that brought them
+   */
+  publish(changes: boolean, version: string): Promise<void>;
 }
 
 /**
@@ -35,15 +38,26 @@ export class VirtualHosts implements ResourceWatcher {
   readonly #stats;
   readonly #subscription: Subscription;
   /** By the name of the resource. */
-  #hosts = new Map<string, VirtualHost>();
+  #hosts: ReadonlyMap<string, VirtualHost>;
   #onAnswer: (() => void) | null = null;
   #stopped = false;
   /** By the name that was asked for. */
   readonly #waiting = new Map<string, Wait>();
 
-  /** @param name of the route table: resources are called `<name>/<host>` */
-  constructor(name: string, source: SourceSpec, subscriptions: Subscriptions, scope: Scope, table: HostedTable) {
+  /**
+   * @param name of the route table: resources are called `<name>/<host>`
+   * @param known what there is already, from another source
+   */
+  constructor(
+    name: string,
+    source: SourceSpec,
+    subscriptions: Subscriptions,
+    scope: Scope,
+    table: HostedTable,
+    known: ReadonlyMap<string, VirtualHost>,
+  ) {
     this.#name = name;
+    this.#hosts = known;
     this.#table = table;
     this.#scope = scope;
     this.#stats = VHDS_STATS.create(scope);
@@ -67,8 +81,9 @@ export class VirtualHosts implements ResourceWatcher {
     for (const name of [...this.#waiting.keys()]) this.#settle(name, false);
   }
 
-  get inForce(): readonly VirtualHost[] {
-    return [...this.#hosts.values()];
+  /** By the name of the resource. */
+  get inForce(): ReadonlyMap<string, VirtualHost> {
+    return this.#hosts;
   }
 
   /** Asks for a host. Resolves when the server has answered for it, and workers have what it said. */
@@ -97,7 +112,7 @@ export class VirtualHosts implements ResourceWatcher {
     const changes = update.changed.length + update.removed.length > 0;
     // An answer that there is no such host counts as well, as in Envoy.
     if (changes || (update.answered ?? []).length > 0) {
-      await this.#table.publish(changes);
+      await this.#table.publish(changes, update.version);
       this.#stats.config_reload.inc();
     }
     this.#answer();
