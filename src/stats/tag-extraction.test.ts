@@ -45,6 +45,25 @@ describe('names that real filters make', () => {
       'listener.0.0.0.0_443.ssl.ciphers.ECDHE-RSA-AES128-GCM-SHA256',
       'listener.ssl.ciphers | envoy.ssl_cipher=ECDHE-RSA-AES128-GCM-SHA256 | envoy.listener_address=0.0.0.0_443',
     ],
+    [
+      'listener.0.0.0.0_443.ssl.versions.TLSv1.3',
+      'listener.ssl.versions | envoy.ssl_version=TLSv1.3 | envoy.listener_address=0.0.0.0_443',
+    ],
+    ['cluster.c.ssl.versions.TLSv1.2', 'cluster.ssl.versions | envoy.ssl_version=TLSv1.2 | envoy.cluster_name=c'],
+    ['cluster.c.ssl.curves.X25519', 'cluster.ssl.curves | envoy.ssl_curve=X25519 | envoy.cluster_name=c'],
+    [
+      'listener.[__1]_80.ssl.sigalgs.ecdsa_secp256r1_sha256',
+      'listener.ssl.sigalgs | envoy.ssl_sigalg=ecdsa_secp256r1_sha256 | envoy.listener_address=[__1]_80',
+    ],
+    [
+      'cluster.c.ssl.certificate.unnamed_cert_e3b0c442.expiration_unix_time_seconds',
+      'cluster.ssl.certificate.expiration_unix_time_seconds | envoy.tls_certificate=unnamed_cert_e3b0c442 | envoy.cluster_name=c',
+    ],
+    [
+      'listener.admin.http.admin.downstream_rq_2xx',
+      'listener.admin.http.downstream_rq_xx | envoy.response_code_class=2 | envoy.http_conn_manager_prefix=admin',
+    ],
+    ['listener.admin.main_thread.downstream_cx_total', 'listener.admin.main_thread.downstream_cx_total'],
     ['cluster.c.ssl.ciphers.TLS_AES_128', 'cluster.ssl.ciphers | cipher_suite=TLS_AES_128 | envoy.cluster_name=c'],
     [
       'listener.[__1]_80.http.ing.downstream_rq_2xx',

@@ -145,10 +145,12 @@ class RegexExtractor implements Extractor {
 const PLACEHOLDERS: readonly (readonly [string, string])[] = [
   ['<ADDRESS>', '(?:(?:\\d{1,3}\\.\\d{1,3}\\.\\d{1,3}\\.\\d{1,3}|\\[[a-fA-F_\\d]+\\])_\\d+)'],
   ['<CIPHER>', '[\\w-]+'],
+  ['<OWNER>', '(?:listener|cluster)\\..*?'],
   ['<PROXY_PROTOCOL_VERSION>', '\\d'],
   ['<SCOPED_ROUTE_CONFIG_NAME>', '[\\w\\-./]+'],
   ['<ROUTE_CONFIG_NAME>', '[\\w\\-.]+'],
   ['<TAG_VALUE>', '[^.]+'],
+  ['<TLS_VERSION>', '[\\w.]+'],
 ];
 
 function fromSource(source: TagExtractorSource): Extractor {
