@@ -78,6 +78,34 @@ const echo = httpUpstream((seen) => {
 });
 
 suite(
+  'what heads are without HPACK',
+  {
+    config: httpProxy(
+      {
+        log: ['DOWNSTREAM', 'UPSTREAM']
+          .flatMap((side) => ['RECEIVED', 'SENT'].map((way) => `%${side}_DECOMPRESSED_HEADER_BYTES_${way}%`))
+          .join(' '),
+        // Durations have more or fewer digits.
+        router: { suppress_envoy_headers: true },
+      },
+      [h2cluster()],
+    ),
+    upstreams: { u1: http2Upstream({ respond: (seen, peer) => respond2(peer, seen.id, 200, '', ['x-b: 2']) }) },
+    log: 'access.log',
+  },
+  [
+    h2('GET', 'GET /a?b=c'),
+    // The tables of HPACK know by now what is sent: it counts as much as the first time.
+    steps('twice on one connection', async (exchange) => {
+      const client = await exchange.http2();
+      await exchange.expectOver(client, client.request('GET /', ['x-a: 1']));
+      await exchange.expectOver(client, client.request('GET /', ['x-a: 1']));
+      exchange.expectLog('access.log', 2);
+    }),
+  ],
+);
+
+suite(
   'http2 to http1',
   {
     config: httpProxy({ log: LOG, hcm: { proxy_100_continue: true } }, [

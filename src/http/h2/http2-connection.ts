@@ -791,7 +791,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
   protected countHeadSent(stream: Http2Stream, wireBytes: number): void {
     stream.meter.wireBytesSent += wireBytes;
     stream.meter.headerBytesSent += wireBytes;
-    stream.meter.decompressedHeaderBytesSent += this.headerWriter.blockBytes;
+    stream.meter.decompressedHeaderBytesSent += this.headerWriter.fieldBytes;
   }
 
   /** A head has been written. */

@@ -27,8 +27,8 @@ export class HeaderWriter {
   #bytes: Buffer = EMPTY;
   #start = 0;
   #at = 0;
-  /** Bytes of the block written last, without frame headers. */
-  blockBytes = 0;
+  /** Bytes of the names and values of the block that was opened last, before HPACK. */
+  fieldBytes = 0;
 
   constructor(sink: ByteSink, outbound: OutboundFrames, frames: FrameWriter, encoder: HpackEncoder) {
     this.#sink = sink;
@@ -39,6 +39,7 @@ export class HeaderWriter {
 
   /** @param bound the most that the fields take (`encodedBound`) */
   open(bound: number): void {
+    this.fieldBytes = 0;
     const room = bound + UPDATE_OVERHEAD + FRAME_HEADER_BYTES;
     if (room <= this.#frames.maxFrameBytes) {
       const tail = this.#sink.output.reserve(room);
@@ -54,6 +55,7 @@ export class HeaderWriter {
   }
 
   field(name: string, value: string): void {
+    this.fieldBytes += name.length + value.length;
     this.#at = this.#encoder.field(this.#bytes, this.#at, name, value);
   }
 
@@ -61,14 +63,20 @@ export class HeaderWriter {
     const encoder = this.#encoder;
     const bytes = this.#bytes;
     let at = this.#at;
-    for (let i = 0; i < list.length; i += 2) at = encoder.field(bytes, at, list[i]!, list[i + 1]!);
+    let size = this.fieldBytes;
+    for (let i = 0; i < list.length; i += 2) {
+      const name = list[i]!;
+      const value = list[i + 1]!;
+      size += name.length + value.length;
+      at = encoder.field(bytes, at, name, value);
+    }
+    this.fieldBytes = size;
     this.#at = at;
   }
 
   /** @returns bytes on the wire */
   close(id: number, end: boolean): number {
     const size = this.#at - this.#start;
-    this.blockBytes = size;
     const bytes = this.#bytes;
     const tail = this.#tail;
     this.#bytes = EMPTY;
