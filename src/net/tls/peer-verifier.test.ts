@@ -62,6 +62,12 @@ describe('PeerVerifier', () => {
     expect(verdict('client', 'CERT_HAS_EXPIRED').accepted).toBe(false);
   });
 
+  test('a root that the peer presents, and that nobody trusts, is named by its depth', () => {
+    const chain = [...certificatesOf(pem('client-inter')), ...certificatesOf(pem('root'))].map((each) => each.der);
+    const refused = verdict('client-inter', 'SELF_SIGNED_CERT_IN_CHAIN', {}, NOW, { chain: () => chain });
+    expect(refused.detail).toContain('at depth 2: self signed certificate in certificate chain');
+  });
+
   test('a malformed leaf', () => {
     const leaf = Buffer.from('nonsense');
     expect(verdict('client', '', {}, NOW, { leaf }).accepted).toBe(false);

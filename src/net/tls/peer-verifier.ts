@@ -216,11 +216,12 @@ export function checksRevocationHere(validation: TlsValidation): boolean {
 /** The runtime does not tell the depth of its verdict: it is found out for those that are about issuers. */
 function depthOf(code: string, chain: readonly Buffer[], now: number): number {
   let depth = 0;
-  if (ABOUT_ISSUERS.has(code)) {
+  if (ABOUT_ISSUERS.has(code) || code === 'SELF_SIGNED_CERT_IN_CHAIN') {
     for (; depth + 1 < chain.length; depth++) {
       const one = Certificate.parse(chain[depth]!);
       const next = Certificate.parse(chain[depth + 1]!);
       if (one === null || next === null || !next.isAuthority || !next.subjectDer.equals(one.issuerDer)) break;
+      if (one.issuerDer.equals(one.subjectDer)) break;
     }
   } else if (ABOUT_TIME.has(code)) {
     for (let at = chain.length - 1; at > depth; at--) {
