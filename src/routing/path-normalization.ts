@@ -32,9 +32,10 @@ export function normalizeRequestPath(headers: RequestHeaders, settings: PathNorm
   if (action !== EscapedSlashesAction.KeepUnchanged) {
     const unescaped = unescapeSlashes(headers.path);
     if (unescaped !== headers.path) {
+      // Envoy's access log shows a refused path unescaped too.
+      headers.path = unescaped;
       if (action === EscapedSlashesAction.RejectRequest) return PathVerdict.Reject;
       redirect = action === EscapedSlashesAction.UnescapeAndRedirect;
-      headers.path = unescaped;
     }
   }
   if (settings.normalizePath) {

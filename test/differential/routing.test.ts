@@ -468,6 +468,7 @@ suite(
     },
     upstreams: { u1: upstream },
     stats,
+    log: 'access.log',
   },
   ['KEEP_UNCHANGED', 'REJECT_REQUEST', 'UNESCAPE_AND_REDIRECT', 'UNESCAPE_AND_FORWARD'].flatMap((action) =>
     ['/a%2fb/../c?x=%2f', '/a%5Cb', '/a//b', '/plain'].map((path) =>
@@ -477,7 +478,8 @@ suite(
 );
 
 function listenerFor(action: string): unknown {
-  const config = httpProxy({ name: action, hcm: { path_with_escaped_slashes_action: action } }) as {
+  const log = '%REQ(:PATH)% %RESPONSE_CODE_DETAILS%';
+  const config = httpProxy({ name: action, log, hcm: { path_with_escaped_slashes_action: action } }) as {
     static_resources: { listeners: unknown[] };
   };
   return config.static_resources.listeners[0];
