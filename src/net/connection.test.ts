@@ -600,6 +600,26 @@ describe('close', () => {
     expect(transport.sent).toBe('abcd');
   });
 
+  test('a delay that ends before the first flush flushes: a machine that stalls loses no answer', () => {
+    loop.turn(() => {
+      write('abc');
+      connection.close(CloseType.FlushWriteAndDelay, '', 1000);
+      loop.advance(1000);
+    });
+    expect(transport.sent).toBe('abc');
+    expect(events.log).toEqual([]);
+    loop.advance(1000);
+    expect(events.log).toEqual(['local']);
+    build();
+    transport.room = 0;
+    loop.turn(() => {
+      write('abc');
+      connection.close(CloseType.FlushWriteAndDelay, '', 1000);
+      loop.advance(1000);
+    });
+    expect(events.log).toEqual(['local']);
+  });
+
   test('a delay of zero is a plain flush', () => {
     loop.turn(() => {
       write('abc');

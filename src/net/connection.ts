@@ -601,6 +601,13 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
 
   onTimer(_timer: Timer): void {
     if (this.#state !== State.Flushing && this.#state !== State.Delaying) return;
+    if (this.#flushWanted) {
+      // It was us who took so long: the peer has not been offered anything yet. What it takes starts the timer again.
+      const sentBefore = this.bytesSent;
+      this.#flushWanted = false;
+      this.#flush();
+      if (this.bytesSent > sentBefore) return;
+    }
     try {
       this.onDelayedCloseTimeout?.();
     } finally {

@@ -78,8 +78,11 @@ class Load {
   }
 
   async #ask(client: RawClient, kind: string, bytes: string, wanted: string): Promise<void> {
+    const began = performance.now();
     client.send(bytes);
-    this.#expect(kind, await client.finalResponse({ timeoutMs: 10_000 }), wanted);
+    const answer = await client.finalResponse({ timeoutMs: 10_000 });
+    const circumstances = `[${client.fate} after ${Math.round(performance.now() - began)} ms, ${bytes.length} bytes sent from port ${client.localPort}]`;
+    this.#expect(kind, answer.includes(wanted) ? answer : `${circumstances} ${answer}`, wanted);
   }
 
   /** The kinds of work; each is one round, done again and again. */
