@@ -275,4 +275,50 @@ describe('TimerWheel', () => {
     later.destroy();
     expect(calls.slice(-3)).toEqual(['before', 'fired', 'after']);
   });
+
+  test('behind a stall, what the sockets have by then goes before the timers', async () => {
+    const calls: string[] = [];
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const said = (what: string): void => {
+      calls.push(what);
+      if (calls.includes('timer') && calls.includes('late')) resolve();
+    };
+    const wheel = new TimerWheel(
+      new SystemClock(),
+      () => {},
+      () => {},
+    );
+    let peer: Bun.Socket | null = null;
+    const server = Bun.listen({
+      hostname: '127.0.0.1',
+      port: 0,
+      socket: {
+        data: () => {},
+        open: (socket) => {
+          peer = socket;
+          socket.write('stall');
+        },
+      },
+    });
+    const client = await Bun.connect({
+      hostname: '127.0.0.1',
+      port: server.port,
+      socket: {
+        data: (_, bytes) => {
+          if (bytes.toString() !== 'stall') {
+            said(bytes.toString());
+            return;
+          }
+          new Timer(wheel, { onTimer: () => said('timer') }).enable(10);
+          peer?.write('late');
+          for (const end = performance.now() + 60; performance.now() < end; );
+        },
+      },
+    });
+    await promise;
+    expect(calls).toEqual(['late', 'timer']);
+    client.terminate();
+    server.stop(true);
+    wheel.stop();
+  });
 });

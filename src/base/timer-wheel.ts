@@ -12,6 +12,11 @@ const SLOT_MASK = SLOTS - 1;
 const LEVELS = 4;
 /** A timer is never put further ahead than this; a later one is moved on when its slot comes up. */
 const MAX_SLOT_DISTANCE = 2 ** 31;
+/**
+ * A wake-up that comes this late, in milliseconds, comes from a thread that stalled: what its sockets have for it by then goes first,
+ * as in libevent's loop, so that an answer which is already there is no timeout. The runtime would run the timers first.
+ */
+const LATE_MS = 8;
 /** The longest delay that the runtime's own timer takes. */
 const MAX_NATIVE_DELAY_MS = 2 ** 31 - 1;
 
@@ -95,15 +100,24 @@ export class TimerWheel {
     this.#onError = onError;
     this.#origin = clock.monotonicMs();
     this.#manual = manual;
-    this.#onNative = () => {
-      this.#native = null;
+    const run = (): void => {
       this.#wakeTick = Number.POSITIVE_INFINITY;
+      if (this.#manual) return;
       beforeRun();
       try {
         this.advance();
       } finally {
         afterRun();
       }
+    };
+    // The first is called before the sockets that became ready meanwhile, the second behind them.
+    const runBehindSockets = (): void => {
+      setImmediate(run);
+    };
+    this.#onNative = () => {
+      this.#native = null;
+      if (this.#clock.monotonicMs() - this.#origin - this.#wakeTick < LATE_MS) run();
+      else setImmediate(runBehindSockets);
     };
   }
 
