@@ -1,6 +1,6 @@
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { Scope } from '../stats/store.ts';
-import type { ClusterSpec } from '../upstream/cluster-spec.ts';
+import type { ClusterFacts } from '../upstream/cluster-spec.ts';
 import type { DnsFamily } from '../upstream/dns-spec.ts';
 import { DnsDiscovery, type DnsDiscoveryEvents } from './dns/dns-discovery.ts';
 import type { DnsAnswer, DnsResolver } from './dns/dns-resolver.ts';
@@ -44,7 +44,7 @@ export class DnsDiscoveries {
     this.#scope = stats;
   }
 
-  create(spec: ClusterSpec, events: DnsDiscoveryEvents): DnsDiscovery {
+  create(spec: Pick<ClusterFacts, 'name' | 'statName' | 'dns'>, events: DnsDiscoveryEvents): DnsDiscovery {
     const servers = spec.dns?.resolvers ?? [];
     const key = servers.join(',');
     let resolver = this.#resolvers.get(key);

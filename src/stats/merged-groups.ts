@@ -1,4 +1,5 @@
 import type { StatShape } from './delta.ts';
+import { SparseList } from './sparse-list.ts';
 
 /** Stats of equal names and kinds under one prefix, as one or several sources have announced them. */
 export class MergedGroup<Entry> {
@@ -6,8 +7,8 @@ export class MergedGroup<Entry> {
   readonly shapes: readonly StatShape[];
   /** By source number and first id. */
   readonly members: { readonly source: number; readonly firstId: number }[] = [];
-  /** By shape; null: no source has said anything of it yet. Most stats of most clusters stay so. */
-  readonly entries: (Entry | null)[] = [];
+  /** By shape; absent: no source has said anything of it yet. Most stats of most clusters stay so. */
+  readonly entries = new SparseList<Entry>();
 
   constructor(prefix: string, shapes: readonly StatShape[]) {
     this.prefix = prefix;
@@ -67,7 +68,7 @@ export class MergedGroups<Entry> {
     for (const group of this.#byPrefix.get(of.prefix) ?? []) {
       if (group === of) continue;
       const index = group.shapes.findIndex((each) => each.name === shape.name && each.kind === shape.kind);
-      if (index >= 0 && (group.entries[index] ?? null) === null) return { group, index };
+      if (index >= 0 && group.entries.get(index) === undefined) return { group, index };
     }
     return null;
   }

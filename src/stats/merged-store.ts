@@ -76,7 +76,10 @@ export class MergedGauge extends MergedStat {
   /** See Gauge.exact. */
   exact = '';
   private wasSet = false;
-  private readonly parts = new Map<number, number>();
+  /** Most gauges are of one stat of one source: it stands here; -1: there is none, or all are in `parts`. */
+  private onlyPart = -1;
+  private onlyValue = 0;
+  private parts: Map<number, number> | null = null;
 
   constructor(name: string, producer: TagProducer, mode: GaugeImportMode) {
     super(name, producer);
@@ -95,27 +98,35 @@ export class MergedGauge extends MergedStat {
   setPart(part: number, value: number): void {
     this.wasSet = true;
     this.exact = '';
-    if (this.mode === Mode.NeverImport) {
-      this.parts.delete(part);
-      this.parts.set(part, value);
-      this.value = value;
+    if (this.parts === null && (this.onlyPart === part || this.onlyPart === -1)) {
+      this.value = this.mode === Mode.NeverImport ? value : this.value + value - this.onlyValue;
+      this.onlyPart = part;
+      this.onlyValue = value;
       return;
     }
-    this.value += value - (this.parts.get(part) ?? 0);
+    this.parts ??= new Map([[this.onlyPart, this.onlyValue]]);
+    this.onlyPart = -1;
+    if (this.mode === Mode.NeverImport) {
+      this.parts.delete(part);
+      this.value = value;
+    } else this.value += value - (this.parts.get(part) ?? 0);
     this.parts.set(part, value);
   }
 
   removePart(part: number): void {
-    const value = this.parts.get(part);
+    const value = this.onlyPart === part ? this.onlyValue : this.parts?.get(part);
     if (value === undefined) return;
-    this.parts.delete(part);
+    if (this.onlyPart === part) {
+      this.onlyPart = -1;
+      this.onlyValue = 0;
+    } else this.parts?.delete(part);
     if (this.mode !== Mode.NeverImport) {
       this.value -= value;
       return;
     }
     // The last value written by whoever is left.
     let last = this.value;
-    for (const rest of this.parts.values()) last = rest;
+    for (const rest of this.parts?.values() ?? []) last = rest;
     this.value = last;
   }
 }
@@ -354,7 +365,7 @@ export class MergedStore {
     this.unfolded = true;
     for (const group of this.groups) {
       for (let i = 0; i < group.shapes.length; i++) {
-        if ((group.entries[i] ?? null) !== null) continue;
+        if (group.entries.get(i) !== undefined) continue;
         const name = joinStatName(group.prefix, group.shapes[i]!.name);
         if (this.matcher !== null && !this.matcher.accepts(name)) continue;
         if (group.members.every((member) => this.leaveOut?.(member.source, name) === true)) continue;
@@ -368,20 +379,17 @@ export class MergedStore {
     if (!this.unfolded) return;
     this.unfolded = false;
     for (const group of this.groups) {
-      for (let i = 0; i < group.entries.length; i++) {
-        const entry = group.entries[i] ?? null;
-        if (entry === null || !entry.isBlank) continue;
-        group.entries[i] = null;
-        this.release(entry);
-      }
+      group.entries.retain((entry) => {
+        if (entry.isBlank) this.release(entry);
+        return !entry.isBlank;
+      });
     }
   }
 
   private fill(group: MergedGroup<Entry>, index: number, name: string): Entry {
     const entry = this.entryFor(name, group.shapes[index]!);
     entry.references++;
-    while (group.entries.length < index) group.entries.push(null);
-    group.entries[index] = entry;
+    group.entries.set(index, entry);
     return entry;
   }
 
@@ -393,10 +401,10 @@ export class MergedStore {
     if (firstId < 0) return undefined;
     const group = source.groups.get(firstId);
     const index = id - firstId;
-    const known = group.entries[index] ?? null;
-    const name = known === null ? joinStatName(group.prefix, group.shapes[index]!.name) : known.name;
+    const known = group.entries.get(index);
+    const name = known === undefined ? joinStatName(group.prefix, group.shapes[index]!.name) : known.name;
     if (this.leaveOut?.(source.number, name) === true) return undefined;
-    if (known !== null) return known;
+    if (known !== undefined) return known;
     return this.matcher === null || this.matcher.accepts(name) ? this.fill(group, index, name) : undefined;
   }
 
@@ -456,18 +464,15 @@ export class MergedStore {
     const group = source.groups.take(firstId);
     if (group === undefined) return false;
     group.removeMember(source.number, firstId);
-    for (let i = 0; i < group.entries.length; i++) {
-      const entry = group.entries[i] ?? null;
+    group.entries.forEach((entry, i) => {
       if (entry instanceof MergedGauge) entry.removePart(source.number * PART_SPAN + firstId + i);
-    }
+    });
     if (group.members.length > 0) return true;
-    for (let i = 0; i < group.entries.length; i++) {
-      const entry = group.entries[i] ?? null;
-      if (entry === null) continue;
+    group.entries.forEach((entry, i) => {
       const heir = this.groups.heir(group, group.shapes[i]!);
       if (heir !== null) this.fill(heir.group, heir.index, entry.name);
       this.release(entry);
-    }
+    });
     this.groups.remove(group);
     return true;
   }

@@ -26,6 +26,11 @@ function makeStat(shape: StatShape, id: number): Live {
   }
 }
 
+/** Stats of a family that may be in use before there is a place for each of its names. */
+const FEW = 8;
+
+const NONE: Live[] = [];
+
 /** A fixed family of stats under one prefix, as the store keeps it: objects appear when first asked for. */
 export class GroupSlots {
   readonly store: StatsStore;
@@ -33,23 +38,53 @@ export class GroupSlots {
   readonly shapes: readonly StatShape[];
   /** -1 when the store was full: the stats work, detached. */
   readonly firstId: number;
-  readonly stats: (Live | null)[];
+  /** One place for each shape; null: few are in use, and stand in `few`. So it is with most families of many idle clusters. */
+  private places: (Live | null)[] | null;
+  private few: Live[];
 
   constructor(store: StatsStore, prefix: string, shapes: readonly StatShape[], firstId: number) {
     this.store = store;
     this.prefix = prefix;
     this.shapes = shapes;
     this.firstId = firstId;
-    this.stats = new Array<Live | null>(shapes.length).fill(null);
+    // Those that are detached are told apart by their places alone.
+    this.places = firstId === -1 ? new Array<Live | null>(shapes.length).fill(null) : null;
+    this.few = NONE;
   }
 
   at(index: number): Live {
-    return this.stats[index] ?? this.materialise(index);
+    return (this.places === null ? this.among(index) : this.places[index]) ?? this.materialise(index);
+  }
+
+  /** Null: it was never asked for. */
+  peek(index: number): Live | null {
+    return this.places === null ? this.among(index) : this.places[index]!;
+  }
+
+  /** Those that are in use, and nulls. */
+  get stats(): readonly (Live | null)[] {
+    return this.places ?? this.few;
+  }
+
+  private among(index: number): Live | null {
+    const id = this.firstId + index;
+    for (let i = 0; i < this.few.length; i++) if (this.few[i]!.id === id) return this.few[i]!;
+    return null;
   }
 
   private materialise(index: number): Live {
     const stat = makeStat(this.shapes[index]!, this.firstId === -1 ? -1 : this.firstId + index);
-    this.stats[index] = stat;
+    if (this.places === null) {
+      if (this.few.length < FEW) {
+        this.few = [...this.few, stat];
+        return stat;
+      }
+      const places = new Array<Live | null>(this.shapes.length).fill(null);
+      for (const each of this.few) places[each.id - this.firstId] = each;
+      this.places = places;
+      this.few = NONE;
+    }
+    this.places[index] = stat;
     return stat;
   }
 }
@@ -403,7 +438,7 @@ export class StatsStore {
     for (const group of this.groupsById.values()) {
       for (let i = 0; i < group.shapes.length; i++) {
         const shape = group.shapes[i]!;
-        see(shape, joinStatName(group.prefix, shape.name), group.stats[i]!);
+        see(shape, joinStatName(group.prefix, shape.name), group.peek(i));
       }
     }
     return found;

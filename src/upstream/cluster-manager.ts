@@ -70,7 +70,7 @@ export class ClusterManager {
 
   /** Before stats are reported: gauges of counts that all workers share may be out of date here. */
   refreshGauges(): void {
-    for (const cluster of this.#clusters.values()) for (const each of cluster.resources) each.refreshGauges();
+    for (const cluster of this.#clusters.values()) cluster.refreshGauges();
   }
 
   /** Closes every upstream connection (the worker ends). */

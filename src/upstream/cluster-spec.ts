@@ -116,6 +116,22 @@ export interface ClusterSpec {
   readonly initialHosts: readonly HostUpdate[];
 }
 
+/** What the main thread keeps of a cluster that workers run: there may be many thousands. */
+export interface ClusterFacts
+  extends Pick<
+    ClusterSpec,
+    'name' | 'statName' | 'serviceName' | 'discovery' | 'addedViaApi' | 'thresholds' | 'dns' | 'waitForWarmOnInit'
+  > {
+  /** Priorities among its initial hosts. */
+  readonly priorities: number;
+}
+
+export function factsOf(spec: ClusterSpec): ClusterFacts {
+  const { name, statName, serviceName, discovery, addedViaApi, thresholds, dns, waitForWarmOnInit } = spec;
+  const priorities = spec.initialHosts.length;
+  return { name, statName, serviceName, discovery, addedViaApi, thresholds, dns, waitForWarmOnInit, priorities };
+}
+
 /** A static cluster with Envoy's defaults; for tests and for clusters that we make ourselves. */
 export function clusterSpec(name: string, policy: BalancerPolicy, fields: Partial<ClusterSpec> = {}): ClusterSpec {
   return {

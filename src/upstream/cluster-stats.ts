@@ -214,28 +214,48 @@ export class ResponseStats {
   }
 }
 
-/** The four places where Envoy counts a response. */
+/** The places where Envoy counts a response; each is made when first asked for. */
 export class ClusterResponses {
-  /** Every one. */
-  readonly all: ResponseStats;
-  /** `internal.`: the request had `x-envoy-internal: true`. */
-  readonly internal: ResponseStats;
-  /** `external.`: all others. */
-  readonly external: ResponseStats;
-  /** `canary.`: by a canary host, or answered with `x-envoy-upstream-canary: true`. */
-  readonly canary: ResponseStats;
-  /** `retry.`: answers that were not sent on but retried. */
-  readonly retry: ResponseStats;
   readonly #scope: Scope;
+  #all: ResponseStats | null = null;
+  #internal: ResponseStats | null = null;
+  #external: ResponseStats | null = null;
+  #canary: ResponseStats | null = null;
+  #retry: ResponseStats | null = null;
   #named: Map<string, ResponseStats> | null = null;
 
   constructor(scope: Scope) {
     this.#scope = scope;
-    this.all = new ResponseStats(scope, '');
-    this.internal = new ResponseStats(scope, 'internal.');
-    this.external = new ResponseStats(scope, 'external.');
-    this.canary = new ResponseStats(scope, 'canary.');
-    this.retry = new ResponseStats(scope, 'retry.');
+  }
+
+  /** Every one. */
+  get all(): ResponseStats {
+    this.#all ??= new ResponseStats(this.#scope, '');
+    return this.#all;
+  }
+
+  /** `internal.`: the request had `x-envoy-internal: true`. */
+  get internal(): ResponseStats {
+    this.#internal ??= new ResponseStats(this.#scope, 'internal.');
+    return this.#internal;
+  }
+
+  /** `external.`: all others. */
+  get external(): ResponseStats {
+    this.#external ??= new ResponseStats(this.#scope, 'external.');
+    return this.#external;
+  }
+
+  /** `canary.`: by a canary host, or answered with `x-envoy-upstream-canary: true`. */
+  get canary(): ResponseStats {
+    this.#canary ??= new ResponseStats(this.#scope, 'canary.');
+    return this.#canary;
+  }
+
+  /** `retry.`: answers that were not sent on but retried. */
+  get retry(): ResponseStats {
+    this.#retry ??= new ResponseStats(this.#scope, 'retry.');
+    return this.#retry;
   }
 
   /** @param prefix with its dot: of zones, and of `x-envoy-upstream-alt-stat-name` */

@@ -64,8 +64,9 @@ describe('Cluster', () => {
 
   test('retry budget', () => {
     const thresholds = { ...DEFAULT_THRESHOLDS, retryBudget: { percent: 20, minConcurrency: 2 } };
-    const { requests, retries, pendingRequests } = new FakeUpstream().cluster({ thresholds: [thresholds, thresholds] })
-      .resources[0];
+    const { requests, retries, pendingRequests } = new FakeUpstream()
+      .cluster({ thresholds: [thresholds, thresholds] })
+      .resources(0);
     expect(retries.max).toBe(2);
     for (let i = 0; i < 10; i++) requests.inc();
     for (let i = 0; i < 5; i++) pendingRequests.inc();
@@ -81,7 +82,7 @@ describe('Cluster', () => {
     const thresholds = { ...DEFAULT_THRESHOLDS, maxRequests: 2, trackRemaining: true };
     const up = new FakeUpstream();
     const cluster = up.cluster({ thresholds: [thresholds, thresholds] });
-    const { requests } = cluster.resources[0];
+    const { requests } = cluster.resources(0);
     const merged = new MergedStore();
     const gauges = (): (number | undefined)[] => {
       merged.apply(0, up.store.takeDelta());
@@ -95,7 +96,7 @@ describe('Cluster', () => {
     requests.inc();
     expect(requests.canCreate()).toBe(false);
     expect(gauges()).toEqual([1, 0]);
-    expect(cluster.resources[1].requests.canCreate()).toBe(true);
+    expect(cluster.resources(1).requests.canCreate()).toBe(true);
     requests.dec();
     expect(requests.canCreate()).toBe(true);
     expect(gauges()).toEqual([0, 1]);
@@ -106,14 +107,17 @@ describe('Cluster', () => {
     const thresholds = { ...DEFAULT_THRESHOLDS, maxConnections: 2 };
     const spec = clusterSpec('up', roundRobin(), { thresholds: [thresholds, thresholds] });
     const [one, two] = [0, 1].map(
-      () => new Cluster(spec, { ...new FakeUpstream().environment, sharedCells: () => cells }).resources,
+      () => new Cluster(spec, { ...new FakeUpstream().environment, sharedCells: () => cells }),
     );
-    one![0].connections.inc();
-    two![0].connections.inc();
-    expect([one![0].connections.canCreate(), two![0].connections.canCreate()]).toEqual([false, false]);
-    expect(one![1].connections.canCreate()).toBe(true);
-    two![0].connections.dec();
-    expect(one![0].connections.canCreate()).toBe(true);
+    one!.resources(0).connections.inc();
+    two!.resources(0).connections.inc();
+    expect([one!.resources(0).connections.canCreate(), two!.resources(0).connections.canCreate()]).toEqual([
+      false,
+      false,
+    ]);
+    expect(one!.resources(1).connections.canCreate()).toBe(true);
+    two!.resources(0).connections.dec();
+    expect(one!.resources(0).connections.canCreate()).toBe(true);
   });
 
   test('gauges of shared counts are brought up to date before they are reported', () => {
@@ -124,7 +128,7 @@ describe('Cluster', () => {
       const fake = new FakeUpstream();
       const cluster = new Cluster(spec, { ...fake.environment, sharedCells: () => cells });
       const value = (name: string) => fake.store.valueOf(`cluster.up.circuit_breakers.default.${name}`);
-      return { resources: cluster.resources[0], gauges: () => [value('cx_open'), value('remaining_cx')] };
+      return { resources: cluster.resources(0), gauges: () => [value('cx_open'), value('remaining_cx')] };
     });
     const [one, two] = workers;
     one!.resources.connections.inc();

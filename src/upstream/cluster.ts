@@ -17,6 +17,8 @@ import type { ClusterSpec } from './cluster-spec.ts';
 import {
   BREAKER_REMAINING_STATS,
   BREAKER_STATS,
+  type BreakerRemainingStats,
+  type BreakerStats,
   CLUSTER_STATS,
   ClusterResponses,
   type ClusterStats,
@@ -50,6 +52,12 @@ export interface DroppedRequests {
   byOverload: number;
 }
 
+interface Breakers {
+  readonly open: BreakerStats;
+  /** Null: not asked for yet. */
+  manager: ResourceManager | null;
+}
+
 /** One cluster in one worker: hosts, balancer, pools, breakers and counts. */
 export class Cluster implements MembershipObserver {
   readonly spec: ClusterSpec;
@@ -62,10 +70,10 @@ export class Cluster implements MembershipObserver {
   readonly timeoutBudgets: TimeoutBudgetStats | null;
   /** With `track_cluster_stats.request_response_sizes`. */
   readonly sizes: SizeStats | null;
-  /** Circuit breakers by {@link ResourcePriority}. */
-  readonly resources: readonly [ResourceManager, ResourceManager];
   readonly priorities: PrioritySet;
   readonly sockets: ClusterSockets;
+  readonly #breakerCells: Int32Array | null;
+  readonly #breakers: readonly [Breakers, Breakers];
   #http1Stats: Http1CodecStats | null = null;
   #http2Stats: Http2CodecStats | null = null;
   readonly #maintenanceKey: string;
@@ -82,7 +90,8 @@ export class Cluster implements MembershipObserver {
   readonly dropped: DroppedRequests = { total: 0, byOverload: 0 };
 
   constructor(spec: ClusterSpec, environment: UpstreamEnvironment) {
-    this.spec = spec;
+    // The hosts live on in `priorities`: of many thousands the configuration's form need not be kept beside them.
+    this.spec = spec.initialHosts.length === 0 ? spec : { ...spec, initialHosts: [] };
     this.environment = environment;
     this.scope = environment.stats.createScope(`cluster.${spec.statName}`);
     this.stats = CLUSTER_STATS.create(this.scope);
@@ -90,8 +99,8 @@ export class Cluster implements MembershipObserver {
     this.responses = new ClusterResponses(this.scope);
     this.timeoutBudgets = spec.trackTimeoutBudgets ? TIMEOUT_BUDGET_STATS.create(this.scope) : null;
     this.sizes = spec.trackRequestResponseSizes ? SIZE_STATS.create(this.scope) : null;
-    const cells = environment.sharedCells(spec.name);
-    this.resources = [this.#createResources(0, cells), this.#createResources(1, cells)];
+    this.#breakerCells = environment.sharedCells(spec.name);
+    this.#breakers = [this.#announceBreakers(0), this.#announceBreakers(1)];
     this.sockets = new ClusterSockets(spec, environment, this.scope);
     this.priorities = new PrioritySet(spec.name);
     const dispatcher = environment.dispatcher;
@@ -142,20 +151,43 @@ export class Cluster implements MembershipObserver {
     return percent > 0 && this.environment.dispatcher.random.uint32() % 100 < percent;
   }
 
-  #createResources(priority: ResourcePriority, cells: Int32Array | null): ResourceManager {
-    const name = RESOURCE_PRIORITY_NAMES[priority];
-    const prefix = `circuit_breakers.${name}`;
-    const limits = this.spec.thresholds[priority];
-    const remaining = cells === null ? BREAKER_REMAINING_STATS : SHARED_BREAKER_REMAINING_STATS;
+  /** The stats are there from the start, what counts is made when it is first asked for: most of many clusters are idle. */
+  #announceBreakers(priority: ResourcePriority): Breakers {
+    const prefix = `circuit_breakers.${RESOURCE_PRIORITY_NAMES[priority]}`;
+    const shared = this.#breakerCells !== null;
+    const open = (shared ? SHARED_BREAKER_STATS : BREAKER_STATS).create(this.scope, prefix);
+    if (!this.spec.thresholds[priority].trackRemaining) return { open, manager: null };
+    // What remains is said before anything is used.
+    const remaining = shared ? SHARED_BREAKER_REMAINING_STATS : BREAKER_REMAINING_STATS;
+    return { open, manager: this.#createResources(priority, open, remaining.create(this.scope, prefix)) };
+  }
+
+  #createResources(
+    priority: ResourcePriority,
+    open: BreakerStats,
+    remaining: BreakerRemainingStats | null,
+  ): ResourceManager {
     return new ResourceManager(
-      limits,
-      (cells === null ? BREAKER_STATS : SHARED_BREAKER_STATS).create(this.scope, prefix),
-      limits.trackRemaining ? remaining.create(this.scope, prefix) : null,
+      this.spec.thresholds[priority],
+      open,
+      remaining,
       this.environment.runtime,
-      `circuit_breakers.${this.spec.name}.${name}.`,
-      cells,
+      `circuit_breakers.${this.spec.name}.${RESOURCE_PRIORITY_NAMES[priority]}.`,
+      this.#breakerCells,
       (priority * CELLS_PER_CLUSTER) / 2,
     );
+  }
+
+  /** The circuit breakers of one routing priority. */
+  resources(priority: ResourcePriority): ResourceManager {
+    const breakers = this.#breakers[priority];
+    breakers.manager ??= this.#createResources(priority, breakers.open, null);
+    return breakers.manager;
+  }
+
+  /** See ResourceManager.refreshGauges. */
+  refreshGauges(): void {
+    for (const { manager } of this.#breakers) manager?.refreshGauges();
   }
 
   // --- hosts ---
@@ -277,6 +309,7 @@ export class Cluster implements MembershipObserver {
     const slot = kind * 2 + priority;
     let pool: ConnectionPool | null;
     if (options.key === '' && !apart) {
+      host.httpPools ??= [null, null, null, null, null, null];
       pool = host.httpPools[slot] as ConnectionPool | null;
       if (pool === null) {
         pool = this.#newHttpPool(host, priority, kind, options);
@@ -316,6 +349,7 @@ export class Cluster implements MembershipObserver {
     const apart = connection !== null && this.spec.connectionPoolPerDownstreamConnection;
     let pool: RawTcpPool | null;
     if (options.key === '' && !apart) {
+      host.tcpPools ??= [null, null];
       pool = host.tcpPools[priority] as RawTcpPool | null;
       if (pool === null) {
         pool = this.#newTcpPool(host, priority, options);
@@ -351,7 +385,7 @@ export class Cluster implements MembershipObserver {
 
   /** Pools count against the breaker while they have connections or waiters. */
   #admit(pool: ConnectionPool): boolean {
-    if (!pool.isIdle || this.resources[pool.priority].connectionPools.canCreate()) return true;
+    if (!pool.isIdle || this.resources(pool.priority).connectionPools.canCreate()) return true;
     this.stats.upstream_cx_pool_overflow.inc();
     return false;
   }
@@ -403,8 +437,8 @@ export class Cluster implements MembershipObserver {
 /** `keyedPools` holds both kinds. */
 function poolsOf(host: Host): ConnectionPool[] {
   const pools: ConnectionPool[] = [];
-  for (const pool of host.httpPools) if (pool !== null) pools.push(pool as HttpConnectionPool);
-  for (const pool of host.tcpPools) if (pool !== null) pools.push(pool as RawTcpPool);
+  for (const pool of host.httpPools ?? []) if (pool !== null) pools.push(pool as HttpConnectionPool);
+  for (const pool of host.tcpPools ?? []) if (pool !== null) pools.push(pool as RawTcpPool);
   if (host.keyedPools !== null)
     for (const pool of host.keyedPools.values()) pools.push(pool as unknown as ConnectionPool);
   return pools;

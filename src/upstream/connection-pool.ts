@@ -79,7 +79,7 @@ export abstract class ConnectionPool implements TurnTask {
     this.host = host;
     this.priority = priority;
     this.socketOptions = socketOptions;
-    this.resources = cluster.resources[priority];
+    this.resources = cluster.resources(priority);
     this.#rqTotal = cluster.stats.upstream_rq_total;
     this.#rqActive = cluster.stats.upstream_rq_active;
     this.rxBytes = cluster.stats.upstream_cx_rx_bytes_total;

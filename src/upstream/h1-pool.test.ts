@@ -94,7 +94,7 @@ function expectNothingLeft(): void {
   expect(cluster.stats.upstream_rq_pending_active.value).toBe(0);
   expect(cluster.stats.upstream_cx_rx_bytes_buffered.value).toBe(0);
   expect(cluster.stats.upstream_cx_tx_bytes_buffered.value).toBe(0);
-  const { connections, pendingRequests, requests, connectionPools } = cluster.resources[0];
+  const { connections, pendingRequests, requests, connectionPools } = cluster.resources(0);
   expect([connections.count, pendingRequests.count, requests.count, connectionPools.count]).toEqual([0, 0, 0, 0]);
   expect([host.stats.cxActive, host.stats.rqActive, host.stats.rqPendingActive]).toEqual([0, 0, 0]);
 }

@@ -124,20 +124,20 @@ export class Host {
   metadata: Metadata;
   localityMetadata: Metadata;
   edsHealth: EdsHealth;
-  readonly stats = new HostStats();
   /** What it says of its own load, for load reports; null until it has said anything that is reported. */
   loadMetrics: LoadMetrics | null = null;
   /** Monotonic ms at which it joined; slow start counts from here. */
   readonly createdMs: number;
   /** Bits of {@link HealthFlag}. */
   healthFlags = 0;
-  /** By kind of pool and {@link ResourcePriority}; filled by the cluster when first needed. */
-  httpPools: (HttpPool | null)[] = [null, null, null, null, null, null];
-  /** By {@link ResourcePriority}. */
-  tcpPools: (TcpPool | null)[] = [null, null];
+  /** By kind of pool and {@link ResourcePriority}; filled by the cluster when first needed, null before that. */
+  httpPools: (HttpPool | null)[] | null = null;
+  /** By {@link ResourcePriority}; likewise. */
+  tcpPools: (TcpPool | null)[] | null = null;
   /** Pools of connections that only certain requests may share. */
   keyedPools: Map<string, HttpPool | TcpPool> | null = null;
   observer: HostObserver | null = null;
+  #stats: HostStats | null = null;
 
   constructor(spec: HostSpec, clusterName: string, nowMs: number) {
     this.identity = hostIdentity(spec);
@@ -153,6 +153,12 @@ export class Host {
     this.edsHealth = spec.edsHealth;
     this.createdMs = nowMs;
     this.#takeEdsHealth(spec.edsHealth);
+  }
+
+  /** Made when first asked for: most of many thousands of hosts never carry anything. */
+  get stats(): HostStats {
+    this.#stats ??= new HostStats();
+    return this.#stats;
   }
 
   /** Takes over what may change without a new identity. @returns whether balancers must be rebuilt */

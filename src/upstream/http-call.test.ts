@@ -24,7 +24,7 @@ afterEach(() => {
   loop.turn(() => present?.close());
   if (present !== null) {
     expect(present.stats.upstream_rq_active.value + present.stats.upstream_cx_active.value).toBe(0);
-    expect(present.resources[0].requests.count + present.resources[0].pendingRequests.count).toBe(0);
+    expect(present.resources(0).requests.count + present.resources(0).pendingRequests.count).toBe(0);
   }
 });
 

@@ -148,7 +148,7 @@ afterEach(() => {
   const { stats } = cluster;
   const gauges = [stats.upstream_cx_active, stats.upstream_rq_active, stats.upstream_rq_pending_active];
   expect(gauges.map((gauge) => gauge.value)).toEqual([0, 0, 0]);
-  const { connections, pendingRequests, requests, connectionPools } = cluster.resources[0];
+  const { connections, pendingRequests, requests, connectionPools } = cluster.resources(0);
   expect([connections.count, pendingRequests.count, requests.count, connectionPools.count]).toEqual([0, 0, 0, 0]);
   expect([host.stats.cxActive, host.stats.rqActive, host.stats.rqPendingActive]).toEqual([0, 0, 0]);
 });

@@ -74,7 +74,7 @@ export class HostSet {
     this.set(hosts, weights, source.overprovisioningFactor, source.weightedPriorityHealth);
   }
 
-  /** Sorts by health anew. */
+  /** Sorts by health anew. Lists that would hold the same hosts are one: most sets are healthy as a whole, and of one locality. */
   partition(): void {
     const healthy: Host[] = [];
     const degraded: Host[] = [];
@@ -104,13 +104,31 @@ export class HostSet {
         group.degraded.push(host);
       }
     }
-    this.healthyHosts = healthy;
-    this.degradedHosts = degraded;
-    this.excludedHosts = excluded;
+    this.healthyHosts = sharedList(healthy, this.hosts);
+    this.degradedHosts = sharedList(degraded, this.hosts);
+    this.excludedHosts = sharedList(excluded, this.hosts);
     const weightOf = new Map(this.#weights.map((entry) => [localityKey(entry.locality), entry.weight]));
     // Lexicographic order keeps balancers stable from update to update.
-    this.localities = [...groups.keys()].sort().map((key) => ({ ...groups.get(key)!, weight: weightOf.get(key) ?? 0 }));
+    this.localities = [...groups.keys()].sort().map((key) => {
+      const { locality, excluded: left, ...lists } = groups.get(key)!;
+      const hosts = sharedList(lists.hosts, this.hosts);
+      return {
+        locality,
+        weight: weightOf.get(key) ?? 0,
+        hosts,
+        healthy: sharedList(lists.healthy, hosts),
+        degraded: sharedList(lists.degraded, hosts),
+        excluded: left,
+      };
+    });
   }
+}
+
+const NO_HOSTS: readonly Host[] = [];
+
+/** `part` of `whole`, in its order; the same list when it is all or nothing of it. */
+function sharedList(part: readonly Host[], whole: readonly Host[]): readonly Host[] {
+  return part.length === whole.length ? whole : part.length === 0 ? NO_HOSTS : part;
 }
 
 function countByLocality(hosts: readonly Host[]): Map<string, number> {
@@ -132,8 +150,8 @@ export class PrioritySet implements HostObserver {
   readonly clusterName: string;
   readonly hostSets: HostSet[] = [new HostSet(0)];
   #observers: MembershipObserver[] = [];
-  /** Every host by address text, over all priorities: host overrides look here. */
-  #byAddress = new Map<string, Host>();
+  /** Every host by address text, over all priorities: host overrides look here. Null: nobody has asked since the last change. */
+  #byAddress: Map<string, Host> | null = null;
   #batchDepth = 0;
   #batchDirty = false;
   #batchAdded: Host[] = [];
@@ -165,6 +183,10 @@ export class PrioritySet implements HostObserver {
   }
 
   hostByAddress(text: string): Host | null {
+    if (this.#byAddress === null) {
+      this.#byAddress = new Map();
+      for (const host of this.allHosts()) this.#byAddress.set(host.address.text, host);
+    }
     return this.#byAddress.get(text) ?? null;
   }
 
@@ -226,8 +248,7 @@ export class PrioritySet implements HostObserver {
     for (const left of previous.values()) removed.push(...left);
     for (const host of removed) host.observer = null;
     set.set(hosts, weights, overprovisioning, weightedPriorityHealth);
-    this.#byAddress = new Map();
-    for (const host of this.allHosts()) this.#byAddress.set(host.address.text, host);
+    this.#byAddress = null;
     this.#batchAdded.push(...added);
     this.#batchRemoved.push(...removed);
     this.#changed();

@@ -46,7 +46,7 @@ function expectNothingLeft(): void {
   expect(cluster.stats.upstream_cx_active.value).toBe(0);
   expect(cluster.stats.upstream_rq_active.value).toBe(0);
   expect(cluster.stats.upstream_rq_pending_active.value).toBe(0);
-  const { connections, pendingRequests, requests, connectionPools } = cluster.resources[0];
+  const { connections, pendingRequests, requests, connectionPools } = cluster.resources(0);
   expect([connections.count, pendingRequests.count, requests.count, connectionPools.count]).toEqual([0, 0, 0, 0]);
 }
 

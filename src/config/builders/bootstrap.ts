@@ -7,7 +7,7 @@ import type { Address } from '../../net/address.ts';
 import type { SocketOption } from '../../net/transport.ts';
 import type { StringMatcher } from '../../routing/string-matcher.ts';
 import type { Tag } from '../../stats/tag-extraction.ts';
-import type { ClusterSpec } from '../../upstream/cluster-spec.ts';
+import { type ClusterFacts, factsOf } from '../../upstream/cluster-spec.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 import { type AccessLoggerMaker, buildAccessLogs } from './access-log.ts';
@@ -94,7 +94,7 @@ export interface StaticResource<Spec> {
 export interface BootstrapPlan {
   readonly message: Bootstrap;
   readonly admin: AdminSpec | null;
-  readonly clusters: readonly StaticResource<ClusterSpec>[];
+  readonly clusters: readonly StaticResource<ClusterFacts>[];
   readonly listeners: readonly StaticResource<ListenerSpec>[];
   readonly statsFlushIntervalMs: number;
   /** Flush when stats are asked for, instead of by time. */
@@ -143,7 +143,7 @@ export function buildBootstrap(
   }
   refuseWholeFields(context, message);
   const internalBufferBytes = buildExtensions(context, message);
-  const clusters: StaticResource<ClusterSpec>[] = [];
+  const clusters: StaticResource<ClusterFacts>[] = [];
   const listeners: StaticResource<ListenerSpec>[] = [];
   const clusterType = context.shared.api.message('envoy.config.cluster.v3.Cluster')!;
   const listenerType = context.shared.api.message('envoy.config.listener.v3.Listener')!;
@@ -153,7 +153,8 @@ export function buildBootstrap(
     if (seenClusters.has(cluster.name)) at.refuse('name', `duplicate cluster name '${cluster.name}'`);
     seenClusters.add(cluster.name);
     const spec = buildCluster(at, cluster);
-    if (spec !== null) clusters.push({ name: cluster.name, spec, bytes: toBinary(clusterType, cluster) });
+    if (spec !== null)
+      clusters.push({ name: cluster.name, spec: factsOf(spec), bytes: toBinary(clusterType, cluster) });
   });
   const seenListeners = new Set<string>();
   const seenAddresses = new Map<string, string>();

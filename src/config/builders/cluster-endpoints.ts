@@ -95,6 +95,8 @@ function hostMetadata(context: BuildContext, message: MetadataMessage | undefine
   return { ...metadata, [PROXY_TLVS]: { ...metadata[PROXY_TLVS], added_tlvs: tlvs } };
 }
 
+const NO_ADDRESSES: readonly Address[] = [];
+
 function hostFrom(
   context: BuildContext,
   endpoint: LbEndpoint,
@@ -105,7 +107,7 @@ function hostFrom(
   return {
     identity: '',
     address,
-    additionalAddresses: [],
+    additionalAddresses: NO_ADDRESSES,
     hostname,
     weight: endpoint.loadBalancingWeight ?? 1,
     locality: buildLocality(group.locality),

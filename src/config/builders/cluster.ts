@@ -175,7 +175,11 @@ function buildDiscovery(context: BuildContext, message: Cluster): Discovery | nu
 }
 
 function thresholdsOf(message: CircuitBreakers_Thresholds | undefined, perHost: number): CircuitBreakerThresholds {
-  if (message === undefined) return { ...DEFAULT_THRESHOLDS, maxConnectionsPerHost: perHost };
+  if (message === undefined) {
+    return perHost === DEFAULT_THRESHOLDS.maxConnectionsPerHost
+      ? DEFAULT_THRESHOLDS
+      : { ...DEFAULT_THRESHOLDS, maxConnectionsPerHost: perHost };
+  }
   const budget = message.retryBudget;
   return {
     maxConnections: message.maxConnections ?? DEFAULT_THRESHOLDS.maxConnections,
@@ -192,10 +196,10 @@ function thresholdsOf(message: CircuitBreakers_Thresholds | undefined, perHost: 
   };
 }
 
-function buildThresholds(
-  context: BuildContext,
-  message: Cluster,
-): [CircuitBreakerThresholds, CircuitBreakerThresholds] {
+/** One for all clusters that say nothing: there may be many thousands. */
+const DEFAULT_LIMITS: ClusterSpec['thresholds'] = [DEFAULT_THRESHOLDS, DEFAULT_THRESHOLDS];
+
+function buildThresholds(context: BuildContext, message: Cluster): ClusterSpec['thresholds'] {
   const breakers = message.circuitBreakers;
   breakers?.perHostThresholds.forEach((entry, index) => {
     if (
@@ -219,7 +223,8 @@ function buildThresholds(
       breakers?.thresholds.find((entry) => entry.priority === priority),
       breakers?.perHostThresholds.find((entry) => entry.priority === priority)?.maxConnections ?? UNLIMITED,
     );
-  return [of(0), of(1)];
+  const limits: ClusterSpec['thresholds'] = [of(0), of(1)];
+  return limits.every((each) => each === DEFAULT_THRESHOLDS) ? DEFAULT_LIMITS : limits;
 }
 
 function buildLbSettings(message: Cluster): CommonLbSettings {

@@ -4,7 +4,7 @@ import type { Dispatcher } from '../../net/dispatcher.ts';
 import { GaugeImportMode } from '../../stats/gauge.ts';
 import { defineStats } from '../../stats/stat-group.ts';
 import type { Scope } from '../../stats/store.ts';
-import type { ClusterSpec } from '../../upstream/cluster-spec.ts';
+import type { ClusterFacts } from '../../upstream/cluster-spec.ts';
 import type { DnsSpec, DnsTarget } from '../../upstream/dns-spec.ts';
 import type { HostSpec } from '../../upstream/host.ts';
 import type { HostUpdate } from '../../upstream/host-update.ts';
@@ -82,7 +82,7 @@ export class DnsDiscovery {
 
   /** @param stats root scope of main's store */
   constructor(
-    cluster: ClusterSpec,
+    cluster: Pick<ClusterFacts, 'name' | 'statName' | 'dns'>,
     resolver: DnsResolver,
     dispatcher: Dispatcher,
     stats: Scope,

@@ -4,7 +4,7 @@ import type { SecretDependency } from '../../config/secrets/secret-dependency.ts
 import type { Dispatcher } from '../../net/dispatcher.ts';
 import { defineStats } from '../../stats/stat-group.ts';
 import type { Scope } from '../../stats/store.ts';
-import { type ClusterSpec, DiscoveryType } from '../../upstream/cluster-spec.ts';
+import { type ClusterFacts, DiscoveryType, factsOf } from '../../upstream/cluster-spec.ts';
 import type { HostUpdate } from '../../upstream/host-update.ts';
 import type { DiscoveredResource, ResourceRefusal, ResourceUpdate } from '../../xds/resource-source.ts';
 import { CLUSTER_TYPE } from '../../xds/resource-type.ts';
@@ -23,9 +23,9 @@ const MANAGER_STATS = defineStats({
   neverImportGauges: ['active_clusters', 'warming_clusters'],
 } as const);
 
-/** One version of a cluster. There may be many thousands: the message is kept as bytes alone. */
+/** One version of a cluster. There may be many thousands: the message is kept as bytes alone, of its settings little. */
 export interface ClusterVersion {
-  readonly spec: ClusterSpec;
+  readonly spec: ClusterFacts;
   readonly bytes: Uint8Array;
   /** Of the answer that brought it; empty in the bootstrap. */
   readonly version: string;
@@ -237,7 +237,7 @@ export class ClusterUpdates {
     const built = this.#parts.builds.cluster(resource, viaApi);
     if (!built.ok) return built.error;
     const version: ClusterVersion = {
-      spec: built.value.spec,
+      spec: factsOf(built.value.spec),
       secrets: built.value.secrets,
       bytes: resource.bytes,
       version: resource.version,
@@ -334,7 +334,7 @@ export class ClusterUpdates {
       this.#discoveries.get(name)?.stop();
       if (discovery === null) this.#discoveries.delete(name);
       else this.#discoveries.set(name, discovery);
-      const membership = previous === undefined ? null : onlyHostsDiffer(previous, version);
+      const membership = previous === undefined ? null : this.#onlyHostsDiffer(previous, version);
       if (membership !== null) {
         hostsOnly.push(...membership);
       } else {
@@ -350,6 +350,17 @@ export class ClusterUpdates {
     if (changed.length + hosts.length > 0) await this.#parts.orders.clusters(changed, [], hosts);
     // One that was removed meanwhile, or replaced by one on its way, does not serve.
     for (const version of taken) if (this.active.get(version.spec.name) === version) this.#serves(version.spec.name);
+  }
+
+  /** The membership of a STATIC cluster whose new version differs in endpoints alone; null: something else differs. */
+  #onlyHostsDiffer(previous: ClusterVersion, next: ClusterVersion): readonly HostUpdate[] | null {
+    if (next.spec.discovery !== DiscoveryType.Static || previous.spec.discovery !== DiscoveryType.Static) return null;
+    if (!sameBytes(bytesWithoutHosts(previous), bytesWithoutHosts(next))) return null;
+    const updates = [...this.#parts.builds.clusterFrom(next.bytes).initialHosts];
+    for (let priority = updates.length; priority < previous.spec.priorities; priority++) {
+      updates.push(emptied(next.spec.name, priority));
+    }
+    return updates;
   }
 
   /** Calls `go` once the cluster serves in every worker: now, when it does already. @returns what takes it back */
@@ -422,17 +433,6 @@ export function noteError<E extends { readonly name: string }>(errors: Map<strin
 
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
-}
-
-/** The membership of a STATIC cluster whose new version differs in endpoints alone; null: something else differs. */
-function onlyHostsDiffer(previous: ClusterVersion, next: ClusterVersion): HostUpdate[] | null {
-  if (next.spec.discovery !== DiscoveryType.Static || previous.spec.discovery !== DiscoveryType.Static) return null;
-  if (!sameBytes(bytesWithoutHosts(previous), bytesWithoutHosts(next))) return null;
-  const updates = [...next.spec.initialHosts];
-  for (let priority = updates.length; priority < previous.spec.initialHosts.length; priority++) {
-    updates.push(emptied(next.spec.name, priority));
-  }
-  return updates;
 }
 
 const LOAD_ASSIGNMENT_FIELD = 33;

@@ -230,7 +230,7 @@ export class DynamicConfig {
     return new RemoteSources({
       dispatcher,
       clusters: mainClusters,
-      bootstrapClusters: plan.clusters.map(({ spec }) => spec),
+      bootstrapClusters: new Map(plan.clusters.map(({ name, bytes }) => [name, bytes])),
       decoder: this.decoder,
       logger: server.loggers.get('config'),
       stats,
@@ -239,6 +239,7 @@ export class DynamicConfig {
       early: [plan.clusterSource, plan.listenerSource].filter((source) => source !== null),
       localAddress,
       node,
+      clusterFrom: (bytes) => this.builds.clusterFrom(bytes),
       clusterOf: (message) => this.builds.clusterOf(message),
       acquire: (secret) => this.secrets.acquire(secret, null),
     });

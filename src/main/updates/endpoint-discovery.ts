@@ -1,7 +1,8 @@
+import { createHash } from 'node:crypto';
 import type { SourceSpec } from '../../config/builders/config-source.ts';
 import { defineStats } from '../../stats/stat-group.ts';
 import type { Scope } from '../../stats/store.ts';
-import type { ClusterSpec } from '../../upstream/cluster-spec.ts';
+import type { ClusterFacts } from '../../upstream/cluster-spec.ts';
 import type { HostUpdate } from '../../upstream/host-update.ts';
 import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
 import { ENDPOINT_TYPE } from '../../xds/resource-type.ts';
@@ -14,7 +15,7 @@ const UPDATE_STATS = defineStats({ counters: ['update_empty', 'update_no_rebuild
 
 /** The endpoints of one EDS cluster. Source: Envoy, EdsClusterImpl. */
 export class EndpointDiscovery implements ClusterDiscovery, ResourceWatcher {
-  readonly #spec: ClusterSpec;
+  readonly #spec: ClusterFacts;
   readonly #builds: ResourceBuilds;
   readonly #events: DiscoveryEvents;
   readonly #scope: Scope;
@@ -22,13 +23,14 @@ export class EndpointDiscovery implements ClusterDiscovery, ResourceWatcher {
   readonly #subscription: Subscription;
   /** Priorities of the last assignment. */
   #priorities = 0;
+  /** Digest of what was published last. */
   #last = '';
   #answered = false;
   /** For `/config_dump?include_eds`. */
   version = '';
 
   constructor(
-    spec: ClusterSpec,
+    spec: ClusterFacts,
     source: SourceSpec,
     subscriptions: Subscriptions,
     builds: ResourceBuilds,
@@ -80,7 +82,7 @@ export class EndpointDiscovery implements ClusterDiscovery, ResourceWatcher {
     if (!built.ok) return built.error;
     this.version = update.version;
     const updates = withoutDuplicates(built.value);
-    const key = JSON.stringify(updates);
+    const key = createHash('sha1').update(JSON.stringify(updates)).digest('base64');
     if (key === this.#last) {
       this.#stats.update_no_rebuild.inc();
       return '';

@@ -31,7 +31,8 @@ export interface RemoteSourcesParts {
   readonly dispatcher: Dispatcher;
   /** Main's own clusters: those of the bootstrap that control planes are reached by. */
   readonly clusters: ClusterManager;
-  readonly bootstrapClusters: readonly ClusterSpec[];
+  /** Encoded, by name. */
+  readonly bootstrapClusters: ReadonlyMap<string, Uint8Array>;
   readonly decoder: ResourceDecoder;
   readonly logger: Logger;
   /** Root of main's store. */
@@ -43,6 +44,8 @@ export interface RemoteSourcesParts {
   readonly early: readonly SourceSpec[];
   readonly localAddress: string;
   node(): Node;
+  /** One of the bootstrap's. */
+  clusterFrom(bytes: Uint8Array): ClusterSpec;
   /** A cluster as it would be built from the configuration. */
   clusterOf(message: JsonObject): BuiltCluster;
   /** Gives main's clusters a secret. */
@@ -81,13 +84,11 @@ export class RemoteSources {
   readonly #discoveries: ClusterDiscovery[] = [];
   /** Members of the bootstrap's clusters, by cluster and priority: one may be needed here later. */
   readonly #hosts = new Map<string, HostUpdate>();
-  readonly #bootstrapNames: ReadonlySet<string>;
   #dns: DnsDiscoveries | null = null;
   #ads: DiscoveryStream | null = null;
 
   constructor(parts: RemoteSourcesParts) {
     this.#parts = parts;
-    this.#bootstrapNames = new Set(parts.bootstrapClusters.map(({ name }) => name));
     // They must be there before their hosts are heard of.
     for (const api of [parts.ads, parts.loadReports]) {
       if (api !== null && api.service.target === null) this.#prepareCluster(api.service.cluster);
@@ -164,17 +165,17 @@ export class RemoteSources {
   }
 
   #prepareCluster(name: string): void {
-    const { clusters, bootstrapClusters } = this.#parts;
+    const { clusters, bootstrapClusters, clusterFrom } = this.#parts;
     if (clusters.get(name) !== null) return;
-    const spec = bootstrapClusters.find((each) => each.name === name);
-    if (spec === undefined) return;
-    clusters.set(spec);
+    const bytes = bootstrapClusters.get(name);
+    if (bytes === undefined) return;
+    clusters.set(clusterFrom(bytes));
     for (const update of this.#hosts.values()) if (update.cluster === name) clusters.applyHosts(update);
   }
 
   /** Workers are told of members: so are main's own clusters. */
   applyHosts(update: HostUpdate): void {
-    if (this.#parts.clusters.applyHosts(update) || !this.#bootstrapNames.has(update.cluster)) return;
+    if (this.#parts.clusters.applyHosts(update) || !this.#parts.bootstrapClusters.has(update.cluster)) return;
     this.#hosts.set(`${update.priority}|${update.cluster}`, update);
   }
 

@@ -219,6 +219,14 @@ export class ResourceBuilds {
     return buildConfigSource(this.#context({}), 'eds_config', edsClusterConfig.edsConfig);
   }
 
+  /** A cluster that was built before, again: main keeps its bytes alone. @throws Error when it cannot be built: a bug */
+  clusterFrom(bytes: Uint8Array): ClusterSpec {
+    const context = this.#context({ tls: new NeededSecrets(this.#tls) });
+    const spec = buildCluster(context, this.decode<Cluster>('envoy.config.cluster.v3.Cluster', bytes));
+    if (spec === null) throw new Error(context.shared.errors.map((issue) => issue.reason).join('; '));
+    return spec;
+  }
+
   /** A cluster of our own making. @throws Error when it cannot be built: a bug */
   clusterOf(json: JsonObject): BuiltCluster {
     const desc = this.#api.message('envoy.config.cluster.v3.Cluster')!;

@@ -471,7 +471,7 @@ test('a blocked worker is not sent order upon order: clusters that are warm are 
   worker!.clusterGate = null;
   await Bun.sleep(5);
   expect(orders).toBe(2);
-  expect(all.clusters.active.get('c')!.spec.connectTimeoutMs).toBe(50_000);
+  expect(builds.clusterFrom(all.clusters.active.get('c')!.bytes).connectTimeoutMs).toBe(50_000);
 });
 
 test('a cluster serves when workers have it, not when a version of it was passed over or is gone', async () => {

@@ -117,7 +117,7 @@ test('a rate limit that says when it lifts is waited for, unless that takes too 
 
 test('the breaker holds retries back, and every place in it is given back', () => {
   const bench = new Bench({ retryOn: RetryOn.FiveXx, numRetries: 3 }, {}, 1);
-  const { retries } = bench.cluster.resources[0];
+  const { retries } = bench.cluster.resources(0);
   expect(bench.answer(500)).toBe(Yes);
   expect(retries.count).toBe(1);
   const other = new Bench({ retryOn: RetryOn.FiveXx }, {}, 0);

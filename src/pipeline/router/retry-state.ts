@@ -202,7 +202,7 @@ export class RetryState {
       return RetryVerdict.LimitExceeded;
     }
     this.#left--;
-    const breaker = this.#cluster.resources[this.#priority].retries;
+    const breaker = this.#cluster.resources(this.#priority).retries;
     if (!breaker.canCreate()) {
       this.#count('upstream_rq_retry_overflow');
       return RetryVerdict.Overflow;
@@ -292,7 +292,7 @@ export class RetryState {
   #release(): void {
     if (!this.#holding) return;
     this.#holding = false;
-    this.#cluster.resources[this.#priority].retries.dec();
+    this.#cluster.resources(this.#priority).retries.dec();
   }
 
   // --- hosts ---

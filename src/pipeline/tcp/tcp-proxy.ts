@@ -269,7 +269,7 @@ export class TcpProxy
       upstream.transportFailureReason = before.transportFailureReason;
       upstream.host = null;
     }
-    if (!cluster.resources[ResourcePriority.Default].connections.canCreate()) {
+    if (!cluster.resources(ResourcePriority.Default).connections.canCreate()) {
       stream.upstream ??= upstream;
       stream.setFlag(ResponseFlag.UpstreamOverflow);
       cluster.stats.upstream_cx_overflow.inc();

@@ -1,5 +1,5 @@
 import { Regex } from '../../../routing/regex.ts';
-import type { ClusterSpec } from '../../../upstream/cluster-spec.ts';
+import type { ClusterFacts } from '../../../upstream/cluster-spec.ts';
 import { EDS_HEALTH_NAMES, EdsHealth, HEALTH_FLAG_NAMES, HealthFlag, type Locality } from '../../../upstream/host.ts';
 import { HOST_COUNTERS, HOST_GAUGES, type HostCount, type HostStatus } from '../../../worker/messages.ts';
 import type { Server } from '../../server.ts';
@@ -79,7 +79,7 @@ function limit(value: number): number {
   return Number.isFinite(value) ? value : 0xffff_ffff;
 }
 
-function clusterText(spec: ClusterSpec, hosts: readonly ClusterHost[]): string {
+function clusterText(spec: ClusterFacts, hosts: readonly ClusterHost[]): string {
   const { name } = spec;
   let out = `${name}::observability_name::${spec.statName}\n`;
   for (const [index, priority] of (['default', 'high'] as const).entries()) {
@@ -112,7 +112,7 @@ function flagsText(flags: number): string {
     .join('');
 }
 
-function clusterJson(spec: ClusterSpec, hosts: readonly ClusterHost[]): object {
+function clusterJson(spec: ClusterFacts, hosts: readonly ClusterHost[]): object {
   const thresholds = spec.thresholds.map((limits, index) => ({
     ...(index === 0 ? {} : { priority: 'HIGH' }),
     max_connections: limit(limits.maxConnections),
