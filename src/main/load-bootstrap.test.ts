@@ -1,13 +1,16 @@
 /** Mistakes that people make, and what they are told: every complaint has a place, and a remedy where one is known. */
 import { describe, expect, test } from 'bun:test';
 import { readFileSync } from 'node:fs';
+import { toJsonString } from '@bufbuild/protobuf';
 import { openApiRegistry } from '../api/api-registry.ts';
+import { wholeBootstrap } from '../config/builders/bootstrap.ts';
 import { ExtensionRegistry } from '../config/extension-registry.ts';
 import { EXTENSIONS } from '../extensions/index.ts';
 import { loadBootstrap } from './load-bootstrap.ts';
 
 const api = openApiRegistry();
 const extensions = new ExtensionRegistry(EXTENSIONS);
+const TCP = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
 const BASE = readFileSync(new URL('../../test/config-cases/valid/two-clusters.yaml', import.meta.url), 'utf8');
 
 /** `line:column reason (hint)` of each error. */
@@ -25,6 +28,86 @@ function complaints(...edits: readonly (readonly [from: string, to: string])[]):
         return `${place} ${reason}${hint === undefined || hint === '' ? '' : ` (${hint})`}`;
       });
 }
+
+describe('a large file, which is read cluster by cluster', () => {
+  const COUNT = 1500;
+  const cluster = (index: number): string =>
+    `  - name: c${index}\n    connect_timeout: 2s\n    type: STATIC\n    load_assignment:\n      cluster_name: c${index}\n`;
+  const text = (edit: (index: number) => string, listeners = ''): string =>
+    `static_resources:\n  clusters:\n${Array.from({ length: COUNT }, (_, i) => edit(i)).join('')}${listeners}`;
+  const load = (content: string, format: 'yaml' | 'json' = 'yaml') =>
+    loadBootstrap([{ name: 'big', format, content }], api, extensions, 'reject');
+  const told = (content: string): string[] => {
+    const loaded = load(content);
+    const issues = loaded.ok ? loaded.value.warnings : loaded.error;
+    return issues.map(({ position, reason }) => `${position?.line}:${position?.column} ${reason}`);
+  };
+
+  test('gives what a small one gives', () => {
+    const content = text(cluster);
+    expect(content.length).toBeGreaterThan(128 * 1024);
+    const loaded = load(content);
+    if (!loaded.ok) throw new Error('refused');
+    const { plan, origin } = loaded.value;
+    expect(plan.clusters.map(({ name }) => name)).toEqual(Array.from({ length: COUNT }, (_, i) => `c${i}`));
+    expect(plan.message.staticResources?.clusters).toEqual([]);
+    const whole = wholeBootstrap(plan, api);
+    expect(whole.staticResources?.clusters[7]).toMatchObject({ name: 'c7', connectTimeout: { seconds: 2n } });
+    expect(origin?.positions.locate('static_resources.clusters[1].name')).toMatchObject({ line: 8, column: 11 });
+    const json = toJsonString(api.message(whole.$typeName)!, whole, { registry: api.registry });
+    const again = load(json, 'json');
+    expect(again.ok && again.value.plan.clusters).toEqual(plan.clusters);
+  }, 30_000);
+
+  const wrong: readonly (readonly [string, (index: number) => string, string, string[]])[] = [
+    [
+      'a field misspelt',
+      (index) => (index === 1200 ? cluster(index).replace('type:', 'tipe:') : cluster(index)),
+      '',
+      ['6005:5 envoy.config.cluster.v3.Cluster has no field "tipe"'],
+    ],
+    [
+      'a value that breaks a rule of the API',
+      (index) => (index === 1400 ? cluster(index).replace('name: c1400', 'name: ""') : cluster(index)),
+      '',
+      ['7003:11 must not be empty'],
+    ],
+    [
+      'a value that no builder takes',
+      (index) => cluster(index === 1499 ? 3 : index),
+      '',
+      ["7498:11 duplicate cluster name 'c3'"],
+    ],
+    [
+      'a listener that names a cluster which is not there',
+      cluster,
+      `  listeners:
+  - name: l
+    address: { socket_address: { address: 127.0.0.1, port_value: 0 } }
+    filter_chains:
+    - filters:
+      - name: tcp
+        typed_config: { "@type": type.googleapis.com/${TCP}, stat_prefix: s, cluster: nobody }
+`,
+      ['7509:9 there is no cluster "nobody" yet: connections are closed'],
+    ],
+    [
+      'a warning',
+      (index) => (index === 5 ? `${cluster(index)}    track_timeout_budgets: true\n` : cluster(index)),
+      '',
+      [
+        '33:28 the field envoy.config.cluster.v3.Cluster.track_timeout_budgets is deprecated since 3.0 and will be removed',
+      ],
+    ],
+  ];
+  test.each([...wrong])(
+    'is told of %s with its place',
+    (_what, edit, listeners, expected) => {
+      expect(told(text(edit, listeners))).toEqual(expected);
+    },
+    30_000,
+  );
+});
 
 const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
 const ROUTER = '"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router';

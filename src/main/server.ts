@@ -292,6 +292,7 @@ export class Server implements WorkerObserver {
     await this.dynamic.listeners.start();
     this.#goOn();
     config.info('all dependencies initialized. starting workers');
+    this.bootstrap.origin = null;
     this.#setState(ServerState.Live);
     this.#listenerStats.workers_started.set(1);
     this.#serverStats.initialization_time_ms.recordValue(Math.round(performance.now() - this.#startMs));

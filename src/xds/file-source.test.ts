@@ -152,3 +152,61 @@ test('unknown fields: counted, or refused when that was asked for', async () => 
   expect(lenient.unknown()).toBe(1);
   expect(strict.stat('update_rejected')).toBe(1);
 });
+
+test('a large file is read resource by resource, and its faults are told as those of a small one', async () => {
+  const path = join(folder(), 'cds.yaml');
+  const names = Array.from({ length: 2000 }, (_, i) => `cluster-${i}`);
+  const content = clusters(...names);
+  expect(content.length).toBeGreaterThan(128 * 1024);
+  writeFileSync(path, content);
+  const { recorder, stat } = watch(path, '', 'reject');
+  await recorder.until(1);
+  move(path, content.replace('name: cluster-1500}', 'name: cluster-1500, nam: x}'));
+  await recorder.until(2);
+  move(path, content.replace('name: cluster-1500}', 'name: ""}'));
+  await recorder.until(3);
+  move(path, clusters(...names.slice(1)).replace('version_info: v', 'version_info: w'));
+  await recorder.until(4);
+  expect(recorder.seen[0]).toBe(names.join(' '));
+  expect(recorder.seen[1]).toMatch(/^rejected: .*cds\.yaml:1503:\d+: .*has no field "nam"/);
+  expect(recorder.seen[2]).toMatch(/^rejected: .*cds\.yaml:1503:\d+: .*must not be empty/);
+  expect(recorder.seen[3]).toBe([...names.slice(1), '-cluster-0'].join(' '));
+  expect(stat('update_rejected')).toBe(2);
+}, 30_000);
+
+test('resources of a large file have their messages when they are asked for', async () => {
+  const path = join(folder(), 'cds.json');
+  const any = { '@type': 'type.googleapis.com/envoy.config.cluster.v3.Cluster', connect_timeout: '7s' };
+  const resources = Array.from({ length: 2000 }, (_, i) => ({ ...any, name: `c${i}` }));
+  const named = {
+    '@type': 'type.googleapis.com/envoy.service.discovery.v3.Resource',
+    name: 'other',
+    version: 'own',
+    resource: { ...any, name: 'wrapped' },
+  };
+  writeFileSync(path, JSON.stringify({ resources: [named, ...resources], version_info: 'v' }));
+  const updates: ResourceUpdate[] = [];
+  const recorder = new Recorder();
+  const logger = new Logger('config', 'off', { write: () => {} });
+  const decoder = new ResourceDecoder(api, 'reject', () => {});
+  const source = new FileSource({ path, watchedDirectory: '' }, decoder, logger);
+  const watcher: ResourceWatcher = {
+    onUpdate: (update) => {
+      updates.push(update);
+      return recorder.onUpdate(update);
+    },
+    onFailure: (reason, details) => recorder.onFailure(reason, details),
+  };
+  const stats = new SubscriptionStats(new StatsStore().root.createScope('cds'));
+  const subscription = source.watch({ type: CLUSTER_TYPE, names: null }, watcher, stats);
+  subscription.start();
+  cleanups.push(() => subscription.stop());
+  await recorder.until(1);
+  const { changed, version } = updates[0]!;
+  expect(version).toBe('v');
+  expect(changed.slice(0, 2).map(({ name, version: own }) => `${name} ${own}`)).toEqual(['other own', 'c0 v']);
+  expect(changed[0]!.message).toMatchObject({ name: 'wrapped', connectTimeout: { seconds: 7n } });
+  expect(changed[2000]!.message).toMatchObject({ name: 'c1999', connectTimeout: { seconds: 7n } });
+  expect(changed[2000]!.message).toBe(changed[2000]!.message);
+  expect(changed[1]!.origin.positions!.locate(`${changed[1]!.origin.path}.name`)).toMatchObject({ line: 1 });
+});

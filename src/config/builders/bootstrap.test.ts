@@ -24,7 +24,9 @@ function build(json: JsonValue) {
     stats: new StatsStore().root,
     clusterNames: null,
   });
-  const plan = buildBootstrap(context, message, { statsTags: [{ name: 'team', value: 'blue' }] });
+  const plan = buildBootstrap(context, message, message.staticResources?.clusters ?? [], {
+    statsTags: [{ name: 'team', value: 'blue' }],
+  });
   return { plan, errors: context.shared.errors.map((error) => `${error.path}: ${error.reason}`) };
 }
 

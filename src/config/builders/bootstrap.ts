@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
-import { create, type Message, toBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
+import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Bootstrap } from '../../api/gen/envoy/config/bootstrap/v3/bootstrap_pb.d.ts';
+import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
 import type { InternalListener } from '../../api/gen/envoy/extensions/bootstrap/internal_listener/v3/internal_listener_pb.d.ts';
 import type { Address } from '../../net/address.ts';
@@ -92,6 +94,7 @@ export interface StaticResource<Spec> {
 
 /** A bootstrap that can run. */
 export interface BootstrapPlan {
+  /** Its clusters may be many: they are kept encoded alone, in `clusters`. See {@link wholeBootstrap}. */
   readonly message: Bootstrap;
   readonly admin: AdminSpec | null;
   readonly clusters: readonly StaticResource<ClusterFacts>[];
@@ -127,10 +130,24 @@ export interface BootstrapSettings {
   readonly onlyValidates?: boolean;
 }
 
-/** Builds everything dry: with no sockets and no threads. @returns null when errors were reported */
+/** The message with its clusters. */
+export function wholeBootstrap({ message, clusters }: BootstrapPlan, api: ApiRegistry): Bootstrap {
+  const { staticResources } = message;
+  if (staticResources === undefined || clusters.length === 0) return message;
+  const type = api.message('envoy.config.cluster.v3.Cluster')!;
+  const decoded = clusters.map(({ bytes }) => fromBinary(type, bytes) as Cluster);
+  return { ...message, staticResources: { ...staticResources, clusters: decoded } };
+}
+
+/**
+ * Builds everything dry: with no sockets and no threads.
+ * @param clusterMessages those of the message, which need not stand in it: each is let go as soon as it is built
+ * @returns null when errors were reported
+ */
 export function buildBootstrap(
   context: BuildContext,
   message: Bootstrap,
+  clusterMessages: Iterable<Cluster>,
   settings: BootstrapSettings = { statsTags: [] },
 ): BootstrapPlan | null {
   const before = context.errorCount;
@@ -148,14 +165,16 @@ export function buildBootstrap(
   const clusterType = context.shared.api.message('envoy.config.cluster.v3.Cluster')!;
   const listenerType = context.shared.api.message('envoy.config.listener.v3.Listener')!;
   const seenClusters = new Set<string>();
-  message.staticResources?.clusters.forEach((cluster, index) => {
+  let index = 0;
+  for (const cluster of clusterMessages) {
     const at = context.at(`static_resources.clusters[${index}]`);
+    index++;
     if (seenClusters.has(cluster.name)) at.refuse('name', `duplicate cluster name '${cluster.name}'`);
     seenClusters.add(cluster.name);
     const spec = buildCluster(at, cluster);
     if (spec !== null)
       clusters.push({ name: cluster.name, spec: factsOf(spec), bytes: toBinary(clusterType, cluster) });
-  });
+  }
   const seenListeners = new Set<string>();
   const seenAddresses = new Map<string, string>();
   const nameless = new Map<string, number>();

@@ -4,7 +4,8 @@
  */
 import { type ConfigError, configError } from '../diagnostics/config-error.ts';
 import type { SourceFile } from '../diagnostics/source-file.ts';
-import { MAX_DEPTH, TreeEntry, TreeMapping, type TreeNode, TreeScalar, TreeSequence } from './tree.ts';
+import type { SplitTree } from './split-yaml.ts';
+import { MAX_DEPTH, MAX_NODES, TreeEntry, TreeMapping, type TreeNode, TreeScalar, TreeSequence } from './tree.ts';
 import type { ParsedTree } from './yaml-tree.ts';
 
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
@@ -18,15 +19,68 @@ export function parseJson(source: SourceFile): ParsedTree {
     : { tree: undefined, errors: [reader.fault], warnings: [] };
 }
 
+/** A text without the items of one list, and those. Null: the list cannot be split off, or there is something to say about the text. */
+export function splitJson(source: SourceFile, path: readonly string[]): SplitTree | null {
+  // Each value takes two characters at least.
+  if (source.text.length / 2 > MAX_NODES) return null;
+  const list = new ListToSplit(path);
+  const reader = new JsonReader(source, list);
+  const rest = reader.document();
+  if (reader.fault !== undefined || rest.kind !== 'mapping' || list.places.length === 0) return null;
+  return { rest, items: () => itemsOf(source, list.places, path.length + 1) };
+}
+
+function* itemsOf(source: SourceFile, places: readonly number[], level: number): Generator<TreeNode | null> {
+  for (let i = 0; i < places.length; i += 2) {
+    const item = new JsonReader(source).item(places[i]!, places[i + 1]!, level);
+    yield item;
+    if (item === null) return;
+  }
+}
+
+/** Takes down where the items of a list stand, while the rest of the text is read. */
+class ListToSplit {
+  readonly #path: readonly string[];
+  /** How many of the names lead to the place that is read. */
+  #matched = 0;
+  /** Start and end of each item, one behind the other. */
+  readonly places: number[] = [];
+
+  constructor(path: readonly string[]) {
+    this.#path = path;
+  }
+
+  /** A value begins. @returns whether it is the list */
+  enter(key: string, level: number): boolean {
+    if (this.#matched !== level || key !== this.#path[level]) return false;
+    this.#matched++;
+    return this.#matched === this.#path.length;
+  }
+
+  /** A value of a mapping at this level has ended. */
+  leave(level: number): void {
+    if (this.#matched > level) this.#matched = level;
+  }
+}
+
 class JsonReader {
   fault: ConfigError | undefined = undefined;
   readonly #source: SourceFile;
   readonly #text: string;
+  readonly #split: ListToSplit | null;
   #at = 0;
 
-  constructor(source: SourceFile) {
+  constructor(source: SourceFile, split: ListToSplit | null = null) {
     this.#source = source;
     this.#text = source.text;
+    this.#split = split;
+  }
+
+  /** The value between two places; null: it is faulty. */
+  item(start: number, end: number, level: number): TreeNode | null {
+    this.#at = start;
+    const value = this.#value(level);
+    return this.fault === undefined && this.#at === end ? value : null;
   }
 
   document(): TreeNode {
@@ -119,7 +173,17 @@ class JsonReader {
       this.#space();
       if (this.#text.charCodeAt(this.#at) !== 0x3a) return this.#fail('a colon is due here');
       this.#at++;
-      entries.push(new TreeEntry(key, this.#value(level + 1), this.#source, keyStart, keyEnd));
+      const isList = this.#split?.enter(key, level) === true;
+      entries.push(
+        new TreeEntry(
+          key,
+          isList ? this.#skippedArray(level + 1) : this.#value(level + 1),
+          this.#source,
+          keyStart,
+          keyEnd,
+        ),
+      );
+      this.#split?.leave(level);
       if (this.fault !== undefined || !this.#separator(0x7d)) {
         return new TreeMapping(entries, this.#source, start, this.#at);
       }
@@ -141,6 +205,27 @@ class JsonReader {
       if (this.fault !== undefined || !this.#separator(0x5d)) {
         return new TreeSequence(items, this.#source, start, this.#at);
       }
+    }
+  }
+
+  /** An array of objects without them: where they stand is taken down. */
+  #skippedArray(level: number): TreeNode {
+    this.#space();
+    const text = this.#text;
+    const start = this.#at;
+    if (text.charCodeAt(start) !== 0x5b) return this.#value(level);
+    this.#at++;
+    for (;;) {
+      this.#space();
+      const itemStart = this.#at;
+      if (text.charCodeAt(itemStart) === 0x5d) {
+        this.#at++;
+        return new TreeSequence([], this.#source, start, this.#at);
+      }
+      if (text.charCodeAt(itemStart) !== 0x7b) return this.#fail('an object is due here');
+      this.#at = endOfObject(text, itemStart);
+      this.#split?.places.push(itemStart, this.#at);
+      if (!this.#separator(0x5d)) return new TreeSequence([], this.#source, start, this.#at);
     }
   }
 
@@ -215,6 +300,22 @@ class JsonReader {
     this.#fail('the text has no closing quote', start - 1);
     return '';
   }
+}
+
+/** Behind the bracket that closes the one at `start`, wherever it stands as long as that is not in a text. */
+function endOfObject(text: string, start: number): number {
+  let depth = 0;
+  let quote = 0;
+  for (let at = start; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (quote !== 0) {
+      if (code === 0x5c) at++;
+      else if (code === quote) quote = 0;
+    } else if (code === 0x22 || code === 0x27) quote = code;
+    else if (code === 0x7b || code === 0x5b) depth++;
+    else if ((code === 0x7d || code === 0x5d) && --depth === 0) return at + 1;
+  }
+  return text.length;
 }
 
 const ESCAPES: Record<string, string> = {

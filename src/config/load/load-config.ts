@@ -48,8 +48,6 @@ export interface LoadedConfig<M extends Message = Message> {
   /** The messages inside Anys, decoded once. */
   readonly anys: AnyMessages;
   readonly positions: PositionMap;
-  /** One per input that is a text, after `rewrite`, in the order of merging. */
-  readonly trees: readonly TreeNode[];
   readonly warnings: readonly ConfigError[];
 }
 
@@ -164,7 +162,7 @@ export function loadPartially<M extends Message = Message>(
     if (inputs.length === 1) message = into;
     else mergeMessage(desc, message, into);
   }
-  const loaded = { message: message as M, anys, positions: new PositionMap(trees), trees, warnings };
+  const loaded = { message: message as M, anys, positions: new PositionMap(trees), warnings };
   return { loaded, errors };
 }
 

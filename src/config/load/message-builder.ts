@@ -45,7 +45,12 @@ export interface BuildOptions {
   readonly textFormat?: boolean;
   /** Path of the message within the whole, for errors. */
   readonly path?: string;
+  /** Shared by many readings: what is looked up of each type of message. */
+  readonly shapes?: MessageShapes;
 }
+
+/** Fields by the names that texts call them by. */
+export type MessageShapes = Map<DescMessage, MessageShape>;
 
 export interface BuiltMessage {
   /** As far as it could be read: use it only when there are no errors. */
@@ -90,13 +95,14 @@ class MessageBuilder {
   readonly #path: string[];
   /** The messages around the place that is read, outermost first. */
   readonly #around: DescMessage[] = [];
-  readonly #shapes = new Map<DescMessage, MessageShape>();
+  readonly #shapes: MessageShapes;
 
   constructor(options: BuildOptions) {
     this.#api = options.api;
     this.#anys = options.anys;
     this.#unknownFields = options.unknownFields ?? 'reject';
     this.#textFormat = options.textFormat ?? false;
+    this.#shapes = options.shapes ?? new Map();
     this.#path = options.path === undefined || options.path === '' ? [] : [options.path];
   }
 

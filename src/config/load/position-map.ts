@@ -13,11 +13,13 @@ export interface Place {
  * recorded per field: a position costs something only when an error asks for it.
  */
 export class PositionMap {
-  readonly #trees: readonly TreeNode[];
+  #trees: readonly TreeNode[] | null;
+  readonly #read: () => readonly TreeNode[];
 
-  /** @param trees in the order in which they were merged into the message. */
-  constructor(trees: readonly TreeNode[]) {
-    this.#trees = trees;
+  /** @param trees in the order in which they were merged into the message; or what reads them when a place is asked for */
+  constructor(trees: readonly TreeNode[] | (() => readonly TreeNode[])) {
+    this.#trees = typeof trees === 'function' ? null : trees;
+    this.#read = typeof trees === 'function' ? trees : () => trees;
   }
 
   /**
@@ -30,6 +32,7 @@ export class PositionMap {
   }
 
   place(path: string): Place | undefined {
+    this.#trees ??= this.#read();
     let nodes: readonly TreeNode[] = this.#trees;
     const first = nodes[0];
     let best: Place | undefined =

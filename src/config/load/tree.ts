@@ -121,8 +121,12 @@ export function treeFromJson(value: unknown, source: SourceFile): TreeNode {
 /**
  * Refuses what would take too long or overflow the stack: a tree deeper than MAX_DEPTH or larger than MAX_NODES once
  * aliases (shared nodes) are followed.
+ * @param rootLevel how many collections the root itself lies within
  */
-export function checkTreeSize(root: TreeNode): { readonly node: TreeNode; readonly reason: string } | undefined {
+export function checkTreeSize(
+  root: TreeNode,
+  rootLevel = 0,
+): { readonly node: TreeNode; readonly reason: string } | undefined {
   const measured = new Map<TreeNode, { readonly nodes: number; readonly depth: number }>();
   const deep = `nested more than ${MAX_DEPTH} levels deep`;
   let tooDeep: TreeNode | undefined;
@@ -148,9 +152,9 @@ export function checkTreeSize(root: TreeNode): { readonly node: TreeNode; readon
     measured.set(node, result);
     return result;
   };
-  const total = measure(root, 0);
+  const total = measure(root, rootLevel);
   if (tooDeep !== undefined) return { node: tooDeep, reason: deep };
-  if (total.depth > MAX_DEPTH) return { node: root, reason: deep };
+  if (rootLevel + total.depth > MAX_DEPTH) return { node: root, reason: deep };
   if (total.nodes > MAX_NODES) return { node: root, reason: `more than ${MAX_NODES} values once aliases are followed` };
   return undefined;
 }

@@ -1,6 +1,6 @@
 import { type FSWatcher, readFileSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import type { DescMessage, Message } from '@bufbuild/protobuf';
+import { type DescMessage, fromBinary, type Message } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Result } from '../../base/result.ts';
@@ -126,6 +126,7 @@ export class StaticReload {
     }
     if (refusals.length === 0) {
       this.#current = next;
+      next.origin = null;
       this.#onApplied(next);
       return this.#note(false, true, text);
     }
@@ -136,8 +137,8 @@ export class StaticReload {
   /** What can be known before anything is changed, down to whether addresses can be opened. */
   async #refusalsOf(plan: ReloadPlan, next: LoadedBootstrap): Promise<readonly ResourceRefusal[]> {
     const { clusters, listeners, orders } = this.#dynamic;
-    const changedClusters = changedOf(next, 'clusters', plan.clusters);
-    const changedListeners = changedOf(next, 'listeners', plan.listeners);
+    const changedClusters = changedClustersOf(next, plan.clusters, this.#api);
+    const changedListeners = changedListenersOf(next, plan.listeners);
     const names = new Set([...clusters.names(), ...plan.clusters.added]);
     const refusals = [
       ...clusters.refusalsOf(changedClusters),
@@ -177,8 +178,8 @@ export class StaticReload {
   /** What is new first, what others may still need last. */
   async #apply(plan: ReloadPlan, next: LoadedBootstrap): Promise<readonly ResourceRefusal[]> {
     const { clusters, listeners } = this.#dynamic;
-    const changedClusters = changedOf(next, 'clusters', plan.clusters);
-    const changedListeners = changedOf(next, 'listeners', plan.listeners);
+    const changedClusters = changedClustersOf(next, plan.clusters, this.#api);
+    const changedListeners = changedListenersOf(next, plan.listeners);
     const update = (changed: readonly DiscoveredResource[], removed: readonly string[]) => ({
       changed,
       removed,
@@ -199,32 +200,35 @@ export class StaticReload {
 }
 
 /** What a plan adds or changes, as it is in `bootstrap`. */
-function changedOf(
-  bootstrap: LoadedBootstrap,
-  kind: 'clusters' | 'listeners',
+function changedClustersOf(
+  { plan, origin }: LoadedBootstrap,
+  { added, changed }: ResourceChanges,
+  api: ApiRegistry,
+): DiscoveredResource[] {
+  const type = api.message('envoy.config.cluster.v3.Cluster')!;
+  const wanted = new Set([...added, ...changed]);
+  return plan.clusters.flatMap(({ name, bytes }, index) => {
+    if (!wanted.has(name)) return [];
+    const path = `static_resources.clusters[${index}]`;
+    const place = { positions: origin?.positions ?? null, path, anys: null };
+    return [{ name, version: '', message: fromBinary(type, bytes), bytes, origin: place }];
+  });
+}
+
+function changedListenersOf(
+  { plan, origin }: LoadedBootstrap,
   { added, changed }: ResourceChanges,
 ): DiscoveredResource[] {
-  const { plan, loaded } = bootstrap;
-  const messages = plan.message.staticResources?.[kind] ?? [];
+  const messages = plan.message.staticResources?.listeners ?? [];
   const wanted = new Set([...added, ...changed]);
-  return plan[kind].flatMap(({ name, bytes }, index) =>
-    wanted.has(name)
-      ? [
-          {
-            name,
-            version: '',
-            // One without a name has an id there alone.
-            message: Object.assign({}, messages[index] as Message, { name }),
-            bytes,
-            origin: {
-              positions: loaded.positions,
-              path: `static_resources.${kind}[${index}]`,
-              anys: loaded.anys,
-            },
-          },
-        ]
-      : [],
-  );
+  return plan.listeners.flatMap(({ name, bytes }, index) => {
+    if (!wanted.has(name)) return [];
+    // One without a name has an id there alone.
+    const message = Object.assign({}, messages[index] as Message, { name });
+    const path = `static_resources.listeners[${index}]`;
+    const place = { positions: origin?.positions ?? null, path, anys: origin?.anys ?? null };
+    return [{ name, version: '', message, bytes, origin: place }];
+  });
 }
 
 function contentOf(path: string): string {

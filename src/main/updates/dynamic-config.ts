@@ -4,6 +4,7 @@ import { deferred } from '../../base/deferred.ts';
 import type { LoggerRegistry } from '../../base/log.ts';
 import type { SourceSpec } from '../../config/builders/config-source.ts';
 import type { ListenerSpec } from '../../config/builders/listener.ts';
+import { AnyMessages } from '../../config/load/any-messages.ts';
 import type { Address } from '../../net/address.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
 import type { Acceptor, SocketRuntime } from '../../net/transport.ts';
@@ -331,7 +332,7 @@ export class DynamicConfig {
 
   /** The bootstrap's listeners and those of LDS. Resolves when all may open. */
   async startListeners(): Promise<void> {
-    const { plan, loaded } = this.#parts.bootstrap;
+    const { plan, origin } = this.#parts.bootstrap;
     const messages = plan.message.staticResources?.listeners ?? [];
     const updatedMs = Date.now();
     this.listeners.addStatic(
@@ -343,7 +344,7 @@ export class DynamicConfig {
         version: '',
         updatedMs,
         addedViaApi: false,
-        needs: this.builds.needsOf(messages[index]!, loaded.anys),
+        needs: this.builds.needsOf(messages[index]!, origin?.anys ?? new AnyMessages(this.#parts.server.api)),
         addresses: spec.addresses.map((address) => address.text),
       })),
     );

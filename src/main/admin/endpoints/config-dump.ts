@@ -8,6 +8,7 @@ import {
   toJson,
 } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../../api/api-registry.ts';
+import { wholeBootstrap } from '../../../config/builders/bootstrap.ts';
 import { Regex } from '../../../routing/regex.ts';
 import { HostHealth, healthOfFlags } from '../../../upstream/host.ts';
 import type { Server } from '../../server.ts';
@@ -89,7 +90,7 @@ async function allDumps(server: Server, includeEds: boolean, matches: (name: str
   const print = (type: string, value: Message): JsonObject =>
     toJson(api.message(type)!, value, { registry: api.registry, useProtoFieldName: true }) as JsonObject;
   const any = (type: string, content: JsonObject): JsonObject => ({ '@type': TYPE_PREFIX + type, ...content });
-  const bootstrap = print('envoy.config.bootstrap.v3.Bootstrap', server.bootstrap.plan.message);
+  const bootstrap = print('envoy.config.bootstrap.v3.Bootstrap', wholeBootstrap(server.bootstrap.plan, api));
   const dumps: Dump[] = [
     {
       type: `${ADMIN}.BootstrapConfigDump`,
