@@ -1,3 +1,4 @@
+import { ROUTER_STATS } from '../pipeline/router/router-config.ts';
 import type { Gauge } from '../stats/gauge.ts';
 import { HistogramUnit } from '../stats/histogram.ts';
 import { defineStats } from '../stats/stat-group.ts';
@@ -102,6 +103,8 @@ export function announceFixedStats(
   for (const name of ['main_thread', 'workers', ...workers.map((worker) => `server.${worker}`)]) {
     WATCHDOG_STATS.create(root, name);
   }
+  // Of requests that the proxy itself would make, whatever there is to be asked.
+  ROUTER_STATS.create(root, 'http.async-client');
   root.counter('envoy.overload_actions.reset_high_memory_stream.count');
   root.histogram('overload.refresh_interval_delay');
   server.concurrency.set(facts.concurrency);

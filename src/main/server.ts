@@ -18,7 +18,8 @@ import { MergedStore } from '../stats/merged-store.ts';
 import { type Scope, StatsStore } from '../stats/store.ts';
 import { ClusterManager } from '../upstream/cluster-manager.ts';
 import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from '../worker/log-files.ts';
-import type { DrainAction, HostStatus, WorkerOptions } from '../worker/messages.ts';
+import { membersOf } from '../worker/members.ts';
+import type { DrainAction, WorkerOptions } from '../worker/messages.ts';
 import { WorkerSecrets } from '../worker/worker-secrets.ts';
 import { AdminServer } from './admin/admin-server.ts';
 import { createAdminRouter } from './admin/create-admin-router.ts';
@@ -415,9 +416,13 @@ export class Server implements WorkerObserver {
     this.stats.resetCounters();
   }
 
-  async hostStatuses(): Promise<readonly (readonly HostStatus[])[]> {
+  /** Of every worker, and of main's own connections to control planes. */
+  async members(): Promise<readonly ReturnType<typeof membersOf>[]> {
     const replies = await Promise.all(this.workers.map((worker) => worker.request({ kind: 'hostStats' })));
-    return replies.map((reply) => (reply.kind === 'hostStats' ? reply.hosts : []));
+    return [
+      ...replies.flatMap((reply) => (reply.kind === 'hostStats' ? reply : [])),
+      membersOf(this.#environment.clusters),
+    ];
   }
 
   /** TLS contexts in use; every worker has the same. */

@@ -172,6 +172,16 @@ export interface HostStatus {
   readonly counts: Readonly<Record<HostCount, number>>;
 }
 
+/** What the last assignment of a cluster's endpoints says of all of them. */
+export interface ClusterPolicy {
+  readonly cluster: string;
+  /** Percent. */
+  readonly overprovisioningFactor: number;
+  /** Share of requests that are turned away, 0-1, and what load reports call those. */
+  readonly dropOverload: number;
+  readonly dropCategory: string;
+}
+
 export const HOST_COUNTERS = [
   'cx_connect_fail',
   'cx_total',
@@ -191,7 +201,12 @@ export type FromWorker =
   | { readonly kind: 'failed'; readonly id: number; readonly message: string }
   | { readonly kind: 'listening'; readonly id: number; readonly outcomes: readonly ListenOutcome[] }
   | { readonly kind: 'stats'; readonly id: number; readonly delta: StatsDelta }
-  | { readonly kind: 'hostStats'; readonly id: number; readonly hosts: readonly HostStatus[] }
+  | {
+      readonly kind: 'hostStats';
+      readonly id: number;
+      readonly hosts: readonly HostStatus[];
+      readonly policies: readonly ClusterPolicy[];
+    }
   | { readonly kind: 'loads'; readonly id: number; readonly loads: readonly ClusterLoad[] }
   | { readonly kind: 'certs'; readonly id: number; readonly contexts: readonly TlsContextInUse[] }
   | { readonly kind: 'rehearsed'; readonly id: number; readonly faults: readonly RehearsalFault[] }

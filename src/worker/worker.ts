@@ -25,20 +25,12 @@ import type { WorkerEnvironment } from '../pipeline/environment.ts';
 import { RuntimeSnapshot } from '../pipeline/runtime-snapshot.ts';
 import { StatsStore } from '../stats/store.ts';
 import { ClusterManager } from '../upstream/cluster-manager.ts';
-import type { Host } from '../upstream/host.ts';
 import { ActiveListener } from './active-listener.ts';
 import { listenSpecOf } from './listen-spec.ts';
 import { LoadCounts } from './load-counts.ts';
 import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from './log-files.ts';
-import type {
-  FromWorker,
-  HostStatus,
-  ListenerOrder,
-  ListenOutcome,
-  RehearsalFault,
-  ToWorker,
-  WorkerOptions,
-} from './messages.ts';
+import { membersOf } from './members.ts';
+import type { FromWorker, ListenerOrder, ListenOutcome, RehearsalFault, ToWorker, WorkerOptions } from './messages.ts';
 import { RouteTables } from './route-tables.ts';
 import { WorkerDemands } from './worker-demands.ts';
 import { WorkerExtensions } from './worker-extensions.ts';
@@ -217,7 +209,7 @@ export class Worker {
         post({ kind: 'certs', id: message.id, contexts: this.#secrets.contexts() });
         break;
       case 'hostStats':
-        post({ kind: 'hostStats', id: message.id, hosts: this.#hostStatuses() });
+        post({ kind: 'hostStats', id: message.id, ...membersOf(this.#clusters) });
         break;
       case 'rehearse':
         post({ kind: 'rehearsed', id: message.id, faults: this.#rehearse(message.clusters, message.listeners) });
@@ -425,20 +417,6 @@ export class Worker {
     listener.retire(drainMs, immediate);
   }
 
-  #hostStatuses(): HostStatus[] {
-    const out: HostStatus[] = [];
-    for (const cluster of this.#clusters.all()) {
-      for (const set of cluster.priorities.hostSets) {
-        const weights = new Map<Host, number>();
-        if (set.hasLocalityWeights) {
-          for (const { hosts, weight } of set.localities) for (const host of hosts) weights.set(host, weight);
-        }
-        for (const host of set.hosts) out.push(statusOf(cluster.spec.name, host, weights.get(host) ?? 0));
-      }
-    }
-    return out;
-  }
-
   #stop(id: number): void {
     for (const listener of [...this.#listeners.values(), ...this.#draining]) {
       listener.stopListening();
@@ -452,34 +430,6 @@ export class Worker {
       this.#parts.post({ kind: 'done', id });
     });
   }
-}
-
-function statusOf(cluster: string, host: Host, localityWeight: number): HostStatus {
-  const { stats } = host;
-  return {
-    cluster,
-    address: host.address,
-    hostname: host.hostname,
-    healthFlags: host.healthFlags,
-    edsHealth: host.edsHealth,
-    weight: host.weight,
-    locality: host.locality,
-    localityWeight,
-    metadata: host.metadata,
-    priority: host.priority,
-    canary: host.isCanary,
-    counts: {
-      cx_active: stats.cxActive,
-      cx_connect_fail: stats.cxConnectFail,
-      cx_total: stats.cxTotal,
-      rq_active: stats.rqActive,
-      rq_error: stats.rqError,
-      rq_pending_active: stats.rqPendingActive,
-      rq_success: stats.rqSuccess,
-      rq_timeout: stats.rqTimeout,
-      rq_total: stats.rqTotal,
-    },
-  };
 }
 
 function describe(error: unknown): string {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { SourceSpec } from '../../config/builders/config-source.ts';
+import { type Gauge, GaugeImportMode } from '../../stats/gauge.ts';
 import { defineStats } from '../../stats/stat-group.ts';
 import type { Scope } from '../../stats/store.ts';
 import type { ClusterFacts } from '../../upstream/cluster-spec.ts';
@@ -20,6 +21,7 @@ export class EndpointDiscovery implements ClusterDiscovery, ResourceWatcher {
   readonly #events: DiscoveryEvents;
   readonly #scope: Scope;
   readonly #stats;
+  readonly #maxHostWeight: Gauge;
   readonly #subscription: Subscription;
   /** Priorities of the last assignment. */
   #priorities = 0;
@@ -42,6 +44,7 @@ export class EndpointDiscovery implements ClusterDiscovery, ResourceWatcher {
     this.#events = events;
     this.#scope = stats.createScope(`cluster.${spec.statName}`);
     this.#stats = UPDATE_STATS.create(this.#scope);
+    this.#maxHostWeight = this.#scope.gauge('max_host_weight', GaugeImportMode.NeverImport);
     const interest = { type: ENDPOINT_TYPE, names: [this.#resourceName], hearsRemovals: true };
     this.#subscription = subscriptions.open(source, interest, this, this.#scope);
   }
@@ -93,6 +96,9 @@ export class EndpointDiscovery implements ClusterDiscovery, ResourceWatcher {
     for (let priority = count; priority < this.#priorities; priority++)
       updates.push(emptied(this.#spec.name, priority));
     this.#priorities = count;
+    // As Envoy, which counts one priority after the other.
+    const last = updates.at(-1)?.hosts ?? [];
+    this.#maxHostWeight.set(last.reduce((heaviest, { weight }) => Math.max(heaviest, weight), 1));
     this.#events.onHosts(updates);
     return '';
   }

@@ -52,11 +52,10 @@ class SecretProvider implements ResourceWatcher {
   readonly sinceMs = Date.now();
   current: SecretVersion | null = null;
   readonly #parts: SecretUpdatesParts;
-  readonly #rotationFailed: Counter;
-  readonly #rotated: Counter | null;
   readonly #subscription: Subscription | null;
-  /** Null: of all secrets in files. */
+  /** Null: of all secrets in files, which Envoy does not follow: their counts are there once they change. */
   readonly #scope: Scope | null;
+  readonly #rotationFailed: Counter | null;
   #started = false;
   /** With the names of its files. */
   #secret: Secret | null = null;
@@ -73,16 +72,13 @@ class SecretProvider implements ResourceWatcher {
     this.#parts = parts;
     const { name, source } = dependency;
     if (source === null) {
-      const scope = parts.stats.createScope('secrets.files');
-      this.#rotated = scope.counter('update_success');
-      this.#rotationFailed = scope.counter('key_rotation_failed');
+      this.#rotationFailed = null;
       this.#subscription = null;
       this.#scope = null;
       return;
     }
     const scope = parts.stats.createScope(`sds.${name}`);
     this.#scope = scope;
-    this.#rotated = null;
     this.#rotationFailed = scope.counter('key_rotation_failed');
     this.#subscription = parts.subscriptions.open(source, { type: SECRET_TYPE, names: [name] }, this, scope);
   }
@@ -182,10 +178,10 @@ class SecretProvider implements ResourceWatcher {
     const before = this.#sent;
     const fault = this.#publish(this.#secret ?? secret, this.#found ?? secret);
     if (fault !== '') {
-      this.#rotationFailed.inc();
+      (this.#rotationFailed ?? this.#parts.stats.counter('secrets.files.key_rotation_failed')).inc();
       this.#parts.logger.warning(`Failed to reload certificates: ${fault}`);
-    } else if (before !== this.#sent) {
-      this.#rotated?.inc();
+    } else if (before !== this.#sent && this.#scope === null) {
+      this.#parts.stats.counter('secrets.files.update_success').inc();
     }
   }
 

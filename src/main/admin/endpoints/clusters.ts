@@ -1,7 +1,13 @@
 import { Regex } from '../../../routing/regex.ts';
 import type { ClusterFacts } from '../../../upstream/cluster-spec.ts';
 import { EDS_HEALTH_NAMES, EdsHealth, HEALTH_FLAG_NAMES, HealthFlag, type Locality } from '../../../upstream/host.ts';
-import { HOST_COUNTERS, HOST_GAUGES, type HostCount, type HostStatus } from '../../../worker/messages.ts';
+import {
+  type ClusterPolicy,
+  HOST_COUNTERS,
+  HOST_GAUGES,
+  type HostCount,
+  type HostStatus,
+} from '../../../worker/messages.ts';
 import type { Server } from '../../server.ts';
 import {
   type AdminEndpoint,
@@ -32,25 +38,32 @@ export interface ClusterHost extends HostStatus {
   readonly counts: Record<HostCount, number>;
 }
 
-/** Hosts of every cluster, by cluster name. */
-export async function clusterHosts(server: Server): Promise<Map<string, ClusterHost[]>> {
-  const [first, ...others] = await server.hostStatuses();
+/** What the clusters consist of. */
+export interface ClusterMembers {
+  /** By cluster name. */
+  readonly hosts: ReadonlyMap<string, ClusterHost[]>;
+  readonly policies: ReadonlyMap<string, ClusterPolicy>;
+}
+
+/** Hosts of every cluster, with the counts of all threads. */
+export async function clusterMembers(server: Server): Promise<ClusterMembers> {
+  const [first, ...others] = await server.members();
   const byCluster = new Map<string, ClusterHost[]>();
   const byKey = new Map<string, ClusterHost>();
-  for (const status of first ?? []) {
+  for (const status of first?.hosts ?? []) {
     const host = { ...status, counts: { ...status.counts } };
     byKey.set(`${status.cluster}|${status.priority}|${status.address.text}`, host);
     const list = byCluster.get(status.cluster);
     if (list === undefined) byCluster.set(status.cluster, [host]);
     else list.push(host);
   }
-  for (const statuses of others) {
-    for (const status of statuses) {
+  for (const { hosts } of others) {
+    for (const status of hosts) {
       const host = byKey.get(`${status.cluster}|${status.priority}|${status.address.text}`);
       if (host !== undefined) for (const name of COUNT_NAMES) host.counts[name] += status.counts[name];
     }
   }
-  return byCluster;
+  return { hosts: byCluster, policies: new Map((first?.policies ?? []).map((policy) => [policy.cluster, policy])) };
 }
 
 async function clusters(server: Server, request: AdminRequest): Promise<AdminResponse> {
@@ -61,7 +74,7 @@ async function clusters(server: Server, request: AdminRequest): Promise<AdminRes
     const partial = Regex.of(`(?s:.*)(?:${filter})(?s:.*)`);
     shows = (name) => partial.test(name);
   }
-  const hosts = await clusterHosts(server);
+  const { hosts } = await clusterMembers(server);
   const specs = [...server.dynamic.clusters.active.values()]
     .map((cluster) => cluster.spec)
     .filter((spec) => shows(spec.name));

@@ -11,11 +11,13 @@ import type { ApiRegistry } from '../../../api/api-registry.ts';
 import { wholeBootstrap } from '../../../config/builders/bootstrap.ts';
 import { Regex } from '../../../routing/regex.ts';
 import { HostHealth, healthOfFlags } from '../../../upstream/host.ts';
+import { DEFAULT_OVERPROVISIONING } from '../../../upstream/priority-set.ts';
+import type { ClusterPolicy } from '../../../worker/messages.ts';
 import type { Server } from '../../server.ts';
 import type { ClusterUpdates, ClusterVersion } from '../../updates/cluster-updates.ts';
 import type { ListenerUpdates, ListenerVersion } from '../../updates/listener-updates.ts';
 import { type AdminRequest, type AdminResponse, json } from '../admin-request.ts';
-import { type ClusterHost, clusterHosts, localityJson } from './clusters.ts';
+import { type ClusterHost, clusterMembers, localityJson } from './clusters.ts';
 import { addressJson } from './listeners.ts';
 import { nodeJson } from './node-identity.ts';
 
@@ -231,17 +233,18 @@ function scopeDump(server: Server, print: Print, matches: (name: string) => bool
       });
     }
   }
-  const discovered = [...scopes.current()]
-    .filter(({ name }) => matches(name))
-    .map(({ name, version, updatedMs, messages }) => ({
-      name,
-      ...(version === '' ? {} : { version_info: version }),
-      ...list(
-        'scoped_route_configs',
-        messages.map((message) => ({ '@type': TYPE_PREFIX + SCOPE, ...print(SCOPE, message) })),
-      ),
-      last_updated: iso(updatedMs),
-    }));
+  // It is the names of scopes that have to match.
+  const discovered = [...scopes.current()].map(({ name, version, updatedMs, messages }) => ({
+    name,
+    ...(version === '' ? {} : { version_info: version }),
+    ...list(
+      'scoped_route_configs',
+      messages
+        .filter((message) => matches(message.name))
+        .map((message) => ({ '@type': TYPE_PREFIX + SCOPE, ...print(SCOPE, message) })),
+    ),
+    last_updated: iso(updatedMs),
+  }));
   return { ...list('inline_scoped_route_configs', inline), ...list('dynamic_scoped_route_configs', discovered) };
 }
 
@@ -265,13 +268,15 @@ function extensionDumps(server: Server, print: Print, matches: (name: string) =>
 }
 
 async function endpointDump(server: Server, matches: (name: string) => boolean): Promise<JsonObject> {
-  const hosts = await clusterHosts(server);
+  const { hosts, policies } = await clusterMembers(server);
   const fixed: JsonObject[] = [];
   const dynamic: JsonObject[] = [];
   for (const { spec } of sorted(server.dynamic.clusters.active)) {
     const name = spec.serviceName === '' ? spec.name : spec.serviceName;
     if (!matches(name)) continue;
-    const content = assignment(name, hosts.get(spec.name) ?? []);
+    // Hosts that are found by name have metadata, be it empty.
+    const hasMetadata = spec.dns !== null;
+    const content = assignment(name, hosts.get(spec.name) ?? [], policies.get(spec.name), hasMetadata);
     (spec.addedViaApi ? dynamic : fixed).push({
       endpoint_config: { '@type': `${TYPE_PREFIX}envoy.config.endpoint.v3.ClusterLoadAssignment`, ...content },
     });
@@ -346,7 +351,12 @@ function coarseHealth({ healthFlags }: ClusterHost): string {
 }
 
 /** Hosts as Envoy reports them: grouped by priority and locality. */
-function assignment(name: string, hosts: readonly ClusterHost[]): JsonObject {
+function assignment(
+  name: string,
+  hosts: readonly ClusterHost[],
+  policy: ClusterPolicy | undefined,
+  hasMetadata: boolean,
+): JsonObject {
   const groups = new Map<string, ClusterHost[]>();
   for (const host of hosts) {
     const key = `${host.priority}|${JSON.stringify(host.locality)}`;
@@ -363,9 +373,7 @@ function assignment(name: string, hosts: readonly ClusterHost[]): JsonObject {
         ...(host.hostname === '' ? {} : { hostname: host.hostname }),
       },
       health_status: coarseHealth(host),
-      ...(Object.keys(host.metadata).length === 0
-        ? {}
-        : { metadata: { filter_metadata: host.metadata as unknown as JsonObject } }),
+      ...metadataJson(host, hasMetadata),
       load_balancing_weight: host.weight,
     })),
     load_balancing_weight: group[0]!.localityWeight,
@@ -374,7 +382,27 @@ function assignment(name: string, hosts: readonly ClusterHost[]): JsonObject {
   return {
     cluster_name: name,
     ...(endpoints.length === 0 ? {} : { endpoints }),
-    policy: { overprovisioning_factor: 140 },
+    policy: policyJson(policy),
+  };
+}
+
+function metadataJson({ metadata }: ClusterHost, always: boolean): JsonObject {
+  if (Object.keys(metadata).length > 0) return { metadata: { filter_metadata: metadata as unknown as JsonObject } };
+  return always ? { metadata: {} } : {};
+}
+
+const MILLION = 1_000_000;
+
+function policyJson(policy: ClusterPolicy | undefined): JsonObject {
+  if (policy === undefined) return { overprovisioning_factor: DEFAULT_OVERPROVISIONING };
+  const { overprovisioningFactor, dropOverload, dropCategory } = policy;
+  const drop = {
+    ...(dropCategory === '' ? {} : { category: dropCategory }),
+    drop_percentage: { numerator: Math.round(dropOverload * MILLION), denominator: 'MILLION' },
+  };
+  return {
+    ...(dropOverload > 0 ? { drop_overloads: [drop] } : {}),
+    overprovisioning_factor: overprovisioningFactor,
   };
 }
 
