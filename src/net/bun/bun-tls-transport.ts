@@ -162,8 +162,12 @@ export class BunTlsTransport extends BunTransport implements LiveSession {
     this.failLater(null);
   }
 
-  /** close_notify behind what was taken, then FIN, without waiting for the peer's. */
+  /**
+   * close_notify behind what was taken, then FIN, without waiting for the peer's. Bun's `close` alone sends no close_notify:
+   * the peer could not tell the end from a cut (RFC 8446 section 6.1), and a body that ends with the connection would fail.
+   */
   protected override endSocket(): void {
+    if (this.opened) this.socket?.shutdown();
     (this.socket as unknown as BunTlsSocket | null)?.close();
   }
 

@@ -934,6 +934,22 @@ export function tlsContract(test: RegisterTest, make: MakeTls, gaps: TlsContract
     assert.equal(client.received, taken);
   });
 
+  check('who closes says so: the end can be told from a cut', async (bench) => {
+    bench.server.current = serverSettings({ parameters: { ...PARAMETERS, maxVersion: 'TLSv1.2' } });
+    for (const side of ['server', 'client'] as const) {
+      for (const first of ['close', 'endWrites'] as const) {
+        const between = await throughProxy(bench, 65536);
+        between[side].send('last words');
+        between[side].transport[first]();
+        between[side].transport.close();
+        await between.hasEnded(side);
+        const types = recordTypes(between.said(side));
+        assert.deepEqual(types.slice(-2), [23, 21], `${side}, ${first}: no alert behind the data`);
+        assert.equal(types.filter((type) => type === 21).length, 1, `${side}, ${first}: more than one alert`);
+      }
+    }
+  });
+
   check('the end of the connection without the end of the session', async (bench) => {
     const { client, server, cut } = await throughProxy(bench, 65536);
     client.send('whole');
@@ -1005,12 +1021,24 @@ function record(body: Buffer): Buffer {
   return Buffer.concat([Buffer.of(22, 3, 1, body.length >> 8, body.length & 255), body]);
 }
 
+/** Types of the TLS records in these bytes. */
+function recordTypes(bytes: Buffer): number[] {
+  const types: number[] = [];
+  for (let at = 0; at + 5 <= bytes.length; at += 5 + bytes.readUInt16BE(at + 3)) types.push(bytes[at]!);
+  return types;
+}
+
 /**
  * Client and server with somebody in between, who passes on what the client sends in pieces of `size`.
  * `cut`: ends towards the server; `tamper`: changes a bit of whatever comes next.
  */
 async function throughProxy(bench: Bench, size: number) {
   let tampering = false;
+  const said = { server: [] as Buffer[], client: [] as Buffer[] };
+  let clientEnded = (): void => {};
+  const clientEnd = new Promise<void>((resolve) => {
+    clientEnded = resolve;
+  });
   const upstream = bench.raw();
   await upstream.hears('open');
   const between = bench.sockets.listen(
@@ -1018,17 +1046,21 @@ async function throughProxy(bench: Bench, size: number) {
     {
       onAccept: (inner) => {
         upstream.onData = () => {
-          for (const chunk of upstream.chunks.splice(0)) inner.write(chunk, 0, chunk.length);
+          for (const chunk of upstream.chunks.splice(0)) {
+            said.server.push(chunk);
+            inner.write(chunk, 0, chunk.length);
+          }
         };
         inner.setHandler({
           onOpen() {},
           onBytes: (bytes) => {
+            said.client.push(Buffer.from(bytes));
             if (tampering) bytes[bytes.length - 1]! ^= 1;
             void passOn(upstream.transport, bytes, size);
           },
           onDrain() {},
-          onPeerEnd() {},
-          onClosed() {},
+          onPeerEnd: clientEnded,
+          onClosed: clientEnded,
         });
       },
     },
@@ -1042,6 +1074,11 @@ async function throughProxy(bench: Bench, size: number) {
   return {
     client,
     server,
+    said: (side: 'server' | 'client') => Buffer.concat(said[side]),
+    hasEnded: (side: 'server' | 'client') =>
+      side === 'client'
+        ? clientEnd
+        : upstream.until(() => upstream.events.includes('end') || upstream.events.includes('closed'), 'no end'),
     cut: () => upstream.transport.endWrites(),
     tamper: () => {
       tampering = true;
