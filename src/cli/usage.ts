@@ -40,6 +40,7 @@ USAGE:
    ${program} [flags]
    ${program} config check <file>      say whether a configuration is valid, for people
    ${program} config upgrade <file>    print a version 2 configuration as version 3
+   ${program} status|reload            ask a running proxy what waits, or to take its file again
    ${program} pilot --help             a control plane for Envoy and Nuncio
    ${program} quickstart --help        a control plane and a proxy, from one directory
 
