@@ -108,7 +108,7 @@ function websocket1(name: string, path: string): Case {
     const client = await exchange.connect();
     client.send(http(`GET ${path}`, WS));
     // A refusal comes whole: who leaves in its middle sees no more of it.
-    await client.until(() => client.received.includes('hello') || /403[^]*\r\n0\r\n\r\n$/.test(client.received));
+    await client.until(() => client.received.includes('hello') || /403[\s\S]*\r\n0\r\n\r\n$/.test(client.received));
     if (client.received.includes('hello')) {
       client.send('ping');
       await exchange.expect('the upstream to hear', () =>
