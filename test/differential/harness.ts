@@ -14,6 +14,8 @@ import { readStats, statsChange } from './transcript.ts';
 
 /** How long nothing may happen before the connections' state counts as settled, in milliseconds. */
 const QUIET_MS = 40;
+/** How long a proxy may take, in milliseconds, to close a connection of which it said so: a good deal more than `delayed_close_timeout`. */
+const LEAVING_MS = 400;
 
 /** One thing that both proxies are asked to do. */
 export interface Case {
@@ -148,6 +150,11 @@ async function runCase(side: Side, one: Case, suite: SuiteOptions): Promise<Exch
 
   await one.run(exchange);
   await Bun.sleep(QUIET_MS);
+  // Who is told that the connection closes waits for that, on a busy machine longer than on others.
+  const leaving = exchange.clients.filter(
+    (client) => !client.endedByUs && /\r\nconnection: close\r\n/i.test(client.received),
+  );
+  await Promise.all(leaving.map((client) => client.closed(LEAVING_MS)));
   exchange.recordConnections({ clientFate: options.clientFate ?? true, upstreams: options.upstreamBytes ?? true });
   for (const client of exchange.clients) client.end();
   for (const client of exchange.clients) await client.closed(1000);
