@@ -53,6 +53,28 @@ export interface BuildScope {
   readonly defaultTracer?: Tracing_Http;
   /** Filter chains of the listener's present version, by {@link FilterChainSpec.key}: equal ones are used again. */
   readonly presentChains?: ReadonlyMap<string, FilterChainSpec>;
+  /** Told when what is being built depends on more than its message: where it stands, a file, stats. Absent: nobody asks. */
+  readonly onOutside?: () => void;
+}
+
+/** What is the same in all builds of a thread, or no part of the result. */
+const SAME_EVERYWHERE: ReadonlySet<string> = new Set(['api', 'anys', 'extensions', 'runtime', 'errors', 'warnings']);
+
+/** The same scope; whoever asks it for what differs between builds is noted. */
+export function observedScope(scope: BuildScope, onOutside: () => void): BuildScope {
+  const observed = { ...scope, onOutside };
+  for (const key of Object.keys(scope)) {
+    if (SAME_EVERYWHERE.has(key) || key === 'onOutside') continue;
+    Object.defineProperty(observed, key, {
+      enumerable: true,
+      get: () => {
+        onOutside();
+        scope.onOutside?.();
+        return scope[key as keyof BuildScope];
+      },
+    });
+  }
+  return observed;
 }
 
 /**
@@ -62,23 +84,40 @@ export interface BuildScope {
 export class BuildContext {
   readonly shared: BuildScope;
   readonly #at: FieldPath;
-  /** Stats scope that the thing under construction should use. */
-  readonly stats: Scope;
+  /** Null: the root. */
+  readonly #stats: Scope | null;
 
-  constructor(shared: BuildScope, path: string | FieldPath = '', stats: Scope = shared.stats) {
+  constructor(shared: BuildScope, path: string | FieldPath = '', stats: Scope | null = null) {
     this.shared = shared;
     this.#at = typeof path === 'string' ? new FieldPath(path) : path;
-    this.stats = stats;
+    this.#stats = stats;
+  }
+
+  /** Stats scope that the thing under construction should use. */
+  get stats(): Scope {
+    this.dependsOnOutside();
+    return this.#stats ?? this.shared.stats;
   }
 
   /** Path of the message under construction; empty at the root. */
   get path(): string {
+    this.dependsOnOutside();
     return this.#at.text;
+  }
+
+  /** What is being built depends on more than its message, such as a file: it is made anew each time. */
+  dependsOnOutside(): void {
+    this.shared.onOutside?.();
   }
 
   /** Context of a field (`listeners[2].name`), relative to this one. */
   at(field: string): BuildContext {
-    return new BuildContext(this.shared, field === '' ? this.#at : this.#at.at(field), this.stats);
+    return new BuildContext(this.shared, field === '' ? this.#at : this.#at.at(field), this.#stats);
+  }
+
+  /** The same place; whatever is built from there tells of it when it depends on more than its message. */
+  observed(onOutside: () => void): BuildContext {
+    return new BuildContext(observedScope(this.shared, onOutside), this.#at, this.#stats);
   }
 
   withStats(stats: Scope): BuildContext {
@@ -86,6 +125,7 @@ export class BuildContext {
   }
 
   resolve(field: string): string {
+    this.dependsOnOutside();
     return this.#at.at(field).text;
   }
 

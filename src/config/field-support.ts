@@ -4,6 +4,7 @@ import { messageFields } from '../api/message-fields.ts';
 import type { BuildContext } from './build-context.ts';
 import type { FieldSupport } from './extension-registry.ts';
 import { FieldPath } from './field-path.ts';
+import { type KnownMessages, NO_MESSAGES } from './load/message-walk.ts';
 
 /** protobuf-es's number for fields whose zero value says nothing. */
 const IMPLICIT = 2;
@@ -64,14 +65,19 @@ export class FieldSupportTable {
     return this.#entries.get(desc.typeName)?.inert.has(field.name) ?? false;
   }
 
-  /** Refuses every field set in `message` (and below) that is not supported, by `context.refuse`. */
-  check(context: BuildContext, desc: DescMessage, message: Message): void {
-    this.#checkMessage(context, new FieldPath(''), desc, message);
+  /**
+   * Refuses every field set in `message` (and below) that is not supported, by `context.refuse`.
+   * @param known messages in which all is supported
+   */
+  check(context: BuildContext, desc: DescMessage, message: Message, known: KnownMessages = NO_MESSAGES): void {
+    this.#checkMessage({ context, known }, new FieldPath(''), desc, message);
   }
 
-  #checkMessage(context: BuildContext, path: FieldPath, desc: DescMessage, message: Message): void {
+  #checkMessage(run: SupportRun, path: FieldPath, desc: DescMessage, message: Message): void {
+    const { context } = run;
+    if (run.known.has(message)) return;
     if (desc.typeName.startsWith('google.protobuf.')) {
-      if (desc.typeName === 'google.protobuf.Any') this.#checkAny(context, path, message as Any);
+      if (desc.typeName === 'google.protobuf.Any') this.#checkAny(run, path, message as Any);
       return;
     }
     const fields = this.#fieldsOf(desc);
@@ -86,7 +92,7 @@ export class FieldSupportTable {
       const value = setValue(field, values);
       if (value === undefined) continue;
       const at = path.at(field.name);
-      if (isSupported) this.#checkField(context, at, field, value);
+      if (isSupported) this.#checkField(run, at, field, value);
       else context.refuse(at.text, `${field.name} is not supported yet`);
     }
   }
@@ -103,29 +109,35 @@ export class FieldSupportTable {
     return fields;
   }
 
-  #checkField(context: BuildContext, at: FieldPath, field: DescField, value: unknown): void {
+  #checkField(run: SupportRun, at: FieldPath, field: DescField, value: unknown): void {
     if (field.fieldKind === 'list') {
       const list = value as readonly unknown[];
-      for (let i = 0; i < list.length; i++) this.#checkValue(context, at.at(i), field, list[i]);
+      for (let i = 0; i < list.length; i++) this.#checkValue(run, at.at(i), field, list[i]);
     } else if (field.fieldKind === 'map') {
-      for (const [key, item] of Object.entries(value as object)) this.#checkValue(context, at.key(key), field, item);
-    } else this.#checkValue(context, at, field, value);
+      for (const [key, item] of Object.entries(value as object)) this.#checkValue(run, at.key(key), field, item);
+    } else this.#checkValue(run, at, field, value);
   }
 
-  #checkValue(context: BuildContext, at: FieldPath, field: DescField, value: unknown): void {
+  #checkValue(run: SupportRun, at: FieldPath, field: DescField, value: unknown): void {
     // Wrappers and Structs in fields are bare values.
     if (typeof value !== 'object' || value === null || !('$typeName' in value)) return;
-    this.#checkMessage(context, at, field.message!, value as Message);
+    this.#checkMessage(run, at, field.message!, value as Message);
   }
 
   /** A type that no factory knows is refused where the extension is looked up; here only what is known is checked. */
-  #checkAny(context: BuildContext, path: FieldPath, any: Any): void {
+  #checkAny(run: SupportRun, path: FieldPath, any: Any): void {
     if (any.typeUrl === '') return;
+    const { context } = run;
     const unpacked = context.shared.anys.unpack(any);
     if (!unpacked.ok || !this.#entries.has(unpacked.message.$typeName)) return;
     const desc = context.shared.api.message(unpacked.message.$typeName);
-    if (desc !== undefined) this.#checkMessage(context, path, desc, unpacked.message);
+    if (desc !== undefined) this.#checkMessage(run, path, desc, unpacked.message);
   }
+}
+
+interface SupportRun {
+  readonly context: BuildContext;
+  readonly known: KnownMessages;
 }
 
 /** A field that is refused when it is set, or whose messages are looked into. */

@@ -8,6 +8,11 @@ import { asciiLowerCase } from './string-matcher.ts';
 
 const NO_ORDERS: readonly number[] = [];
 
+/** What versions of a virtual host pass on: routes whose paths stay as they are need no other tree. */
+export interface IndexMemory {
+  last: RouteIndex | null;
+}
+
 /** A node of a radix tree: the text from its parent to here, and the routes whose literal text ends here. */
 class TrieNode {
   label: string;
@@ -80,9 +85,16 @@ export class RouteIndex implements QuerySource {
   #parsedPath: string | null = null;
   #parameters: QueryParameters | null = null;
 
-  constructor(matches: readonly RouteMatch[], ignorePathParameters: boolean) {
+  /** @param known an index whose tree is used again if the paths are the same */
+  constructor(matches: readonly RouteMatch[], ignorePathParameters: boolean, known: RouteIndex | null = null) {
     this.#matches = matches;
     this.#ignoreParameters = ignorePathParameters;
+    if (known !== null && samePaths(known.#matches, matches)) {
+      this.#root = known.#root;
+      this.#foldedRoot = known.#foldedRoot;
+      this.#connects = known.#connects;
+      return;
+    }
     this.#root = new TrieNode('');
     let foldedRoot: TrieNode | null = null;
     const connects: number[] = [];
@@ -190,6 +202,18 @@ export class RouteIndex implements QuerySource {
     }
     return this.#parameters;
   }
+}
+
+/** Nothing else decides the tree, and nobody changes it once it is made. */
+function samePaths(a: readonly RouteMatch[], b: readonly RouteMatch[]): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) {
+    const x = a[i]!.path;
+    const y = b[i]!.path;
+    if (x === y) continue;
+    if (x.kind !== y.kind || x.caseSensitive !== y.caseSensitive || x.folded !== y.folded) return false;
+  }
+  return true;
 }
 
 /** Envoy cuts at the first `;` of the whole value, in the query too, then at `?` or `#`. */

@@ -126,69 +126,71 @@ export class Route {
   }
 }
 
-/** A route of the table with all its variants: what the index holds. */
+/** A route of the table with all its variants: what the index holds. Variants are made when the first request comes: tables are large. */
 export class RouteEntry {
   readonly match: RouteMatch;
-  /** The only variant, where the cluster does not depend on the request; null otherwise. */
-  readonly #fixed: Route | null;
+  readonly #spec: RouteSpec;
+  readonly #virtualHost: VirtualHost;
+  /** The only variant, where the cluster does not depend on the request; null otherwise, and before the first request. */
+  #fixed: Route | null = null;
   readonly #choice: ClusterChoice;
-  readonly #variants: readonly Route[];
-  readonly #totalWeight: number;
+  /** Null before the first request. */
+  #variants: readonly Route[] | null = null;
+  #totalWeight = 0;
   readonly #runtime: RuntimeReader;
 
   constructor(spec: RouteSpec, virtualHost: VirtualHost, runtime: RuntimeReader) {
     this.match = spec.match;
-    const choice = spec.action.kind === ActionKind.Forward ? spec.cluster : NO_CLUSTER;
-    this.#choice = choice;
+    this.#spec = spec;
+    this.#virtualHost = virtualHost;
+    this.#choice = spec.action.kind === ActionKind.Forward ? spec.cluster : NO_CLUSTER;
     this.#runtime = runtime;
-    this.#variants =
-      choice.kind === 'weighted'
-        ? choice.clusters.map((weighted) => new Route(spec, virtualHost, weighted, weighted.name))
-        : [new Route(spec, virtualHost, null, choice.kind === 'cluster' ? choice.name : '')];
-    this.#totalWeight =
-      choice.kind === 'weighted' ? choice.clusters.reduce((total, each) => total + each.weight, 0) : 0;
-    this.#fixed = choice.kind === 'none' || choice.kind === 'cluster' ? this.#variants[0]! : null;
   }
 
-  /** All routes that this entry can give, for statistics and checks. */
-  get variants(): readonly Route[] {
-    return this.#variants;
+  #makeVariants(): readonly Route[] {
+    const choice = this.#choice;
+    const spec = this.#spec;
+    let variants: readonly Route[];
+    if (choice.kind === 'weighted') {
+      variants = choice.clusters.map((each) => new Route(spec, this.#virtualHost, each, each.name));
+      this.#totalWeight = choice.clusters.reduce((total, each) => total + each.weight, 0);
+    } else {
+      const only = new Route(spec, this.#virtualHost, null, choice.kind === 'cluster' ? choice.name : '');
+      variants = [only];
+      if (choice.kind !== 'header') this.#fixed = only;
+    }
+    this.#variants = variants;
+    return variants;
   }
 
   /** Picks the cluster. Null: weights that add up to nothing. */
   select(headers: RequestHeaders, stream: StreamView): Route | null {
     if (this.#fixed !== null) return this.#fixed;
+    const variants = this.#variants ?? this.#makeVariants();
     const choice = this.#choice;
-    if (choice.kind === 'header') return this.#variants[0]!.withCluster(headers.lookup(choice.header) ?? '');
-    return this.#selectWeighted(headers, stream);
+    if (choice.kind === 'weighted') return this.#selectWeighted(variants, headers, stream);
+    return choice.kind === 'header' ? variants[0]!.withCluster(headers.lookup(choice.header) ?? '') : variants[0]!;
   }
 
-  #selectWeighted(headers: RequestHeaders, stream: StreamView): Route | null {
+  #selectWeighted(variants: readonly Route[], headers: RequestHeaders, stream: StreamView): Route | null {
     const choice = this.#choice;
     if (choice.kind !== 'weighted') return null;
     const weights = choice.runtimeKeyPrefix === '' ? null : this.#runtimeWeights(choice.runtimeKeyPrefix);
     const total = weights === null ? this.#totalWeight : weights.reduce((sum, weight) => sum + weight, 0);
     if (total === 0) return null;
     let selected = choice.randomHeader === '' ? -1 : randomOfHeader(headers, choice.randomHeader, total);
-    if (selected < 0 && choice.useHashPolicy) selected = this.#hashModulo(headers, stream, total);
+    if (selected < 0 && choice.useHashPolicy) selected = hashModulo(variants[0]!, headers, stream, total);
     if (selected < 0) selected = stream.stableRandom % total;
     let end = 0;
     const clusters = choice.clusters;
     for (let i = 0; i < clusters.length; i++) {
       end += weights === null ? clusters[i]!.weight : weights[i]!;
       if (selected >= end) continue;
-      const variant = this.#variants[i]!;
+      const variant = variants[i]!;
       const header = clusters[i]!.clusterHeader;
       return header === '' ? variant : variant.withCluster(headers.lookup(header) ?? '');
     }
     return null;
-  }
-
-  /** -1: no policy gives a hash. */
-  #hashModulo(headers: RequestHeaders, stream: StreamView, total: number): number {
-    const action = this.#variants[0]!.action;
-    const hash = action.kind === ActionKind.Forward ? hashRequest(action.hashPolicies, headers, stream) : null;
-    return hash === null ? -1 : Number(hash % BigInt(total));
   }
 
   #runtimeWeights(prefix: string): number[] {
@@ -196,6 +198,12 @@ export class RouteEntry {
     if (choice.kind !== 'weighted') return [];
     return choice.clusters.map((each) => this.#runtime.integer(`${prefix}.${each.name}`, each.weight));
   }
+}
+
+/** -1: no policy gives a hash. */
+function hashModulo({ action }: Route, headers: RequestHeaders, stream: StreamView, total: number): number {
+  const hash = action.kind === ActionKind.Forward ? hashRequest(action.hashPolicies, headers, stream) : null;
+  return hash === null ? -1 : Number(hash % BigInt(total));
 }
 
 /** The header's unsigned 64-bit number modulo `total`; -1 unless there is exactly one valid value. */

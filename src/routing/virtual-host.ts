@@ -6,7 +6,7 @@ import { HeaderMutations } from './header-mutation.ts';
 import { RedirectTarget } from './redirect.ts';
 import { Route, RouteEntry, type RouteSpec } from './route.ts';
 import { RedirectAction } from './route-action.ts';
-import { RouteIndex } from './route-index.ts';
+import { type IndexMemory, RouteIndex } from './route-index.ts';
 import { PathMatcher, RouteMatch } from './route-match.ts';
 import { type ConfigMetadata, NO_METADATA, type RateLimitPolicy } from './route-policies.ts';
 import type { RuntimeReader } from './runtime-fraction.ts';
@@ -54,6 +54,8 @@ export interface VirtualHostSpec {
   includeIsTimeoutRetryHeader: boolean;
   /** Bytes; null: as the connection's buffer limit. */
   requestBodyBufferLimit: number | null;
+  /** What an earlier version may have left; absent: there was none. */
+  index?: IndexMemory;
 }
 
 /** Source: envoy.config.route.v3.VirtualHost. */
@@ -73,7 +75,9 @@ export class VirtualHost {
   readonly includeIsTimeoutRetryHeader: boolean;
   readonly requestBodyBufferLimit: number | null;
   readonly entries: readonly RouteEntry[];
-  readonly #index: RouteIndex;
+  /** Null: nobody has asked yet. Of many virtual hosts few may be asked for before the next version comes. */
+  #index: RouteIndex | null = null;
+  readonly #indexMemory: IndexMemory;
   readonly #tlsRedirect: Route;
 
   constructor(spec: VirtualHostSpec, settings: TableSettings, runtime: RuntimeReader) {
@@ -92,18 +96,23 @@ export class VirtualHost {
     this.includeIsTimeoutRetryHeader = spec.includeIsTimeoutRetryHeader;
     this.requestBodyBufferLimit = spec.requestBodyBufferLimit;
     this.entries = spec.routes.map((route) => new RouteEntry(route, this, runtime));
-    this.#index = new RouteIndex(
-      this.entries.map((entry) => entry.match),
-      settings.ignorePathParametersInPathMatching,
-    );
+    this.#indexMemory = spec.index ?? { last: null };
     this.#tlsRedirect = new Route(TLS_REDIRECT, this, null, '');
   }
 
   /** The first route that matches; a redirect where TLS is required; null: none (route_not_found). */
   route(headers: RequestHeaders, stream: StreamView): Route | null {
     if (this.requireTls !== TlsRequirement.None && this.#mustRedirectToTls(headers)) return this.#tlsRedirect;
-    const index = this.#index.find(headers, stream);
+    const index = (this.#index ?? this.#makeIndex()).find(headers, stream);
     return index < 0 ? null : this.entries[index]!.select(headers, stream);
+  }
+
+  #makeIndex(): RouteIndex {
+    const matches = this.entries.map((entry) => entry.match);
+    const index = new RouteIndex(matches, this.settings.ignorePathParametersInPathMatching, this.#indexMemory.last);
+    this.#indexMemory.last = index;
+    this.#index = index;
+    return index;
   }
 
   #mustRedirectToTls(headers: RequestHeaders): boolean {

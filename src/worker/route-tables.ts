@@ -1,3 +1,4 @@
+import type { RoutePieces } from '../config/builders/route-pieces.ts';
 import type { RouteTableFeed } from '../pipeline/environment.ts';
 import type { RouteTable } from '../routing/route-table.ts';
 import { ScopeSet } from '../routing/scoped-routes.ts';
@@ -10,15 +11,22 @@ const NO_TABLE = { current: () => null };
 class RouteSlot {
   #table: RouteTable | null = null;
   #stats: Scope | null = null;
+  /** Of the table: what is equal in the next one is not built again. Null: it was built as a whole, or there is none. */
+  pieces: RoutePieces | null = null;
 
   current(): RouteTable | null {
     return this.#table;
   }
 
-  replace(table: RouteTable | null, stats: Scope | null): void {
+  /**
+   * @param stats what the table was built with; closed when it is replaced
+   * @param pieces see {@link pieces}
+   */
+  replace(table: RouteTable | null, stats: Scope | null, pieces: RoutePieces | null): void {
     const previous = this.#stats;
     this.#table = table;
     this.#stats = stats;
+    this.pieces = pieces;
     // After the new one's are announced: stats of the same names go on.
     previous?.close();
   }
@@ -36,11 +44,6 @@ export class RouteTables implements RouteTableFeed {
       this.#slots.set(key, slot);
     }
     return slot;
-  }
-
-  /** @param stats what the table was built with; closed when it is replaced */
-  set(key: string, table: RouteTable, stats: Scope): void {
-    this.source(key).replace(table, stats);
   }
 
   scopes(key: string): ScopeSet {
@@ -67,7 +70,7 @@ export class RouteTables implements RouteTableFeed {
   }
 
   remove(key: string): void {
-    this.#slots.get(key)?.replace(null, null);
+    this.#slots.get(key)?.replace(null, null, null);
     this.#slots.delete(key);
   }
 }

@@ -13,7 +13,8 @@ import { BuildContext, type BuildIssue, type BuildScope } from '../config/build-
 import { buildCluster } from '../config/builders/cluster.ts';
 import type { ExtensionFeed } from '../config/builders/discovered-extension.ts';
 import { buildListener, type ListenerSpec } from '../config/builders/listener.ts';
-import { buildRouteTable } from '../config/builders/route-config.ts';
+import { buildFromPieces, buildRouteTable } from '../config/builders/route-config.ts';
+import { splitTable } from '../config/builders/route-pieces.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
 import { AnyMessages } from '../config/load/any-messages.ts';
 import { Dispatcher } from '../net/dispatcher.ts';
@@ -37,6 +38,7 @@ import { WorkerExtensions } from './worker-extensions.ts';
 import { WorkerSecrets } from './worker-secrets.ts';
 
 const EXTENSION_CONFIG = 'envoy.config.core.v3.TypedExtensionConfig';
+const ROUTE_CONFIGURATION = 'envoy.config.route.v3.RouteConfiguration';
 
 /** What a worker is made of that differs between a thread and the main thread, or in tests. */
 export interface WorkerParts {
@@ -331,13 +333,17 @@ export class Worker {
     removed: readonly string[],
   ): void {
     for (const { key, bytes } of changed) {
-      const message = this.#decode<RouteConfigurationMessage>('envoy.config.route.v3.RouteConfiguration', bytes);
+      const slot = this.#routes.source(key);
       const stats = this.store.root.createScope('');
       const context = this.#context({ stats });
-      const table = buildRouteTable(context, message, true);
-      if (table === null) throw new Error(`worker cannot build route table ${message.name}: ${issues(context)}`);
+      const split = splitTable(bytes, slot.pieces);
+      const table =
+        split === null
+          ? buildRouteTable(context, this.#decode<RouteConfigurationMessage>(ROUTE_CONFIGURATION, bytes), true)
+          : buildFromPieces(context, split.decodeUnbuilt(this.#parts.api), split.pieces);
+      if (table === null) throw new Error(`worker cannot build route table ${key}: ${issues(context)}`);
       table.onDemandKey = key;
-      this.#routes.set(key, table, stats);
+      slot.replace(table, stats, split?.pieces ?? null);
     }
     for (const key of removed) this.#routes.remove(key);
   }

@@ -246,6 +246,11 @@ export class TypeEngine {
     if (first !== undefined) await this.#tell(watch, { changed, removed: [], version: first.version }, true);
   }
 
+  /** What is in force, of those that are wanted by name. */
+  latest(name: string): DiscoveredResource | undefined {
+    return this.#latest.get(name);
+  }
+
   /** A watcher has gone: what nobody wants is forgotten. */
   forget(watch: Watch): void {
     this.watches.delete(watch);

@@ -10,6 +10,7 @@ import {
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../api/api-registry.ts';
 import type { AnyMessages } from '../config/load/any-messages.ts';
+import { type KnownMessages, NO_MESSAGES } from '../config/load/message-walk.ts';
 import { TYPED_STRUCTS } from '../config/load/well-known-types.ts';
 
 type Fields = Record<string, unknown>;
@@ -18,9 +19,17 @@ type Fields = Record<string, unknown>;
  * Puts the entries of maps in the order of their keys, those of Structs and of messages inside Anys too, in a message that came over
  * the wire and is nobody else's yet. Protobuf leaves that order open, and servers in Go send another one each time: equal resources
  * have equal encodings only behind this. (Envoy compares by DeterministicProtoHash, which does the same.)
+ * @param known messages in which all is in order
  * @returns whether anything was out of order: its encoding has changed
  */
-export function orderMaps(message: Message, desc: DescMessage, api: ApiRegistry, anys: AnyMessages): boolean {
+export function orderMaps(
+  message: Message,
+  desc: DescMessage,
+  api: ApiRegistry,
+  anys: AnyMessages,
+  known: KnownMessages = NO_MESSAGES,
+): boolean {
+  if (known.has(message)) return false;
   let changed = false;
   const fields = message as unknown as Fields;
   for (const field of desc.fields) {
@@ -34,7 +43,7 @@ export function orderMaps(message: Message, desc: DescMessage, api: ApiRegistry,
       }
       if (field.message !== undefined) {
         for (const [key, value] of Object.entries(ordered)) {
-          const next = orderValue(value, field, api, anys);
+          const next = orderValue(value, field, api, anys, known);
           if (next === UNCHANGED) continue;
           if (next !== value) setOwn(ordered as JsonObject, key, next as JsonValue);
           changed = true;
@@ -45,7 +54,7 @@ export function orderMaps(message: Message, desc: DescMessage, api: ApiRegistry,
       // The type of a field that is not set is not looked up.
       if (list.length === 0 || field.message === undefined) continue;
       for (let i = 0; i < list.length; i++) {
-        const next = orderValue(list[i], field, api, anys);
+        const next = orderValue(list[i], field, api, anys, known);
         if (next === UNCHANGED) continue;
         list[i] = next;
         changed = true;
@@ -55,7 +64,7 @@ export function orderMaps(message: Message, desc: DescMessage, api: ApiRegistry,
       if (oneof !== undefined && holder.case !== localName) continue;
       const key = oneof === undefined ? localName : 'value';
       if (typeof holder[key] !== 'object' || field.message === undefined) continue;
-      const next = orderValue(holder[key], field, api, anys);
+      const next = orderValue(holder[key], field, api, anys, known);
       if (next === UNCHANGED) continue;
       holder[key] = next;
       changed = true;
@@ -74,7 +83,13 @@ function setOwn(target: JsonObject, key: string, value: JsonValue): void {
 const UNCHANGED = Symbol('unchanged');
 
 /** What stands in a field of messages: a message (changed in place), or a Struct as bare JSON. */
-function orderValue(value: unknown, field: DescField, api: ApiRegistry, anys: AnyMessages): unknown {
+function orderValue(
+  value: unknown,
+  field: DescField,
+  api: ApiRegistry,
+  anys: AnyMessages,
+  known: KnownMessages,
+): unknown {
   if (typeof value !== 'object' || value === null) return UNCHANGED;
   if (!('$typeName' in value)) {
     // Wrappers of bytes are bare as well.
@@ -86,7 +101,7 @@ function orderValue(value: unknown, field: DescField, api: ApiRegistry, anys: An
   const isChanged =
     message.$typeName === 'google.protobuf.Any'
       ? orderAny(message as Any, api, anys)
-      : orderMaps(message, field.message!, api, anys);
+      : orderMaps(message, field.message!, api, anys, known);
   return isChanged ? message : UNCHANGED;
 }
 

@@ -1,16 +1,18 @@
 import { type Message, toBinary } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../api/api-registry.ts';
+import type { RouteConfiguration } from '../api/gen/envoy/config/route/v3/route_pb.d.ts';
 import type { Resource } from '../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
 import { err, ok, type Result } from '../base/result.ts';
+import { type HostPiece, nameOfTable, splitTable } from '../config/builders/route-pieces.ts';
 import { type ConfigError, configError } from '../config/diagnostics/config-error.ts';
 import { errorLine } from '../config/diagnostics/render.ts';
 import { AnyMessages } from '../config/load/any-messages.ts';
 import { checkUnknownFields } from '../config/load/unknown-fields.ts';
 import { ConstraintChecker } from '../config/validate/constraint-checker.ts';
 import { orderMaps } from './map-order.ts';
-import type { DiscoveredResource, ResourceOrigin } from './resource-source.ts';
-import { RESOURCE_WRAPPER, type ResourceType } from './resource-type.ts';
+import type { DiscoveredResource, HeldResources, ResourceOrigin } from './resource-source.ts';
+import { RESOURCE_WRAPPER, type ResourceType, ROUTE_TYPE } from './resource-type.ts';
 
 /** What is done about fields that are not known: `--reject-unknown-dynamic-fields`, `--ignore-unknown-dynamic-fields`. */
 export type UnknownFields = 'reject' | 'warn' | 'ignore';
@@ -21,6 +23,8 @@ export class ResourceDecoder {
   readonly unknownFields: UnknownFields;
   readonly #constraints: ConstraintChecker;
   readonly #onUnknownField: () => void;
+  /** Messages in which nothing was found, that nobody changes any more. */
+  readonly #sound = new WeakSet<Message>();
 
   /** @param onUnknownField for `server.dynamic_unknown_fields` */
   constructor(api: ApiRegistry, unknownFields: UnknownFields, onUnknownField: () => void) {
@@ -37,19 +41,28 @@ export class ResourceDecoder {
   /**
    * One resource of an answer, wrapped in a Resource or not.
    * @param version of the answer; a wrapper's own goes before it
+   * @param held resources that were decoded here and are in force: what is equal in the new ones is not decoded and checked again
    */
-  decode(type: ResourceType, any: Any, version: string, origin: ResourceOrigin): Result<DiscoveredResource, string> {
+  decode(
+    type: ResourceType,
+    any: Any,
+    version: string,
+    origin: ResourceOrigin,
+    held: HeldResources | null = null,
+  ): Result<DiscoveredResource, string> {
+    if (held !== null && type === ROUTE_TYPE && this.api.byTypeUrl(any.typeUrl)?.typeName === type.typeName) {
+      const resource = this.#decodeTable(any, version, origin, held);
+      if (resource !== null) return resource;
+    }
     const anys = origin.anys ?? new AnyMessages(this.api);
     const outer = anys.unpack(any);
     if (!outer.ok) return err(outer.reason);
     if (outer.message.$typeName === RESOURCE_WRAPPER) {
       const wrapper = outer.message as Resource;
       if (wrapper.resource === undefined) return err('a Resource without a resource');
-      const inner = this.decode(type, wrapper.resource, wrapper.version === '' ? version : wrapper.version, {
-        ...origin,
-        anys,
-        path: origin.path === '' ? '' : `${origin.path}.resource`,
-      });
+      const inside = { ...origin, anys, path: origin.path === '' ? '' : `${origin.path}.resource` };
+      const own = wrapper.version === '' ? version : wrapper.version;
+      const inner = this.decode(type, wrapper.resource, own, inside, held);
       if (!inner.ok || wrapper.name === '') return inner;
       return ok({ ...inner.value, name: wrapper.name });
     }
@@ -57,7 +70,7 @@ export class ResourceDecoder {
     if (message.$typeName !== type.typeName) {
       return err(`Unable to unpack as ${type.typeName}: [${any.typeUrl}]`);
     }
-    const faults = this.#check(message, any, anys, origin);
+    const { faults } = this.#check(message, any, anys, origin);
     if (faults.length > 0) return err(faults.map(errorLine).join('\n'));
     const desc = this.api.message(type.typeName)!;
     const cameEncoded = any.value.length > 0;
@@ -75,20 +88,91 @@ export class ResourceDecoder {
     });
   }
 
-  #check(message: Message, any: Any, anys: AnyMessages, origin: ResourceOrigin): readonly ConfigError[] {
+  /**
+   * A route table may be large, and mostly little of it changes: what is equal to the version before was decoded and found sound.
+   * @returns null: it is to be decoded as a whole
+   */
+  #decodeTable(
+    any: Any,
+    version: string,
+    origin: ResourceOrigin,
+    held: HeldResources,
+  ): Result<DiscoveredResource, string> | null {
+    const previous = held.latest(nameOfTable(any.value))?.pieces ?? null;
+    const split = splitTable(any.value, previous);
+    if (split === null) return null;
+    let message: RouteConfiguration;
+    try {
+      message = split.decode(this.api);
+    } catch {
+      // Whoever decodes it as a whole says what is wrong.
+      return null;
+    }
+    const { pieces } = split;
+    const anys = new AnyMessages(this.api);
+    const { faults, isClean } = this.#check(message, any, anys, origin);
+    if (faults.length > 0) return err(faults.map(errorLine).join('\n'));
+    const desc = this.api.message(message.$typeName)!;
+    let reordered = false;
+    for (const host of pieces.hosts) if (isClean ? this.#settleHost(host, anys) : wasReordered(host)) reordered = true;
+    if (orderMaps(message, desc, this.api, anys, this.#sound)) reordered = true;
+    return ok({
+      name: message.name,
+      version,
+      message,
+      bytes: reordered ? toBinary(desc, message) : any.value,
+      origin: { ...origin, anys },
+      // What has unknown fields is looked at, and counted, each time.
+      ...(isClean ? { pieces } : {}),
+    });
+  }
+
+  /** Puts a virtual host in which nothing was found in order, once. @returns whether it did, now or before */
+  #settleHost(piece: HostPiece, anys: AnyMessages): boolean {
+    const message = piece.message!;
+    if (!this.#sound.has(message)) {
+      const routeType = this.api.message('envoy.config.route.v3.Route')!;
+      let reordered = false;
+      for (const route of piece.routes) {
+        if (!this.#sound.has(route.message!)) {
+          route.isReordered = orderMaps(route.message!, routeType, this.api, anys);
+          this.#sound.add(route.message!);
+        }
+        if (route.isReordered) reordered = true;
+      }
+      const hostType = this.api.message(message.$typeName)!;
+      piece.isReordered = orderMaps(message, hostType, this.api, anys, this.#sound) || reordered;
+      this.#sound.add(message);
+    }
+    return piece.isReordered;
+  }
+
+  #check(
+    message: Message,
+    any: Any,
+    anys: AnyMessages,
+    origin: ResourceOrigin,
+  ): { readonly faults: readonly ConfigError[]; readonly isClean: boolean } {
     const desc = this.api.message(message.$typeName)!;
     const faults: ConfigError[] = [];
+    let isClean = true;
+    const known = this.#sound;
     // A text was checked as it was read.
     if (origin.positions === null && this.unknownFields !== 'ignore' && any.value.length > 0) {
       const warnings: ConfigError[] = [];
       const found = this.unknownFields === 'warn' ? warnings : faults;
-      checkUnknownFields(message, desc, anys, this.api, found, this.unknownFields);
+      checkUnknownFields(message, desc, anys, this.api, found, this.unknownFields, known);
       this.noteUnknownFields(warnings);
+      isClean = warnings.length === 0;
     }
-    const { errors } = this.#constraints.check(message, desc, anys);
+    const { errors } = this.#constraints.check(message, desc, anys, undefined, '', known);
     for (const error of errors) faults.push(locate(error, origin));
-    return faults;
+    return { faults, isClean };
   }
+}
+
+function wasReordered(host: HostPiece): boolean {
+  return host.isReordered || host.routes.some((route) => route.isReordered);
 }
 
 /** The error with the place in the text that its resource came from. */

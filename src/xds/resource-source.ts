@@ -1,4 +1,5 @@
 import type { Message } from '@bufbuild/protobuf';
+import type { RoutePieces } from '../config/builders/route-pieces.ts';
 import type { AnyMessages } from '../config/load/any-messages.ts';
 import type { PositionMap } from '../config/load/position-map.ts';
 import type { ResourceType } from './resource-type.ts';
@@ -22,6 +23,13 @@ export interface DiscoveredResource {
   /** Its deterministic encoding: equal bytes are an equal resource. */
   readonly bytes: Uint8Array;
   readonly origin: ResourceOrigin;
+  /** Of a route table that came encoded: what it shares with the version before. */
+  readonly pieces?: RoutePieces;
+}
+
+/** What is held of a type already: what comes next is mostly equal to it. */
+export interface HeldResources {
+  latest(name: string): DiscoveredResource | undefined;
 }
 
 /** A change: the one form in which watchers see every transport. Full states of the world are translated where they arrive. */

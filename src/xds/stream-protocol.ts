@@ -146,7 +146,8 @@ export class SotwProtocol implements TypeProtocol {
           continue;
         }
       }
-      const resource = this.#engine.decoder.decode(this.#engine.type, any, response.versionInfo, BINARY);
+      const { decoder, type } = this.#engine;
+      const resource = decoder.decode(type, any, response.versionInfo, BINARY, this.#engine);
       if (resource.ok) changed.push(resource.value);
       else faults.push(resource.error);
     }
@@ -275,7 +276,7 @@ export class DeltaProtocol implements TypeProtocol {
         if (typeUrl !== type.typeUrl) faults.push(`type URL ${typeUrl} of ${wrapper.name} is not ${type.typeUrl}`);
         continue;
       }
-      const resource = this.#engine.decoder.decode(type, wrapper.resource, wrapper.version, BINARY);
+      const resource = this.#engine.decoder.decode(type, wrapper.resource, wrapper.version, BINARY, this.#engine);
       if (resource.ok)
         changed.push({ ...resource.value, name: wrapper.name === '' ? resource.value.name : wrapper.name });
       else faults.push(resource.error);

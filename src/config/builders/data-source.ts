@@ -28,6 +28,7 @@ export function readDataSource(context: BuildContext, field: string, source: Dat
       return text ?? null;
     }
     case 'filename':
+      context.dependsOnOutside();
       try {
         return readFileSync(specifier.value, 'utf8');
       } catch (error) {

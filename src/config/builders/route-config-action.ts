@@ -47,6 +47,7 @@ import {
   buildUpgrades,
   clusterHint,
 } from './route-config-policies.ts';
+import type { ClusterNames } from './route-reuse.ts';
 
 /** What a route takes over from its virtual host and table. */
 export interface RouteDefaults {
@@ -54,7 +55,7 @@ export interface RouteDefaults {
   readonly hedgePolicy: HedgePolicyMessage | undefined;
   readonly mirrorPolicies: readonly MirrorPolicy[];
   /** Known clusters; null: names are not checked. */
-  readonly clusterNames: ReadonlySet<string> | null;
+  readonly clusterNames: ClusterNames | null;
   readonly maxDirectResponseBytes: number;
   /** Context of the virtual host, where its policies are reported. */
   readonly virtualHost: BuildContext;
@@ -102,7 +103,7 @@ function checkCluster(
   field: string,
   kind: string,
   name: string,
-  names: ReadonlySet<string> | null,
+  names: ClusterNames | null,
 ): void {
   if (name === '' || names === null || names.has(name)) return;
   context.refuse(field, `route: unknown ${kind} '${name}'`, clusterHint(name, names));
@@ -367,6 +368,7 @@ function bodyBytes(context: BuildContext, field: string, source: DataSource): st
       return null;
     }
     case 'filename':
+      context.dependsOnOutside();
       try {
         return readFileSync(specifier.value, 'latin1');
       } catch (error) {

@@ -44,6 +44,7 @@ import {
   buildRuntimeFraction,
   buildSubstitution,
 } from './route-config-matchers.ts';
+import type { ClusterNames } from './route-reuse.ts';
 
 /**
  * What the builders of this file obey. Hedges are built as data but not carried out yet: they are refused where the route names them
@@ -202,7 +203,7 @@ export function buildMirrorPolicy(
   context: BuildContext,
   field: string,
   message: RouteAction_RequestMirrorPolicy,
-  clusterNames: ReadonlySet<string> | null,
+  clusterNames: ClusterNames | null,
 ): MirrorPolicy | null {
   const { cluster, clusterHeader } = message;
   if ((cluster === '') === (clusterHeader === '')) {
@@ -235,10 +236,11 @@ export function buildMirrorPolicy(
 }
 
 /** "did you mean", for names of clusters. */
-export function clusterHint(name: string, names: ReadonlySet<string>): string {
+export function clusterHint(name: string, names: ClusterNames): string {
   const close = nearest(name, names);
   if (close !== undefined) return `did you mean ${close}?`;
-  return names.size === 0 ? 'there are no clusters' : `clusters: ${[...names].slice(0, 8).join(', ')}`;
+  const first = [...names].slice(0, 8);
+  return first.length === 0 ? 'there are no clusters' : `clusters: ${first.join(', ')}`;
 }
 
 /** @returns null when it was refused at `field` */

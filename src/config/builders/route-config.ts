@@ -3,16 +3,16 @@ import type {
   RouteAction_RequestMirrorPolicy,
   RouteMatch as RouteMatchMessage,
   Route as RouteMessage,
-  VirtualHost as VirtualHostMessage,
 } from '../../api/gen/envoy/config/route/v3/route_components_pb';
 import type { RouteConfiguration, Vhds } from '../../api/gen/envoy/config/route/v3/route_pb';
 import type { UriTemplateMatchConfig } from '../../api/gen/envoy/extensions/path/match/uri_template/v3/uri_template_match_pb';
+import { assert } from '../../base/assert.ts';
 import { NO_CLUSTER } from '../../routing/cluster-choice.ts';
 import type { RouteSpec } from '../../routing/route.ts';
 import { NonForwardingAction } from '../../routing/route-action.ts';
 import { PathMatcher, RouteMatch, TlsContextMatch } from '../../routing/route-match.ts';
 import { type ConfigMetadata, Decorator, type MirrorPolicy, NO_METADATA } from '../../routing/route-policies.ts';
-import { RouteTable } from '../../routing/route-table.ts';
+import { RouteTable, type RouteTableSpec } from '../../routing/route-table.ts';
 import type { MetadataStruct } from '../../routing/stream-view.ts';
 import { UriTemplate } from '../../routing/uri-template.ts';
 import { type TlsRequirement, VirtualCluster, type VirtualHostSpec } from '../../routing/virtual-host.ts';
@@ -42,6 +42,8 @@ import {
   MATCHER_SUPPORT,
 } from './route-config-matchers.ts';
 import { buildMirrorPolicy, buildRateLimits, ROUTE_POLICY_SUPPORT } from './route-config-policies.ts';
+import type { HostPiece, PartialHost, PartialTable, RoutePieces } from './route-pieces.ts';
+import { type ClusterNames, RouteReuse } from './route-reuse.ts';
 import { buildRouteTracing, ROUTE_TRACING_SUPPORT } from './tracing.ts';
 
 const MUTATION_FIELDS =
@@ -139,22 +141,65 @@ export function buildRouteTable(
   message: RouteConfiguration,
   discovered = false,
 ): RouteTable | null {
+  const spec = buildTableSpec(context, message, discovered, null);
+  return spec === null ? null : new RouteTable(spec, context.shared.runtime);
+}
+
+/**
+ * A discovered route table of which pieces were built before.
+ * @param message where pieces were built, it may have nothing
+ */
+export function buildFromPieces(context: BuildContext, message: PartialTable, pieces: RoutePieces): RouteTable | null {
+  const reuse = new RouteReuse(context, pieces, namesFor(context, message), true);
+  const spec = buildTableSpec(context, message, true, reuse);
+  return spec === null ? null : new RouteTable(spec, context.shared.runtime);
+}
+
+/** Whether a discovered route table can be built. All that is wrong is reported. */
+export function checkPieces(context: BuildContext, message: RouteConfiguration, pieces: RoutePieces): boolean {
+  const reuse = new RouteReuse(context, pieces, namesFor(context, message), false);
+  return buildTableSpec(context, message, true, reuse) !== null;
+}
+
+/** Null: clusters are not checked. */
+function namesFor(context: BuildContext, { validateClusters }: PartialTable): ReadonlySet<string> | null {
+  return validateClusters === false ? null : context.shared.clusterNames;
+}
+
+function buildTableSpec(
+  context: BuildContext,
+  message: PartialTable,
+  discovered: boolean,
+  reuse: RouteReuse | null,
+): RouteTableSpec | null {
   const errorsBefore = context.errorCount;
   if (message.vhds !== undefined) checkVhds(context.at('vhds'), message.vhds, discovered);
-  const clusterNames = message.validateClusters === false ? null : context.shared.clusterNames;
+  const clusterNames = reuse === null ? namesFor(context, message) : reuse.clusterNames;
   const mirrors = buildMirrors(context, message.requestMirrorPolicies, clusterNames);
   const domains = new Map<string, string>();
-  const virtualHosts = message.virtualHosts.map((host, i) => {
-    const at = context.at(`virtual_hosts[${i}]`);
-    checkDomains(at, host, message.name, domains);
-    return buildVirtualHost(at, host, {
+  const hosts = reuse === null ? context : reuse.context;
+  const virtualHosts: VirtualHostSpec[] = [];
+  message.virtualHosts.forEach((host, i) => {
+    const piece = reuse?.pieces.hosts[i] ?? null;
+    const known = reuse?.known(piece!.built) ?? null;
+    // Where it is missing, main has looked at it.
+    if (host !== null) checkDomains(context, i, host, message.name, domains);
+    if (known !== null) {
+      if (known.spec !== null) virtualHosts.push(known.spec);
+      return;
+    }
+    assert(host !== null, 'a virtual host that is not built has a message');
+    const at = hosts.at(`virtual_hosts[${i}]`);
+    const defaults: RouteDefaults = {
       retryPolicy: host.retryPolicy,
       hedgePolicy: host.hedgePolicy,
       mirrorPolicies: mirrors,
       clusterNames,
       maxDirectResponseBytes: message.maxDirectResponseBodySizeBytes ?? DEFAULT_MAX_DIRECT_RESPONSE_BYTES,
       virtualHost: at,
-    });
+    };
+    const build = () => buildVirtualHost(at, host, defaults, reuse, piece);
+    virtualHosts.push(reuse === null || piece === null ? build() : reuse.host(piece, build));
   });
   const requestMutations = buildHeaderMutations(
     context,
@@ -170,45 +215,44 @@ export function buildRouteTable(
   );
   const filterConfigs = buildFilterConfigs(context, message.typedPerFilterConfig);
   if (context.errorCount > errorsBefore) return null;
-  return new RouteTable(
-    {
-      name: message.name,
-      virtualHosts,
-      requestMutations,
-      responseMutations,
-      filterConfigs,
-      metadata: configMetadata(message.metadata),
-      mostSpecificHeaderMutationsWins: message.mostSpecificHeaderMutationsWins,
-      ignorePathParametersInPathMatching: message.ignorePathParametersInPathMatching,
-      ignorePortInHostMatching: message.ignorePortInHostMatching,
-      virtualHostHeader: wireText(message.vhostHeader).toLowerCase(),
-      internalOnlyHeaders: message.internalOnlyHeaders.map((header) => wireText(header).toLowerCase()),
-      usesVhds: message.vhds !== undefined,
-    },
-    context.shared.runtime,
-  );
+  return {
+    name: message.name,
+    virtualHosts,
+    requestMutations,
+    responseMutations,
+    filterConfigs,
+    metadata: configMetadata(message.metadata),
+    mostSpecificHeaderMutationsWins: message.mostSpecificHeaderMutationsWins,
+    ignorePathParametersInPathMatching: message.ignorePathParametersInPathMatching,
+    ignorePortInHostMatching: message.ignorePortInHostMatching,
+    virtualHostHeader: wireText(message.vhostHeader).toLowerCase(),
+    internalOnlyHeaders: message.internalOnlyHeaders.map((header) => wireText(header).toLowerCase()),
+    usesVhds: message.vhds !== undefined,
+  };
 }
 
 /** Domains are unique in a table, without regard to case; names of virtual hosts need not be (Envoy 1.40 takes them). */
 function checkDomains(
   context: BuildContext,
-  host: VirtualHostMessage,
+  hostIndex: number,
+  host: PartialHost,
   tableName: string,
   seen: Map<string, string>,
 ): void {
   host.domains.forEach((domain, i) => {
     const key = domain.toLowerCase();
+    const field = `virtual_hosts[${hostIndex}].domains[${i}]`;
     const first = seen.get(key);
     if (first === undefined) {
-      seen.set(key, context.resolve(`domains[${i}]`));
+      seen.set(key, field);
       return;
     }
     context.refuse(
-      `domains[${i}]`,
+      field,
       key === '*'
         ? `Only a single wildcard domain is permitted in route ${tableName}`
         : `Only unique values for domains are permitted. Duplicate entry of domain ${key} in route ${tableName}`,
-      `it stands at ${first} too`,
+      `it stands at ${context.resolve(first)} too`,
     );
   });
 }
@@ -216,7 +260,7 @@ function checkDomains(
 function buildMirrors(
   context: BuildContext,
   messages: readonly RouteAction_RequestMirrorPolicy[],
-  clusterNames: ReadonlySet<string> | null,
+  clusterNames: ClusterNames | null,
 ): MirrorPolicy[] {
   return messages
     .map((each, i) => buildMirrorPolicy(context, `request_mirror_policies[${i}]`, each, clusterNames))
@@ -236,8 +280,10 @@ function bufferLimit(limit: bigint | undefined, deprecated: number | undefined):
 
 function buildVirtualHost(
   context: BuildContext,
-  message: VirtualHostMessage,
+  message: PartialHost,
   inherited: RouteDefaults,
+  reuse: RouteReuse | null,
+  piece: HostPiece | null,
 ): VirtualHostSpec {
   const own = buildMirrors(context, message.requestMirrorPolicies, inherited.clusterNames);
   const defaults: RouteDefaults = own.length === 0 ? inherited : { ...inherited, mirrorPolicies: own };
@@ -245,10 +291,19 @@ function buildVirtualHost(
     context.refuse('matcher', 'cannot set both matcher and routes on virtual host');
   }
   const routes: RouteSpec[] = [];
-  message.routes.forEach((route, i) => {
-    const spec = buildRoute(context.at(`routes[${i}]`), route, defaults);
+  for (let i = 0; i < message.routes.length; i++) {
+    const part = piece === null ? null : piece.routes[i]!;
+    const known = reuse === null ? null : reuse.known(part!.built);
+    if (known !== null) {
+      if (known.spec !== null) routes.push(known.spec);
+      continue;
+    }
+    const route = message.routes[i]!;
+    assert(route !== null, 'a route that is not built has a message');
+    const build = () => buildRoute(context.at(`routes[${i}]`), route, defaults);
+    const spec = reuse === null || part === null ? build() : reuse.route(part, build);
     if (spec !== null) routes.push(spec);
-  });
+  }
   const virtualClusters = message.virtualClusters.map((each, i) => {
     if (each.headers.length === 0) {
       context.refuse(`virtual_clusters[${i}].headers`, "virtual clusters must define 'headers'");

@@ -5,6 +5,13 @@ import { messageFields } from '../../api/message-fields.ts';
 import type { FieldPath } from '../field-path.ts';
 import type { AnyMessages } from './any-messages.ts';
 
+/** Messages of which all is known: they, and what is inside them, need not be looked at. */
+export interface KnownMessages {
+  has(message: Message): boolean;
+}
+
+export const NO_MESSAGES: KnownMessages = { has: () => false };
+
 export interface MessageVisitor {
   /** @returns false to leave out what is inside. */
   message(message: Message, desc: DescMessage, path: FieldPath): boolean;

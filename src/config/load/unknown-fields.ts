@@ -3,9 +3,12 @@ import type { ApiRegistry } from '../../api/api-registry.ts';
 import { type ConfigError, configError } from '../diagnostics/config-error.ts';
 import { FieldPath } from '../field-path.ts';
 import type { AnyMessages } from './any-messages.ts';
-import { walkMessage } from './message-walk.ts';
+import { type KnownMessages, NO_MESSAGES, walkMessage } from './message-walk.ts';
 
-/** Reports fields that the API does not know in a message that came as bytes, those inside Anys too. */
+/**
+ * Reports fields that the API does not know in a message that came as bytes, those inside Anys too.
+ * @param known messages that have none
+ */
 export function checkUnknownFields(
   message: Message,
   desc: DescMessage,
@@ -13,10 +16,12 @@ export function checkUnknownFields(
   api: ApiRegistry,
   into: ConfigError[],
   mode: 'reject' | 'warn',
+  known: KnownMessages = NO_MESSAGES,
 ): void {
   const severity = mode === 'warn' ? 'warning' : 'error';
   walkMessage(message, desc, new FieldPath(''), api, anys, {
     message(inner, innerDesc, path) {
+      if (known.has(inner)) return false;
       const unknown = inner.$unknown;
       if (unknown !== undefined && unknown.length > 0) {
         const numbers = [...new Set(unknown.map((field) => field.no))].join(', ');

@@ -15,7 +15,7 @@ import type { ApiRegistry } from '../../api/api-registry.ts';
 import { type ConfigError, configError, type Severity } from '../diagnostics/config-error.ts';
 import { FieldPath } from '../field-path.ts';
 import type { AnyMessages } from '../load/any-messages.ts';
-import { walkMessage } from '../load/message-walk.ts';
+import { type KnownMessages, NO_MESSAGES, walkMessage } from '../load/message-walk.ts';
 import type { PositionMap } from '../load/position-map.ts';
 import { compileRules, type FieldChecks, showDuration } from './rule-checks.ts';
 
@@ -71,13 +71,21 @@ export class ConstraintChecker {
   /**
    * Checks the whole message, Anys included; those of unknown types are for their readers to refuse.
    * @param path of the message within the whole
+   * @param known messages in which nothing is wrong
    */
-  check(message: Message, desc: DescMessage, anys: AnyMessages, positions?: PositionMap, path = ''): CheckedConfig {
+  check(
+    message: Message,
+    desc: DescMessage,
+    anys: AnyMessages,
+    positions?: PositionMap,
+    path = '',
+    known: KnownMessages = NO_MESSAGES,
+  ): CheckedConfig {
     const run = new CheckRun(positions);
     const skipped = new Set<unknown>();
     walkMessage(message, desc, new FieldPath(path), this.#api, anys, {
       message: (inner, innerDesc, innerPath) => {
-        if (skipped.has(inner)) return false;
+        if (skipped.has(inner) || known.has(inner)) return false;
         this.#message(inner, innerDesc, innerPath, run, skipped);
         return !innerDesc.typeName.startsWith('google.protobuf.');
       },

@@ -22,7 +22,8 @@ import {
 import { buildExtension, type ExtensionDependency } from '../../config/builders/discovered-extension.ts';
 import { buildListener, type ListenerSpec } from '../../config/builders/listener.ts';
 import { buildRds } from '../../config/builders/rds.ts';
-import { buildRouteTable } from '../../config/builders/route-config.ts';
+import { buildRouteTable, checkPieces } from '../../config/builders/route-config.ts';
+import type { RoutePieces } from '../../config/builders/route-pieces.ts';
 import type { ScopeDependency } from '../../config/builders/scoped-routes.ts';
 import { errorLine } from '../../config/diagnostics/render.ts';
 import type { ExtensionRegistry } from '../../config/extension-registry.ts';
@@ -81,6 +82,8 @@ export class ResourceBuilds {
   readonly #runtime: RuntimeReader;
   readonly #fields: FieldSupportTable;
   readonly #tls: Omit<TlsBuild, 'require'>;
+  /** Messages of route tables in which all fields are supported. */
+  readonly #supported = new WeakSet<Message>();
 
   constructor(api: ApiRegistry, extensions: ExtensionRegistry, runtime: RuntimeReader, tls: Omit<TlsBuild, 'require'>) {
     this.#tls = tls;
@@ -146,20 +149,48 @@ export class ResourceBuilds {
     };
   }
 
-  /** @param clusterNames that exist: discovered routes are checked against them only when they ask for it */
-  routeTable(resource: DiscoveredResource, clusterNames: ReadonlySet<string>): Result<true, string> {
+  /**
+   * @param pieces of its encoding; null: there are none
+   * @param clusterNames that exist: discovered routes are checked against them only when they ask for it
+   */
+  routeTable(
+    resource: DiscoveredResource,
+    pieces: RoutePieces | null,
+    clusterNames: ReadonlySet<string>,
+  ): Result<true, string> {
     const message = resource.message as RouteConfiguration;
     const more = message.validateClusters === true ? { clusterNames } : {};
-    const built = this.#build(resource, more, (context) => buildRouteTable(context, message, true));
-    return built.ok ? ok(true) : built;
+    const built = this.#build(resource, more, (context) => this.#checkTable(context, message, pieces));
+    if (built.ok) this.#noteSupported(message);
+    return built;
   }
 
-  /** What is wrong with a table to which virtual hosts were added; empty: nothing. */
-  routesFault(message: RouteConfiguration, clusterNames: ReadonlySet<string>): string {
+  /**
+   * What is wrong with a table to which virtual hosts were added; empty: nothing.
+   * @param pieces of its encoding; null: there are none
+   */
+  routesFault(message: RouteConfiguration, pieces: RoutePieces | null, clusterNames: ReadonlySet<string>): string {
     const context = this.#context({ ...(message.validateClusters === true ? { clusterNames } : {}) });
-    this.#fields.check(context, this.#api.message(message.$typeName)!, message);
-    buildRouteTable(context, message, true);
-    return context.shared.errors.map((issue) => `${issue.path}: ${issue.reason}`).join('\n');
+    this.#fields.check(context, this.#api.message(message.$typeName)!, message, this.#supported);
+    this.#checkTable(context, message, pieces);
+    const { errors } = context.shared;
+    if (errors.length === 0) this.#noteSupported(message);
+    return errors.map((issue) => `${issue.path}: ${issue.reason}`).join('\n');
+  }
+
+  #checkTable(context: BuildContext, message: RouteConfiguration, pieces: RoutePieces | null): true | null {
+    const isGood =
+      pieces === null ? buildRouteTable(context, message, true) !== null : checkPieces(context, message, pieces);
+    return isGood ? true : null;
+  }
+
+  /** Versions of a table share what is equal in them: it need not be looked through again. */
+  #noteSupported({ virtualHosts }: RouteConfiguration): void {
+    for (const host of virtualHosts) {
+      if (this.#supported.has(host)) continue;
+      for (const route of host.routes) if (!this.#supported.has(route)) this.#supported.add(route);
+      this.#supported.add(host);
+    }
   }
 
   /** Where the virtual hosts of a table come from; null: from nowhere. */
@@ -266,7 +297,8 @@ export class ResourceBuilds {
       checksFiles: true,
       ...more,
     });
-    this.#fields.check(context, this.#api.message(resource.message.$typeName)!, resource.message);
+    const { message } = resource;
+    this.#fields.check(context, this.#api.message(message.$typeName)!, message, this.#supported);
     const built = build(context);
     const { errors } = context.shared;
     if (built !== null && errors.length === 0) return ok(built);

@@ -1,6 +1,7 @@
-import type { VirtualHost } from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
+import type { Message } from '@bufbuild/protobuf';
 import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb.d.ts';
 import type { RouteDependency, SourceSpec } from '../../config/builders/config-source.ts';
+import { type RoutePieces, splitTable, withHosts } from '../../config/builders/route-pieces.ts';
 import { defineStats } from '../../stats/stat-group.ts';
 import type { Scope } from '../../stats/store.ts';
 import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
@@ -9,7 +10,7 @@ import { sameBytes } from './cluster-updates.ts';
 import type { InitTarget } from './init-targets.ts';
 import type { ResourceBuilds } from './resource-builds.ts';
 import type { Subscriptions } from './subscriptions.ts';
-import { type HostedTable, VirtualHosts } from './virtual-hosts.ts';
+import { type EncodedHost, type HostedTable, VirtualHosts } from './virtual-hosts.ts';
 import type { WorkerOrders } from './worker-orders.ts';
 
 const RDS_STATS = defineStats({
@@ -17,7 +18,7 @@ const RDS_STATS = defineStats({
   neverImportGauges: ['config_reload_time_ms'],
 } as const);
 
-const NO_HOSTS: ReadonlyMap<string, VirtualHost> = new Map();
+const NO_HOSTS: ReadonlyMap<string, EncodedHost> = new Map();
 
 /** A route table as it is in force. */
 export interface RouteVersion {
@@ -25,6 +26,19 @@ export interface RouteVersion {
   readonly bytes: Uint8Array;
   readonly version: string;
   readonly updatedMs: number;
+}
+
+/** A route table as it came. */
+type EncodedTable = Pick<RouteVersion, 'bytes'> & { readonly message: Message };
+
+function wholeOf(table: EncodedTable, hosts: readonly EncodedHost[]): RouteConfiguration {
+  const message = table.message as RouteConfiguration;
+  return { ...message, virtualHosts: [...message.virtualHosts, ...hosts.map((host) => host.message)] };
+}
+
+function encodedWhole(table: EncodedTable, hosts: readonly EncodedHost[]): Uint8Array {
+  const encoded = hosts.map((host) => host.bytes);
+  return encoded.length === 0 ? table.bytes : withHosts(table.bytes, encoded);
 }
 
 /** One discovered route table, for all listeners that name it by the same source. Source: Envoy, RdsRouteConfigProviderImpl. */
@@ -45,6 +59,8 @@ class RouteProvider implements ResourceWatcher {
   #stopped = false;
   #hosts: VirtualHosts | null = null;
   #hostsKey = '';
+  /** Of the last version that was taken, with its discovered virtual hosts: what is equal in the next one is not built again. */
+  #pieces: RoutePieces | null = null;
 
   constructor(dependency: RouteDependency, owner: RouteUpdates, stats: Scope, subscriptions: Subscriptions) {
     this.dependency = dependency;
@@ -104,10 +120,14 @@ class RouteProvider implements ResourceWatcher {
       return refuse('vhds: ADS must use DELTA_GRPC api_type when used as VHDS config source.');
     }
     if (this.current === null || !sameBytes(this.current.bytes, resource.bytes)) {
-      const built = this.#owner.builds.routeTable(resource, this.#owner.clusterNames());
+      const pieces = resource.pieces ?? splitTable(resource.bytes, this.#pieces)?.pieces ?? null;
+      const built = this.#owner.builds.routeTable(resource, pieces, this.#owner.clusterNames());
       if (!built.ok) return refuse(built.error);
-      const fault = this.#faultWithHosts(resource.message as RouteConfiguration);
+      const known = vhds === undefined ? [] : this.#discovered;
+      // As Envoy, which builds them as one.
+      const fault = known.length === 0 ? '' : this.#faultOf(resource, known);
       if (fault !== '') return refuse(fault);
+      if (known.length === 0) this.#pieces = pieces;
       this.current = {
         message: resource.message as RouteConfiguration,
         bytes: resource.bytes,
@@ -142,11 +162,11 @@ class RouteProvider implements ResourceWatcher {
     return this.#hosts;
   }
 
-  #hostsFrom(source: SourceSpec, known: ReadonlyMap<string, VirtualHost>): VirtualHosts {
+  #hostsFrom(source: SourceSpec, known: ReadonlyMap<string, EncodedHost>): VirtualHosts {
     const { name, statPrefix } = this.dependency;
     const scope = this.#owner.stats.createScope(`${statPrefix}.rds.vhds.${name}`);
     const table: HostedTable = {
-      faultOf: (hosts) => this.#owner.builds.routesFault(this.#withHosts(hosts), this.#owner.clusterNames()),
+      faultOf: (hosts) => this.#faultOf(this.current!, hosts),
       publish: async (changes, version) => {
         // As Envoy dumps it: the table is of the version that changed it last, be it by its hosts.
         this.current = { ...this.current!, version, updatedMs: Date.now() };
@@ -157,12 +177,13 @@ class RouteProvider implements ResourceWatcher {
     return new VirtualHosts(name, source, this.#owner.subscriptions, scope, table, known);
   }
 
-  /** What is wrong with a table together with the virtual hosts that it keeps; empty: nothing. As Envoy, which builds them as one. */
-  #faultWithHosts(message: RouteConfiguration): string {
-    const hosts = [...(this.#hosts?.inForce ?? NO_HOSTS).values()];
+  /** What is wrong with a table together with virtual hosts that were discovered; empty: nothing. */
+  #faultOf(table: EncodedTable, hosts: readonly EncodedHost[]): string {
     const { builds, clusterNames } = this.#owner;
-    if (hosts.length === 0 || message.vhds === undefined) return '';
-    return builds.routesFault({ ...message, virtualHosts: [...message.virtualHosts, ...hosts] }, clusterNames());
+    const pieces = splitTable(encodedWhole(table, hosts), this.#pieces)?.pieces ?? null;
+    const fault = builds.routesFault(wholeOf(table, hosts), pieces, clusterNames());
+    if (fault === '') this.#pieces = pieces;
+    return fault;
   }
 
   #countReload(): void {
@@ -170,20 +191,19 @@ class RouteProvider implements ResourceWatcher {
     this.#stats.config_reload_time_ms.set(Date.now());
   }
 
-  #withHosts(hosts: readonly VirtualHost[]): RouteConfiguration {
-    const { message } = this.current!;
-    return { ...message, virtualHosts: [...message.virtualHosts, ...hosts] };
+  get #discovered(): readonly EncodedHost[] {
+    return [...(this.#hosts?.inForce ?? NO_HOSTS).values()];
   }
 
   /** As workers have it. */
   get whole(): RouteConfiguration {
-    return this.#withHosts([...(this.#hosts?.inForce ?? NO_HOSTS).values()]);
+    return wholeOf(this.current!, this.#discovered);
   }
 
   /** Gives workers the table, with the virtual hosts that were discovered for it. */
   async publish(): Promise<void> {
     if (this.current === null) return;
-    const bytes = this.#hosts === null ? this.current.bytes : this.#owner.builds.encode(this.whole);
+    const bytes = encodedWhole(this.current, this.#discovered);
     await this.#owner.orders.routes([{ key: this.dependency.key, bytes }], []);
   }
 

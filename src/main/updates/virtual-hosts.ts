@@ -8,10 +8,15 @@ import type { Subscriptions } from './subscriptions.ts';
 
 const VHDS_STATS = defineStats({ counters: ['config_reload', 'update_empty'] } as const);
 
+export interface EncodedHost {
+  readonly message: VirtualHost;
+  readonly bytes: Uint8Array;
+}
+
 /** The table that the virtual hosts are of. */
 export interface HostedTable {
   /** What is wrong with it when it has these; empty: nothing. */
-  faultOf(hosts: readonly VirtualHost[]): string;
+  faultOf(hosts: readonly EncodedHost[]): string;
   /**
    * @param changes false: the hosts are those that it has
    * @param version of the answer that brought them
@@ -38,7 +43,7 @@ export class VirtualHosts implements ResourceWatcher {
   readonly #stats;
   readonly #subscription: Subscription;
   /** By the name of the resource. */
-  #hosts: ReadonlyMap<string, VirtualHost>;
+  #hosts: ReadonlyMap<string, EncodedHost>;
   #onAnswer: (() => void) | null = null;
   #stopped = false;
   /** By the name that was asked for. */
@@ -54,7 +59,7 @@ export class VirtualHosts implements ResourceWatcher {
     subscriptions: Subscriptions,
     scope: Scope,
     table: HostedTable,
-    known: ReadonlyMap<string, VirtualHost>,
+    known: ReadonlyMap<string, EncodedHost>,
   ) {
     this.#name = name;
     this.#hosts = known;
@@ -82,7 +87,7 @@ export class VirtualHosts implements ResourceWatcher {
   }
 
   /** By the name of the resource. */
-  get inForce(): ReadonlyMap<string, VirtualHost> {
+  get inForce(): ReadonlyMap<string, EncodedHost> {
     return this.#hosts;
   }
 
@@ -105,7 +110,7 @@ export class VirtualHosts implements ResourceWatcher {
   async onUpdate(update: ResourceUpdate): Promise<readonly ResourceRefusal[]> {
     const next = new Map(this.#hosts);
     for (const name of update.removed) next.delete(name);
-    for (const { name, message } of update.changed) next.set(name, message as VirtualHost);
+    for (const { name, message, bytes } of update.changed) next.set(name, { message: message as VirtualHost, bytes });
     const fault = this.#table.faultOf([...next.values()]);
     if (fault !== '') return [{ name: update.changed[0]?.name ?? '', details: fault }];
     this.#hosts = next;
