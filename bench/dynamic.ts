@@ -1,41 +1,19 @@
 /** The rows of dynamic configuration: much of it, and how a change of it comes into force. */
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2 } from 'node:http2';
+import { writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { join, resolve } from 'node:path';
-import { fromBinary, fromJson, type JsonObject, toBinary } from '@bufbuild/protobuf';
-import { AdsServer, encodeResource, GrpcMessages, grpcFrame, TYPES } from './ads-server.ts';
+import { join } from 'node:path';
+import type { JsonObject } from '@bufbuild/protobuf';
+import { AdsServer, encodeResource, TYPES } from './ads-server.ts';
+import { benchControlPlanes } from './control-planes.ts';
+import { ENDPOINTS_EACH, edsCluster, endpointsOf, farEndpoints } from './dynamic-resources.ts';
 import { type PeerName, record } from './measure.ts';
-import { freePort, type Peer, PROXY_CORE, scratch, startEnvoy, startNuncio, startScript } from './peers.ts';
+import { freePort, type Peer, PROXY_CORE, scratch, startEnvoy, startNuncio } from './peers.ts';
 import { cpuMs, fineCpuMs, median, rssKb } from './process-meter.ts';
 
 const CLUSTERS = 10_000;
-const ENDPOINTS_EACH = 5;
 const ROUTES = 3000;
 
 const ADS = { ads: {}, resource_api_version: 'V3' };
-
-function endpointsOf(name: string, addresses: readonly (readonly [string, number])[]): JsonObject {
-  return {
-    cluster_name: name,
-    endpoints: [
-      {
-        lb_endpoints: addresses.map(([address, port]) => ({
-          endpoint: { address: { socket_address: { address, port_value: port } } },
-        })),
-      },
-    ],
-  };
-}
-
-function edsCluster(name: string): JsonObject {
-  return { name, type: 'EDS', connect_timeout: '2s', eds_cluster_config: { eds_config: ADS } };
-}
-
-/** Five addresses that nobody connects to. */
-function farEndpoints(index: number): (readonly [string, number])[] {
-  return Array.from({ length: ENDPOINTS_EACH }, (_, i) => [`10.${index >> 8}.${index & 255}.${i + 1}`, 8080] as const);
-}
 
 function manager(routes: JsonObject): JsonObject {
   return {
@@ -358,151 +336,6 @@ async function benchRouteChange(server: AdsServer, upstreams: Upstreams): Promis
   });
 }
 
-const CLIENTS = 1000;
-const SERVED_CLUSTERS = 100;
-
-/** One idle proxy as the control plane sees it. */
-class XdsClient {
-  readonly #session: ClientHttp2Session;
-  readonly #stream: ClientHttp2Stream;
-  readonly #messages = new GrpcMessages();
-  readonly #request: (json: JsonObject) => Buffer;
-  readonly #nonceOf: (message: Uint8Array) => { readonly typeUrl: string; readonly nonce: string };
-  /** Told of each answer about endpoints. */
-  onEndpoints: () => void = () => {};
-
-  constructor(port: number, index: number, codec: XdsCodec) {
-    this.#request = codec.request;
-    this.#nonceOf = codec.response;
-    this.#session = connectHttp2(`http://127.0.0.1:${port}`);
-    this.#session.on('error', () => {});
-    this.#stream = this.#session.request({
-      ':method': 'POST',
-      ':path': '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources',
-      'content-type': 'application/grpc',
-      te: 'trailers',
-    });
-    this.#stream.on('error', () => {});
-    this.#stream.on('data', (part: Buffer) => {
-      for (const message of this.#messages.feed(part)) this.#onAnswer(message);
-    });
-    this.#stream.write(this.#request({ node: { id: `client-${index}` }, type_url: TYPES.cluster }));
-    const names = Array.from({ length: SERVED_CLUSTERS }, (_, i) => `cluster-${i}`);
-    this.#stream.write(this.#request({ type_url: TYPES.endpoints, resource_names_subscribe: names }));
-  }
-
-  #onAnswer(message: Uint8Array): void {
-    const { typeUrl, nonce } = this.#nonceOf(message);
-    this.#stream.write(this.#request({ type_url: typeUrl, response_nonce: nonce }));
-    if (typeUrl === TYPES.endpoints) this.onEndpoints();
-  }
-
-  stop(): void {
-    this.#session.destroy();
-  }
-}
-
-interface XdsCodec {
-  readonly request: (json: JsonObject) => Buffer;
-  readonly response: (message: Uint8Array) => { readonly typeUrl: string; readonly nonce: string };
-}
-
-async function xdsCodec(): Promise<XdsCodec> {
-  const { openApiRegistry } = await import('../src/api/api-registry.ts');
-  const api = openApiRegistry();
-  const request = api.message('envoy.service.discovery.v3.DeltaDiscoveryRequest')!;
-  const response = api.message('envoy.service.discovery.v3.DeltaDiscoveryResponse')!;
-  return {
-    request: (json) => grpcFrame(toBinary(request, fromJson(request, json, { registry: api.registry }))),
-    response: (message) => fromBinary(response, message) as unknown as { typeUrl: string; nonce: string },
-  };
-}
-
-async function benchPilot(): Promise<void> {
-  const root = join(scratch, 'pilot');
-  mkdirSync(root, { recursive: true });
-  const typed = (type: string, json: JsonObject): JsonObject => ({ '@type': type, ...json });
-  const write = (port: number): void => {
-    const endpoints = Array.from({ length: SERVED_CLUSTERS }, (_, i) =>
-      typed(TYPES.endpoints, endpointsOf(`cluster-${i}`, i === 0 ? [['127.0.0.1', port]] : farEndpoints(i))),
-    );
-    writeFileSync(join(root, 'endpoints.json'), JSON.stringify({ resources: endpoints }));
-  };
-  const clusters = Array.from({ length: SERVED_CLUSTERS }, (_, i) => typed(TYPES.cluster, edsCluster(`cluster-${i}`)));
-  writeFileSync(join(root, 'clusters.json'), JSON.stringify({ resources: clusters }));
-  write(1000);
-  const port = await freePort();
-  const peer = startPilot(port, root);
-  while (!(await serves(port))) await Bun.sleep(10);
-  const codec = await xdsCodec();
-  // What a first burst allocates and keeps is not the price of a client.
-  const early = await joined(port, 100, codec);
-  for (const each of early) each.stop();
-  await Bun.sleep(1000);
-  const before = rssKb(peer.pid);
-  const clients = await joined(port, CLIENTS, codec);
-  await Bun.sleep(2000);
-  const each = (rssKb(peer.pid) - before) / CLIENTS;
-  const used: number[] = [];
-  const took: number[] = [];
-  for (let round = 0; round < 5; round++) {
-    const { promise, resolve: done } = Promise.withResolvers<void>();
-    let left = CLIENTS;
-    for (const client of clients) {
-      client.onEndpoints = () => {
-        left--;
-        if (left === 0) done();
-      };
-    }
-    const start = cpuMs(peer.pid);
-    const begin = performance.now();
-    write(1001 + round);
-    await promise;
-    took.push(performance.now() - begin);
-    await Bun.sleep(500);
-    used.push((cpuMs(peer.pid) - start) / 1000);
-  }
-  for (const client of clients) client.stop();
-  await peer.stop();
-  record({
-    work: `nuncio pilot: one change to ${CLIENTS} clients (all have it after ${median(took).toFixed(0)} ms)`,
-    unit: 'CPU s of the control plane',
-    values: { nuncio: median(used) },
-    target: 'under 1',
-    reached: median(used) < 1,
-  });
-  record({
-    work: `nuncio pilot: an idle client (${SERVED_CLUSTERS} clusters and their endpoints, by delta)`,
-    unit: 'kB of resident memory',
-    values: { nuncio: each },
-    target: 'under 60',
-    reached: each < 60,
-  });
-}
-
-/** Clients that have all that there is. */
-async function joined(port: number, count: number, codec: XdsCodec): Promise<XdsClient[]> {
-  const clients: XdsClient[] = [];
-  while (clients.length < count) {
-    const batch = Array.from({ length: Math.min(50, count - clients.length) }, (_, i) => {
-      const { promise, resolve: done } = Promise.withResolvers<void>();
-      const client = new XdsClient(port, clients.length + i, codec);
-      client.onEndpoints = done;
-      return { client, promise };
-    });
-    for (const { client, promise } of batch) {
-      await promise;
-      clients.push(client);
-    }
-  }
-  return clients;
-}
-
-function startPilot(port: number, directory: string): Peer {
-  const command = ['pilot', '--listen', `127.0.0.1:${port}`, '--resources', directory];
-  return startScript('pilot', [resolve('src/cli/main.ts'), ...command], PROXY_CORE);
-}
-
 /** By name. */
 export function dynamicRows(): readonly (readonly [string, () => Promise<void>])[] {
   const withServer = async (run: (server: AdsServer, upstreams: Upstreams) => Promise<void>): Promise<void> => {
@@ -526,6 +359,6 @@ export function dynamicRows(): readonly (readonly [string, () => Promise<void>])
     ['many-clusters-file', () => withServer((server) => benchLarge('file', server))],
     ['endpoint-change', () => withServer(benchEndpointChange)],
     ['route-change', () => withServer(benchRouteChange)],
-    ['pilot', benchPilot],
+    ['pilot', benchControlPlanes],
   ];
 }

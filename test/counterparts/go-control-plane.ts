@@ -175,6 +175,10 @@ export class GoControlPlane {
     }
   }
 
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   async stop(): Promise<void> {
     this.#child.kill('SIGKILL');
     await this.#child.exited;

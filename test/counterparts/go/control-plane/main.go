@@ -9,6 +9,8 @@
 //	{"op":"stop"}, {"op":"start"}   ends listening and all streams; listens again on the same port
 //
 // Every line is answered by {"event":"done"} in order.
+//
+// For measurements: -quiet says nothing of requests and answers, -one-group serves every node the snapshot of node "all".
 package main
 
 import (
@@ -119,7 +121,15 @@ func (p *plane) hear(stream int64, node *core.Node, e event) error {
 	return nil
 }
 
-func (p *plane) callbacks() server.Callbacks {
+// oneGroup serves all nodes alike.
+type oneGroup struct{}
+
+func (oneGroup) ID(*core.Node) string { return "all" }
+
+func (p *plane) callbacks(quiet bool) server.Callbacks {
+	if quiet {
+		return server.CallbackFuncs{}
+	}
 	return server.CallbackFuncs{
 		StreamOpenFunc: func(_ context.Context, id int64, url string) error {
 			p.say(event{Event: "open", Stream: id, Type: url})
@@ -254,6 +264,8 @@ func (p *plane) obey(c command) error {
 
 func main() {
 	ads := flag.Bool("ads", false, "answer requests for names only once all resources are named, and types in order")
+	quiet := flag.Bool("quiet", false, "say nothing of requests and answers")
+	alike := flag.Bool("one-group", false, "serve every node the snapshot of node \"all\"")
 	address := flag.String("listen", "127.0.0.1:0", "where to listen")
 	flag.Parse()
 	p := &plane{
@@ -262,8 +274,12 @@ func main() {
 		connections: map[net.Conn]struct{}{},
 		address:     *address,
 	}
-	p.cache = cache.NewSnapshotCache(*ads, cache.IDHash{}, nil)
-	p.server = server.NewServer(context.Background(), p.cache, p.callbacks())
+	var hash cache.NodeHash = cache.IDHash{}
+	if *alike {
+		hash = oneGroup{}
+	}
+	p.cache = cache.NewSnapshotCache(*ads, hash, nil)
+	p.server = server.NewServer(context.Background(), p.cache, p.callbacks(*quiet))
 	if err := p.start(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
