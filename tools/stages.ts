@@ -99,7 +99,7 @@ export async function runGates(): Promise<StageResult> {
 }
 
 /** So many files that failed are run once more; more of them are no chance, and stand as they are. */
-const filesRunAgain = 3;
+const filesRunAgain = 5;
 
 /** The test files of a stage, longest first: the last to end decides how long a stage takes that runs side by side. */
 function testFiles(stage: TestStage): string[] {

@@ -7,7 +7,7 @@
  *
  * envoy-gateway and gateway-api run only where they are named: their programs take minutes to build.
  *
- * A file that failed runs once more (up to three of a stage do); what passed only then is named at the end.
+ * A file that failed runs once more (up to five of a stage do); what passed only then is named at the end.
  * With CI set, a skipped test counts as a failed one.
  */
 import { installCounterparts } from './counterparts.ts';
