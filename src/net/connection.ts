@@ -130,6 +130,8 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
   closeError = '';
   /** The peer ended by RST. */
   detectedRemoteReset = false;
+  /** We ended it by RST. */
+  sentReset = false;
 
   /**
    * What is written in the turns of several sockets is sent in a row behind them. An HTTP/2 connection then sends the frames of
@@ -562,6 +564,7 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
     if (this.#state === State.Closed) return;
     if (reason !== '' && this.localCloseReason === '') this.localCloseReason = reason;
     if (type === CloseType.Abort) {
+      this.sentReset = true;
       this.#finish(ConnectionEvent.LocalClose);
       this.transport.reset();
       return;

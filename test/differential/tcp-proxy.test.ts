@@ -6,6 +6,9 @@ import { steps, suite } from './harness.ts';
 const LOG =
   '%RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %UPSTREAM_CLUSTER% %UPSTREAM_HOST% %CONNECTION_TERMINATION_DETAILS% %RESPONSE_CODE% %PROTOCOL% %DOWNSTREAM_LOCAL_ADDRESS% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %ACCESS_LOG_TYPE%';
 
+/** How both connections ended. */
+const ENDS = '%DOWNSTREAM_DETECTED_CLOSE_TYPE% %UPSTREAM_DETECTED_CLOSE_TYPE% %UPSTREAM_LOCAL_CLOSE_REASON%';
+
 const logged: Fields = { access_log: [fileLog(LOG)] };
 
 const stats = [
@@ -42,7 +45,10 @@ const talker = rawUpstream(async (connection) => {
 suite(
   'tcp proxy',
   {
-    config: bootstrap([tcpListener([tcpProxy({ cluster: 'u1', ...logged })])], [cluster('u1')]),
+    config: bootstrap(
+      [tcpListener([tcpProxy({ cluster: 'u1', access_log: [fileLog(`${LOG} ${ENDS}`)] })])],
+      [cluster('u1')],
+    ),
     upstreams: { u1: talker },
     stats,
     log: 'access.log',
@@ -246,7 +252,7 @@ suite(
 );
 
 const quiet: Fields = {
-  access_log: [fileLog(`${LOG} %UPSTREAM_TRANSPORT_FAILURE_REASON% %DOWNSTREAM_LOCAL_CLOSE_REASON%`)],
+  access_log: [fileLog(`${LOG} %UPSTREAM_TRANSPORT_FAILURE_REASON% %DOWNSTREAM_LOCAL_CLOSE_REASON% ${ENDS}`)],
 };
 
 const more: Readonly<Record<string, Fields>> = {

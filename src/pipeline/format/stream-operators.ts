@@ -253,7 +253,9 @@ export const STREAM_OPERATORS: OperatorTable = {
   CONNECTION_ID: count((stream) => stream.connection?.id ?? 0),
   DOWNSTREAM_TRANSPORT_FAILURE_REASON: reason((stream) => stream.connection?.transportFailureReason),
   DOWNSTREAM_LOCAL_CLOSE_REASON: reason((stream) => stream.connection?.localCloseReason),
-  DOWNSTREAM_DETECTED_CLOSE_TYPE: text((stream) => closeType(stream.connection)),
+  DOWNSTREAM_DETECTED_CLOSE_TYPE: text(({ connection }) =>
+    connection?.sentReset ? 'LocalReset' : closeType(connection),
+  ),
   DOWNSTREAM_CX_RTT: unsupported('the round trip time is not read from the kernel'),
   FILTER_CHAIN_NAME: named((stream) => stream.connection?.filterChainName),
   LISTENER_NAME: named((stream) => stream.listener?.name),

@@ -543,11 +543,16 @@ export class TcpProxy
     if (upstream instanceof HttpTunnel) {
       upstream.close();
     } else if (event === ConnectionEvent.LocalClose) {
-      upstream.close(CloseType.NoFlush, 'closing_upstream_tcp_connection_due_to_downstream_local_close');
+      const reason = this.#downstream.localCloseReason;
+      upstream.close(
+        CloseType.NoFlush,
+        reason === '' ? 'closing_upstream_tcp_connection_due_to_downstream_local_close' : reason,
+      );
+      // Behind what the peer did, the upstream connection outlives the session: the access log has no reason of its end.
     } else if (this.#downstream.detectedRemoteReset) {
-      upstream.close(CloseType.Abort, 'closing_upstream_tcp_connection_due_to_downstream_reset_close');
+      upstream.close(CloseType.Abort);
     } else {
-      upstream.close(CloseType.FlushWrite, 'closing_upstream_tcp_connection_due_to_downstream_remote_close');
+      upstream.close(CloseType.FlushWrite);
       if (!upstream.isClosed) this.#drainer = new UpstreamDrainer(this.config, upstream);
     }
   }
