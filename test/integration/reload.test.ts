@@ -3,6 +3,7 @@ import { afterEach, expect, test } from 'bun:test';
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect } from 'node:tls';
 import { nuncioCommand } from '../support/nuncio-command.ts';
 import { ProxyProcess } from '../support/proxy-process.ts';
 
@@ -137,4 +138,60 @@ test('an edit that fails at an address changes nothing, not even what was good o
   expect((await command('reload')).code).toBe(0);
   expect(await body()).toBe('two');
   expect([...(await proxy.listenerPorts()).keys()].sort()).toEqual(['a', 'b']);
+});
+
+test('secrets of the file: another certificate is taken in place, a new one with the listener that names it', async () => {
+  const folder = join(import.meta.dir, '../../src/net/tls/testdata');
+  const secret = (name: string, files: string): object => ({
+    name,
+    tls_certificate: {
+      certificate_chain: { filename: join(folder, `${files}.pem`) },
+      private_key: { filename: join(folder, `${files}.key`) },
+    },
+  });
+  const secured = (name: string): object => {
+    const plain = listener('a', 'one') as { filter_chains: object[] };
+    const context = {
+      '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext',
+      common_tls_context: { tls_certificate_sds_secret_configs: [{ name }] },
+    };
+    const chain = {
+      ...plain.filter_chains[0],
+      transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: context },
+    };
+    return { ...plain, filter_chains: [chain] };
+  };
+  const file = (secrets: readonly object[], used: string): string =>
+    JSON.stringify({ admin: { address: LOOPBACK }, static_resources: { secrets, listeners: [secured(used)] } });
+  const { proxy, path, command, until } = await start([]);
+  const presented = async (): Promise<string> => {
+    const port = (await proxy.listenerPorts()).get('a')!;
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false }, () => {
+      resolve(socket.getPeerX509Certificate()?.fingerprint256 ?? '');
+    });
+    socket.on('error', reject);
+    return promise.finally(() => socket.destroy());
+  };
+  writeFileSync(path, file([secret('s', 'server-ec')], 's'));
+  expect((await command('reload')).code).toBe(0);
+  const first = await presented();
+
+  writeFileSync(path, file([secret('s', 'server-rsa')], 's'));
+  expect(await command('reload', '--plan')).toEqual({ code: 0, text: '~ secret s (tlsCertificate)\n' });
+  expect(await presented()).toBe(first);
+  expect((await command('reload')).code).toBe(0);
+  // Workers hear of it a moment later.
+  await until(async () => (await presented()) !== first);
+  const second = await presented();
+
+  // What is refused leaves the secrets as they are, too.
+  writeFileSync(path, file([secret('s', 'server-ec')], 'missing'));
+  const refused = await command('reload');
+  expect([refused.code, refused.text.includes('Unknown static secret: missing')]).toEqual([1, true]);
+  expect(await presented()).toBe(second);
+
+  writeFileSync(path, file([secret('s', 'server-rsa'), secret('t', 'server-ec')], 't'));
+  expect((await command('reload')).text).toBe('~ listener a\n+ secret t (tlsCertificate)\n');
+  await until(async () => (await presented()) === first);
 });

@@ -19,6 +19,7 @@ import type { CertificateSlot, ValidationSlot } from './settings-source.ts';
 const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
 /** Where a certificate is shown to come from when it is no file. */
 const INLINE = '<inline>';
+const NOTHING = new Uint8Array(0);
 const UNKNOWN_STATIC: Readonly<Record<SecretKind, string>> = {
   certificate: 'Unknown static secret',
   validation: 'Unknown static certificate validation context',
@@ -124,7 +125,7 @@ function ownSecret(context: BuildContext, type: Secret['type']): Secret {
 
 function fileKey(context: BuildContext, kind: SecretKind, secret: Secret): string {
   const key = `file|${kind}|${digestOf(context, secret)}`;
-  context.shared.tls?.require({ key, kind, name: '', source: null, secret: encode(context, secret) });
+  context.shared.tls?.require({ key, kind, name: '', source: null, secret: encode(context, secret), base: NOTHING });
   return key;
 }
 
@@ -145,10 +146,8 @@ function discoveredKey(
   if (context.shared.tls !== undefined) {
     const source = buildConfigSource(context, 'sds_config', config.sdsConfig);
     const secret =
-      base === null
-        ? new Uint8Array(0)
-        : encode(context, ownSecret(context, { case: 'validationContext', value: base }));
-    if (source !== null) context.shared.tls?.require({ key, kind, name: config.name, source, secret });
+      base === null ? NOTHING : encode(context, ownSecret(context, { case: 'validationContext', value: base }));
+    if (source !== null) context.shared.tls?.require({ key, kind, name: config.name, source, secret, base: NOTHING });
   }
   return key;
 }
@@ -171,22 +170,20 @@ function requireStatic(
     );
     return;
   }
-  const secret = base === null ? found : mergedSecret(context, base, found);
+  const own = base === null ? NOTHING : encode(context, ownSecret(context, { case: 'validationContext', value: base }));
+  const secret = base === null ? found : mergeSecrets(context.shared.api.message(SECRET)!, own, encode(context, found));
   const before = context.errorCount;
   if (secret.type.case === 'tlsCertificate') buildCertificate(context, secret.type.value);
   else if (secret.type.case === 'validationContext') buildValidation(context, secret.type.value);
   if (context.errorCount === before) {
-    context.shared.tls?.require({ key, kind, name, source: null, secret: encode(context, secret) });
+    context.shared.tls?.require({ key, kind, name, source: null, secret: encode(context, secret), base: own });
   }
 }
 
-/** `dynamic` over `base`, as protobuf merges: lists are joined, what is set replaces. */
-function mergedSecret(context: BuildContext, base: CertificateValidationContext, dynamic: Secret): Secret {
-  const own = encode(context, ownSecret(context, { case: 'validationContext', value: base }));
-  return mergeSecrets(context.shared.api.message(SECRET)!, own, encode(context, dynamic));
-}
-
-/** Bytes of one message behind those of another are the merge of both (protobuf: encoding, "Last One Wins"). */
+/**
+ * `dynamic` over `base`: lists are joined, what is set replaces. Bytes of one message behind those of another are the merge of
+ * both (protobuf: encoding, "Last One Wins").
+ */
 export function mergeSecrets(desc: Parameters<typeof fromBinary>[0], base: Uint8Array, dynamic: Uint8Array): Secret {
   return fromBinary(desc, Buffer.concat([base, dynamic])) as Message as Secret;
 }

@@ -15,13 +15,15 @@ export interface ResourceChanges {
 export interface ReloadPlan {
   readonly clusters: ResourceChanges;
   readonly listeners: ResourceChanges;
+  /** Secrets of the file itself. */
+  readonly secrets: ResourceChanges;
   /** Parts of the file that have changed and count only after a restart. */
   readonly restart: readonly string[];
 }
 
 function compare(
-  before: readonly StaticResource<unknown>[],
-  after: readonly StaticResource<unknown>[],
+  before: readonly Pick<StaticResource<unknown>, 'name' | 'bytes'>[],
+  after: readonly Pick<StaticResource<unknown>, 'name' | 'bytes'>[],
 ): ResourceChanges {
   const present = new Map(before.map((each) => [each.name, each.bytes]));
   const added: string[] = [];
@@ -49,8 +51,16 @@ export function planReload(
   return {
     clusters: compare(before.plan.clusters, after.plan.clusters),
     listeners: compare(before.plan.listeners, after.plan.listeners),
+    secrets: compare(secretsOf(type, before), secretsOf(type, after)),
     restart: changedParts(type, started.plan.message, after.plan.message),
   };
+}
+
+/** Those of another kind may have the same name. */
+function secretsOf(type: DescMessage, { plan }: LoadedBootstrap): Pick<StaticResource<unknown>, 'name' | 'bytes'>[] {
+  const desc = type.field['staticResources']!.message!.field['secrets']!.message!;
+  const secrets = plan.message.staticResources?.secrets ?? [];
+  return secrets.map((secret) => ({ name: `${secret.name} (${secret.type.case})`, bytes: toBinary(desc, secret) }));
 }
 
 /** Top-level fields that differ, `static_resources` aside. */
@@ -92,6 +102,7 @@ export function planText(plan: ReloadPlan): string {
   };
   list('cluster', plan.clusters);
   list('listener', plan.listeners);
+  list('secret', plan.secrets);
   for (const part of plan.restart) lines.push(`! ${part} has changed: it counts after a restart`);
   return lines.length === 0 ? 'nothing has changed\n' : `${lines.join('\n')}\n`;
 }

@@ -42,6 +42,7 @@ class FakeDynamic {
       return Promise.resolve(refused);
     },
   };
+  readonly builds = { useStaticSecrets: () => {} };
   readonly listeners = { refusalsOf: () => [], apply: () => Promise.resolve([]) };
   readonly orders = { rehearse: () => Promise.resolve(this.rehearsal) };
 }

@@ -118,6 +118,8 @@ export class StaticReload {
     const text = planText(plan);
     if (dryRun) return this.#note(true, true, text);
     let refusals: readonly ResourceRefusal[];
+    const { builds } = this.#dynamic;
+    builds.useStaticSecrets(next.staticSecrets);
     try {
       refusals = await this.#refusalsOf(plan, next);
       if (refusals.length === 0) refusals = await this.#applyOrGoBack(type, plan, next);
@@ -130,6 +132,7 @@ export class StaticReload {
       this.#onApplied(next);
       return this.#note(false, true, text);
     }
+    builds.useStaticSecrets(this.#current.staticSecrets);
     const refused = refusals.map(({ name, details }) => `${name}: ${details}\n`).join('');
     return this.#note(false, false, `${text}refused, nothing of it is in force:\n${refused}`);
   }
@@ -161,6 +164,7 @@ export class StaticReload {
       { name: 'configuration', details: String(error) },
     ]);
     if (refusals.length === 0) return refusals;
+    this.#dynamic.builds.useStaticSecrets(this.#current.staticSecrets);
     const back = planReload(type, this.#started, next, this.#current);
     const more = await this.#apply(back, this.#current);
     return [...refusals, ...more.map(({ name, details }) => ({ name, details: `taking it back: ${details}` }))];
@@ -177,9 +181,10 @@ export class StaticReload {
 
   /** What is new first, what others may still need last. */
   async #apply(plan: ReloadPlan, next: LoadedBootstrap): Promise<readonly ResourceRefusal[]> {
-    const { clusters, listeners } = this.#dynamic;
+    const { clusters, listeners, secrets } = this.#dynamic;
     const changedClusters = changedClustersOf(next, plan.clusters, this.#api);
     const changedListeners = changedListenersOf(next, plan.listeners);
+    if (plan.secrets.changed.length > 0) secrets.replaceStatic(next.staticSecrets);
     const update = (changed: readonly DiscoveredResource[], removed: readonly string[]) => ({
       changed,
       removed,

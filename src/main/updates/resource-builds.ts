@@ -81,7 +81,7 @@ export class ResourceBuilds {
   readonly #extensions: ExtensionRegistry;
   readonly #runtime: RuntimeReader;
   readonly #fields: FieldSupportTable;
-  readonly #tls: Omit<TlsBuild, 'require'>;
+  #tls: Omit<TlsBuild, 'require'>;
   /** Messages of route tables in which all fields are supported. */
   readonly #supported = new WeakSet<Message>();
 
@@ -91,6 +91,11 @@ export class ResourceBuilds {
     this.#extensions = extensions;
     this.#runtime = runtime;
     this.#fields = supportedFields(extensions);
+  }
+
+  /** The configuration file's own secrets are others from now on. */
+  useStaticSecrets(staticSecrets: TlsBuild['staticSecrets']): void {
+    this.#tls = { ...this.#tls, staticSecrets };
   }
 
   cluster(resource: DiscoveredResource, viaApi: boolean): Result<BuiltCluster, string> {

@@ -7,6 +7,7 @@ import { filesOf, watchedDirectoryOf, withFilesInline } from '../../config/secre
 import type { SecretDependency, SecretKind } from '../../config/secrets/secret-dependency.ts';
 import { SecretFiles } from '../../config/secrets/secret-files.ts';
 import { mergeSecrets } from '../../config/secrets/slots.ts';
+import type { StaticSecrets } from '../../config/secrets/tls-build.ts';
 import type { Counter } from '../../stats/counter.ts';
 import type { Scope } from '../../stats/store.ts';
 import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
@@ -104,6 +105,16 @@ class SecretProvider implements ResourceWatcher {
     if (this.#started) return;
     this.#started = true;
     this.#subscription.start();
+  }
+
+  /** The configuration file has been edited. */
+  replaceStatic(secrets: StaticSecrets): void {
+    const { source, kind, name, base } = this.dependency;
+    const found = source === null && name !== '' ? secrets.find(kind, name) : null;
+    if (found === null) return;
+    const desc = this.#parts.api.message(SECRET)!;
+    const fault = this.#take(base.length === 0 ? found : mergeSecrets(desc, base, toBinary(desc, found)));
+    if (fault !== '') this.#parts.logger.warning(`Failed to load certificates: ${fault}`);
   }
 
   stop(): void {
@@ -240,6 +251,11 @@ export class SecretUpdates {
     this.#providers.delete(key);
     provider.stop();
     this.#parts.remove(key);
+  }
+
+  /** Those of the configuration file that are in use, as they are in another version of it, which has been checked. */
+  replaceStatic(secrets: StaticSecrets): void {
+    for (const provider of this.#providers.values()) provider.replaceStatic(secrets);
   }
 
   /** Discovered secrets in force, for `/config_dump`. */
