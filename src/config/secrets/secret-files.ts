@@ -1,5 +1,5 @@
 import { type FSWatcher, lstatSync, readlinkSync, watch } from 'node:fs';
-import { dirname, join, resolve, sep } from 'node:path';
+import { basename, dirname, join, resolve, sep } from 'node:path';
 
 /** How long files must have been quiet: a certificate and its key are often written one after the other. */
 const QUIET_MS = 50;
@@ -8,28 +8,35 @@ const MAX_LINKS = 40;
 
 /**
  * Tells that one of some files may have changed: written, moved into place, or reached by another symbolic link. Every
- * directory on the way that could change what a path means is watched.
+ * directory on the way that could change what a path means is watched, for the names in it that matter: what else is
+ * written there, a log for instance, neither counts as a change nor keeps one waiting.
  */
 export class SecretFiles {
   readonly #paths: readonly string[];
+  readonly #directory: string;
   readonly #onChange: () => void;
   #watchers: FSWatcher[] = [];
   #timer: ReturnType<typeof setTimeout> | null = null;
   #closed = false;
 
-  /** @param directory watched as well; empty: none */
+  /** @param directory watched as well, whatever changes in it; empty: none */
   constructor(paths: readonly string[], directory: string, onChange: () => void) {
-    this.#paths = directory === '' ? paths : [...paths, join(directory, '.')];
+    this.#paths = directory === '' ? paths : [...paths, directory];
+    this.#directory = directory === '' ? '' : resolve(directory);
     this.#onChange = onChange;
     this.#open();
   }
 
   #open(): void {
-    const directories = new Set<string>();
-    for (const path of this.#paths) for (const directory of directoriesOf(path)) directories.add(directory);
-    for (const directory of directories) {
+    const places = new Map<string, Set<string>>();
+    for (const path of this.#paths) addPlaces(path, places);
+    if (this.#directory !== '') places.set(this.#directory, EVERYTHING);
+    for (const [directory, names] of places) {
       try {
-        const watcher = watch(directory, () => this.#note());
+        const watcher = watch(directory, (_event, name) => {
+          // Events that are told together may come without a name.
+          if (names === EVERYTHING || name === null || names.has(name)) this.#note();
+        });
         watcher.on('error', () => watcher.close());
         watcher.unref();
         this.#watchers.push(watcher);
@@ -64,25 +71,41 @@ export class SecretFiles {
   }
 }
 
+/** A directory in which every name matters. */
+const EVERYTHING: Set<string> = new Set();
+
 /** The file's own directory, and those that hold a symbolic link of its path. */
 export function directoriesOf(path: string): string[] {
-  const out = new Set<string>([dirname(resolve(path))]);
-  let rest = resolve(path).split(sep).slice(1);
+  const places = new Map<string, Set<string>>();
+  addPlaces(path, places);
+  return [...places.keys()];
+}
+
+/** Adds the directories that could change what a path means, each with the names in it that do. */
+function addPlaces(path: string, places: Map<string, Set<string>>): void {
+  const add = (directory: string, name: string): void => {
+    const names = places.get(directory);
+    if (names === undefined) places.set(directory, new Set([name]));
+    else names.add(name);
+  };
+  const whole = resolve(path);
+  add(dirname(whole), basename(whole));
+  let rest = whole.split(sep).slice(1);
   let at: string = sep;
   for (let links = 0; rest.length > 0; ) {
-    const next = join(at, rest[0]!);
+    const name = rest[0]!;
+    const next = join(at, name);
     rest = rest.slice(1);
     const stat = lstatSync(next, { throwIfNoEntry: false });
     if (stat?.isSymbolicLink() !== true) {
-      if (rest.length === 0) out.add(dirname(next));
+      if (rest.length === 0) add(at, name);
       at = next;
       continue;
     }
-    out.add(at);
+    add(at, name);
     if (++links > MAX_LINKS) break;
     const target = resolve(at, readlinkSync(next));
     rest = [...target.split(sep).slice(1), ...rest];
     at = sep;
   }
-  return [...out];
 }

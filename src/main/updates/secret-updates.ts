@@ -190,7 +190,8 @@ class SecretProvider implements ResourceWatcher {
     const fault = this.#publish(this.#secret ?? secret, this.#found ?? secret);
     if (fault !== '') {
       (this.#rotationFailed ?? this.#parts.stats.counter('secrets.files.key_rotation_failed')).inc();
-      this.#parts.logger.warning(`Failed to reload certificates: ${fault}`);
+      const files = filesOf(this.#secret ?? secret).join(', ');
+      this.#parts.logger.warning(`Failed to reload certificates: ${fault} (${files})`);
     } else if (before !== this.#sent && this.#scope === null) {
       this.#parts.stats.counter('secrets.files.update_success').inc();
     }
