@@ -32,6 +32,7 @@ export class DeltaStream extends DiscoveryStream {
     if (first) this.#takeUp(subscription, request);
     if (this.isClosed) return;
     if (this.#changeNames(subscription, request, first) || first) subscription.due = true;
+    if (subscription.wantsNothing) this.forgetAll(subscription);
     if (!this.tooManyNames(subscription) && subscription.due) this.flushLater();
   }
 
@@ -59,6 +60,7 @@ export class DeltaStream extends DiscoveryStream {
       // Under a wildcard it is still wanted.
       if (!subscription.wildcard) sent.delete(name);
     }
+    if (request.resourceNamesSubscribe.length > 0) subscription.named = true;
     for (const name of request.resourceNamesSubscribe) {
       if (name === '*') {
         subscription.wildcard = true;

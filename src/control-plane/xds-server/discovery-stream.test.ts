@@ -24,6 +24,10 @@ const TYPES = {
 type Kind = keyof typeof TYPES;
 const url = (kind: Kind): string => `type.googleapis.com/${TYPES[kind]}`;
 
+function markOf(kind: Kind, mark: string): Record<string, string> {
+  return kind === 'cluster' ? { alt_stat_name: mark } : kind === 'listener' ? { stat_prefix: mark } : {};
+}
+
 /** Names of resources by kind; `name=x` is `name` with another content. */
 function snapshot(content: Partial<Record<Kind, readonly string[]>>): Snapshot {
   return new Snapshot(
@@ -34,7 +38,7 @@ function snapshot(content: Partial<Record<Kind, readonly string[]>>): Snapshot {
         const json =
           kind === 'endpoint'
             ? { cluster_name: name, policy: mark === '' ? {} : { overprovisioning_factor: Number(mark) } }
-            : { name, ...(kind === 'cluster' && mark !== '' ? { alt_stat_name: mark } : {}) };
+            : { name, ...(mark === '' ? {} : markOf(kind as Kind, mark)) };
         return resourceOfJson(api, typeName, name, json);
       });
       return new SnapshotType(`type.googleapis.com/${typeName}`, resources);
@@ -734,6 +738,32 @@ test.each(['web', '*'])('a domain that is asked for on demand is answered each t
   expect(got()).toEqual(['web/two']);
   put('one', 'two');
   expect(got()).toEqual([]);
+});
+
+describe.each([false, true])('a client that gives a type up answers nothing more (delta: %p)', (delta) => {
+  test('and hears of the other types all the same', () => {
+    const server = new Server();
+    server.set({ cluster: ['c'], listener: ['l'] });
+    const client = new Client(server, delta);
+    const ask = (kind: Kind, names: readonly string[]): void =>
+      client.request({
+        type_url: url(kind),
+        ...(delta ? { resource_names_subscribe: names } : { resource_names: names }),
+      });
+    ask('cluster', ['c']);
+    ask('listener', ['l']);
+    expect(client.settle({ cluster: ['c'], listener: ['l'] })).toEqual(['cluster c', 'listener l']);
+    server.set({ cluster: ['c=2'], listener: ['l'] });
+    const [open] = client.answers();
+    expect(open?.names).toEqual(['c']);
+    // Instead of the answer that it owes.
+    if (delta) client.request({ type_url: url('cluster'), resource_names_unsubscribe: ['c'] }, null);
+    else client.request({ type_url: url('cluster'), resource_names: [], response_nonce: '1' }, null);
+    server.set({ cluster: ['c=3'], listener: ['l=2'] });
+    expect(client.brief()).toEqual(['listener l']);
+    ask('cluster', ['c']);
+    expect(client.brief()).toEqual(['cluster c']);
+  });
 });
 
 describe('what is wanted changes, state of the world', () => {

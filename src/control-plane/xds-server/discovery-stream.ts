@@ -226,6 +226,19 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     return true;
   }
 
+  /**
+   * The client wants nothing of the type any more. Some (grpc-java) answer nothing that comes for it from then on: whatever waits for
+   * such an answer would wait for ever.
+   */
+  protected forgetAll(subscription: TypeSubscription): void {
+    subscription.pending.length = 0;
+    subscription.sent.clear();
+    subscription.sentType = null;
+    subscription.due = false;
+    subscription.changedAtMs = -1;
+    this.flushLater();
+  }
+
   /** Clusters or endpoints are on their way: what names them has to wait, or it would name what is not warm yet. */
   get #isMaking(): boolean {
     for (const subscription of this.subscriptions.values()) {

@@ -36,7 +36,10 @@ export class SotwStream extends DiscoveryStream {
     const answersLast = this.settle(subscription, request.responseNonce, reasonOf(request.errorDetail));
     // An answer to an earlier response was overtaken: what it asks for is asked again with the next one.
     // One without a nonce answers nothing: it says what is wanted, as of a client that adds names before it was sent anything.
-    if (!first && !answersLast && request.responseNonce !== '') return;
+    if (!first && !answersLast && request.responseNonce !== '') {
+      // Who gives the type up may never answer what is on its way.
+      if (resourceNames.length > 0 || !subscription.named) return;
+    }
     // What it has from a server before this one; a nonce of that one says nothing here. What it asks for once it was sent something
     // may be new to it (the routes of a listener), though the version is of a set that was the same. Source: Envoy, xDS protocol,
     // "ACK/NACK and resource type instance version".
@@ -47,6 +50,7 @@ export class SotwStream extends DiscoveryStream {
       subscription.namesChanged = true;
       subscription.due = true;
     }
+    if (subscription.wantsNothing) this.forgetAll(subscription);
     if (!this.tooManyNames(subscription) && subscription.due) this.flushLater();
   }
 
@@ -73,6 +77,7 @@ export class SotwStream extends DiscoveryStream {
 
   protected respond(subscription: TypeSubscription): void {
     const { typeUrl, wildcard } = subscription;
+    if (subscription.wantsNothing) return;
     const full = FULL_STATE.has(typeUrl);
     const pure = wildcard && full ? this.view.pure(typeUrl) : null;
     if (pure !== null && subscription.heldVersion !== pure.version) {

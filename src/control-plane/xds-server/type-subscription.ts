@@ -18,7 +18,7 @@ export class TypeSubscription {
   /** Everything of the type is wanted. */
   wildcard: boolean;
   readonly names = new Set<string>();
-  /** State of the world: names were asked for, be it the star: to name nothing is no wildcard any more. */
+  /** Names were asked for, be it the star: to name nothing is no wildcard any more (state of the world). */
   named = false;
   /** State of the world: further names were asked for since the last response. */
   namesChanged = false;
@@ -61,6 +61,11 @@ export class TypeSubscription {
   /** The last response is neither acknowledged nor refused. */
   get awaiting(): boolean {
     return this.pending.length > 0 && String(this.pending.at(-1)) === this.nonce;
+  }
+
+  /** It was asked for something, and is not any more. */
+  get wantsNothing(): boolean {
+    return this.named && !this.wildcard && this.names.size === 0;
   }
 
   /** Version that the client has of a resource, as far as was told; empty: none. */
