@@ -44,6 +44,7 @@ export const testStages: readonly TestStage[] = [
   { name: 'counterparts', paths: ['./test/counterparts'], timeoutMs: 60_000 },
   { name: 'faults', paths: ['./test/faults', './test/soak'], timeoutMs: 60_000 },
   { name: 'envoy-gateway', paths: ['./test/envoy-gateway'], timeoutMs: 120_000, onDemand: true },
+  { name: 'grpc-java', paths: ['./test/grpc-java'], timeoutMs: 120_000, onDemand: true },
   { name: 'gateway-api', paths: ['./test/gateway-api'], timeoutMs: 600_000, onDemand: true },
 ];
 

@@ -1,11 +1,11 @@
 /**
  * `npm test`: everything. Gates, then unit, integration and differential tests; prints `N passed, N failed` last.
  *
- *   bun tools/test.ts [unit|integration|differential|smuggling|conformance|counterparts|faults|envoy-gateway|gateway-api ...] [--self] [-- arguments for bun test]
+ *   bun tools/test.ts [unit|integration|differential|smuggling|conformance|counterparts|faults|envoy-gateway|gateway-api|grpc-java ...] [--self] [-- arguments for bun test]
  *
  * --self compares Envoy with Envoy in the differential tests, which must find no difference.
  *
- * envoy-gateway and gateway-api run only where they are named: their programs take minutes to build.
+ * envoy-gateway, gateway-api and grpc-java run only where they are named: their programs take minutes to build, or Java and Maven.
  *
  * A file that failed runs once more (up to five of a stage do); what passed only then is named at the end.
  * With CI set, a skipped test counts as a failed one.
@@ -14,6 +14,7 @@ import { installCounterparts } from './counterparts.ts';
 import { installEnvoy } from './envoy.ts';
 import { installEnvoyGateway } from './envoy-gateway.ts';
 import { installGatewayApiSuite } from './gateway-api.ts';
+import { installGrpcJava } from './grpc-java.ts';
 import { installServers } from './servers.ts';
 import { generate, runGates, runTestStage, type StageResult, testStages } from './stages.ts';
 
@@ -47,6 +48,10 @@ for (const stage of testStages) {
     await installEnvoyGateway();
   }
   if (stage.name === 'gateway-api') await installGatewayApiSuite();
+  if (stage.name === 'grpc-java') {
+    await installCounterparts();
+    await installGrpcJava();
+  }
   const began = performance.now();
   add(await runTestStage(stage, extra));
   console.log(`${stage.name} tests took ${Math.round((performance.now() - began) / 1000)} s`);
