@@ -14,6 +14,7 @@ import type {
   TransportHandler,
   TransportSecurity,
 } from '../transport.ts';
+import { ListenerEars, type ReloadableListener } from './listener-ears.ts';
 import { PausedWatch } from './paused-watch.ts';
 import { BindError, Posix } from './posix.ts';
 
@@ -47,6 +48,8 @@ export class BunTransport implements Transport, TurnTask {
   #peerEnded = false;
   /** Its socket speaks TLS now: what Bun still tells of the raw one is nobody's. */
   upgraded = false;
+  /** Of the listener that accepted it, as long as it is raw; null for outgoing ones. */
+  ears: ListenerEars | null = null;
   /** Inside a call of ours: Bun then calls `close` back before it returns, the handler is to hear of it later. */
   isCalling = false;
   #finishPending = false;
@@ -218,7 +221,14 @@ export class BunTransport implements Transport, TurnTask {
     this.#finish(this.#pendingError);
   }
 
+  /** It is no raw socket of its listener any more. */
+  leaveListener(): void {
+    this.ears?.remove();
+    this.ears = null;
+  }
+
   #finish(error: TransportError | null): void {
+    this.leaveListener();
     if (this.#paused) this.watch?.remove(this);
     if (this.#closeRequested) {
       error = null;
@@ -253,6 +263,7 @@ class AcceptFacts {
   readonly fixedLocal: Address | null;
   readonly isPipe: boolean;
   readonly maxFd: number;
+  ears: ListenerEars | null = null;
 
   constructor(acceptor: Acceptor, fixedLocal: Address | null, isPipe: boolean, maxFd: number) {
     this.acceptor = acceptor;
@@ -282,6 +293,8 @@ function socketHandlers(dispatcher: Dispatcher, watch: PausedWatch | null, facts
     const transport = new BunTransport(dispatcher, watch, accepting.fixedLocal ?? localOf(socket), remote, true);
     transport.socket = socket;
     socket.data = transport;
+    transport.ears = accepting.ears;
+    accepting.ears?.add();
     accepting.acceptor.onAccept(transport);
   }
 
@@ -449,7 +462,9 @@ export class BunRuntime implements SocketRuntime {
     const maxFd = this.#descriptorLimit - this.#reserved;
     const facts = new AcceptFacts(acceptor, isFixed ? real : null, address.kind === 'pipe', maxFd);
     const socket = socketHandlers(this.#dispatcher, this.#watch, facts);
-    let listener: { port?: number; stop(closeActive?: boolean): void };
+    const ears = new ListenerEars(this.#dispatcher, socket);
+    facts.ears = ears;
+    let listener: ReloadableListener & { port?: number; stop(closeActive?: boolean): void };
     try {
       listener = Bun.listen<BunTransport>({
         ...(fd >= 0 ? { fd } : nativeTarget(address)),
@@ -457,18 +472,23 @@ export class BunRuntime implements SocketRuntime {
         ipv6Only: spec.ipv6Only,
         allowHalfOpen: true,
         socket,
-      } as unknown as ListenOptions);
+      } as unknown as ListenOptions) as unknown as typeof listener;
     } catch (error) {
       if (fd >= 0) posix!.closeFd(fd);
       throw new SocketError(errorCode(error), `cannot bind '${address.text}': ${errnoText(errorCode(error))}`);
     }
+    ears.attach(listener);
     // Bun has listened once more, with a backlog of its own.
     if (fd >= 0) posix!.setBacklog(fd, spec.backlog);
     if (fd < 0 && address.kind === 'ip') real = ipAddress(address.ip, listener.port ?? 0);
     if (address.kind === 'pipe' && address.mode !== 0 && !address.path.startsWith('@')) {
       chmodSync(address.path, address.mode);
     }
-    return { address: real, close: () => listener.stop(false) };
+    const close = (): void => {
+      ears.detach();
+      listener.stop(false);
+    };
+    return { address: real, close };
   }
 
   connect(spec: ConnectSpec, handler: TransportHandler): Transport {

@@ -108,6 +108,7 @@ export class BunTlsTransport extends BunTransport implements LiveSession {
     }
     raw.setHandler(NOBODY);
     raw.upgraded = true;
+    raw.leaveListener();
     this.raw = null;
     this.isCalling = true;
     const options = isServer
@@ -116,7 +117,7 @@ export class BunTlsTransport extends BunTransport implements LiveSession {
     try {
       const [twin, own] = socket.upgradeTLS(options);
       if (!this.isClosed) this.socket = own;
-      // On the server's side the twin's callbacks are the listener's: they would be gone for all. `upgraded` makes it deaf.
+      // On the server's side the twin's callbacks are the listener's: see ListenerEars. Until then `upgraded` makes it deaf.
       if (!isServer) twin.reload(DEAF_TWIN);
       // The twin lives as long as the connection: what it held of the raw one need not.
       twin.data = undefined;

@@ -385,6 +385,71 @@ export function tlsContract(test: RegisterTest, make: MakeTls, gaps: TlsContract
     });
   }
 
+  check('one listener takes plain connections and TLS ones, in any order and at once', async (bench) => {
+    const socket = bench.engine.serverSocket({ current: serverSettings() }, bench.serverCounts);
+    const accepted: Peer[] = [];
+    const plain: boolean[] = [];
+    const listener = bench.sockets.listen(
+      { ...PLAIN, address: ipAddress('127.0.0.1', 0) },
+      {
+        onAccept: (raw) => {
+          const peer = new Peer(bench.dispatcher);
+          peer.transport =
+            plain.shift() === true ? raw : socket.accept(raw, {} as AcceptedSocket, new ByteBuffer(), false);
+          peer.transport.setHandler(peer);
+          bench.peers.push(peer);
+          accepted.push(peer);
+        },
+      },
+    );
+    bench.listeners.push(listener);
+    const client = bench.engine.clientSocket({ current: clientSettings() }, bench.clientCounts);
+    const open = async (isPlain: boolean): Promise<{ client: Peer; server: Peer }> => {
+      plain.push(isPlain);
+      const peer = new Peer(bench.dispatcher);
+      bench.peers.push(peer);
+      const spec = connectTo(listener.address);
+      peer.transport = isPlain
+        ? bench.sockets.connect(spec, peer)
+        : client.connect(bench.sockets, spec, { hostname: '' }, NO_SOCKET_OPTIONS, peer);
+      await peer.hears('open');
+      peer.send('hello');
+      await peer.until(() => accepted.length > 0, 'nothing was accepted');
+      const server = accepted.shift()!;
+      await server.gets(5);
+      return { client: peer, server };
+    };
+    const answers = async ({ client: one, server }: { client: Peer; server: Peer }): Promise<void> => {
+      const [there, back] = [server.received + 5, one.received + 6];
+      one.send('again');
+      await server.gets(there);
+      server.send('answer');
+      await one.gets(back);
+      assert.equal(server.text, 'hello'.padEnd(server.received, 'again'));
+    };
+    const first = await open(false);
+    await nextTurn();
+    await answers(first);
+    const second = await open(true);
+    await answers(second);
+    await answers(first);
+    const third = await open(false);
+    // The plain one is only half closed: what the other side still has to say arrives.
+    second.client.transport.endWrites();
+    await second.server.hears('end');
+    second.server.send('last words');
+    await second.client.gets(16);
+    second.server.transport.close();
+    await second.client.hears('closed');
+    await nextTurn();
+    await answers(third);
+    await answers(first);
+    await answers(await open(true));
+    await answers(await open(false));
+    listener.close();
+    await answers(first);
+  });
+
   check('protocols: none in common, none asked for', async (bench) => {
     bench.server.current = serverSettings({ alpnProtocols: ['h2'] });
     bench.client.current = clientSettings({ alpnProtocols: ['http/1.1'] });
