@@ -1,3 +1,13 @@
+/** Writes header names as the one who received them wants them seen (Envoy: StatefulHeaderKeyFormatter). */
+export interface HeaderCase {
+  /**
+   * As many bytes as `name` has: only the case is another.
+   * @param name lower case
+   * @param wireName how the peer wrote it; null when the header was not received but added here, or not kept
+   */
+  format(name: string, wireName: string | null): string;
+}
+
 /**
  * Headers in wire order as one flat list: name, value, name, value. Names are lower case. Both are latin1 strings: one UTF-16
  * unit per byte, so any byte survives the round trip. A flat list costs half a Map at the usual dozen headers.
@@ -5,8 +15,12 @@
 export class HeaderMap {
   /** `[name, value, name, value, ...]`. Read freely; write through the methods. */
   list: string[] = [];
-  /** Names as they stood on the wire, one per entry, kept only where a header-case formatter asks for it. */
+  /** Names as they stood on the wire, one per entry, kept only where a header-case formatter asks for it; empty: added here. */
   wireNames: string[] | null = null;
+  /** How the peer wrote the name `Transfer-Encoding`, which is not passed on; kept with `wireNames`, null otherwise. */
+  codingWireName: string | null = null;
+  /** Comes with `wireNames`: it decides how HTTP/1 writes the names, on whichever side. */
+  headerCase: HeaderCase | null = null;
 
   get size(): number {
     return this.list.length >> 1;
@@ -52,7 +66,7 @@ export class HeaderMap {
   /** Adds an entry behind all others, whether or not the name is there. */
   add(name: string, value: string): void {
     this.list.push(name, value);
-    this.wireNames?.push(name);
+    this.wireNames?.push('');
   }
 
   /** Replaces the first entry's value in place and removes further ones; adds when absent. */
@@ -130,6 +144,8 @@ export class HeaderMap {
   protected copyEntriesTo(target: HeaderMap): void {
     target.list = this.list.slice();
     target.wireNames = this.wireNames === null ? null : this.wireNames.slice();
+    target.headerCase = this.headerCase;
+    target.codingWireName = this.codingWireName;
   }
 
   clone(): HeaderMap {

@@ -337,3 +337,23 @@ suite(
     request('a direct response', http('GET /d')),
   ],
 );
+
+suite(
+  'the count of attempts in the response, and what routes do to headers',
+  {
+    config: httpProxy({
+      virtualHosts: [
+        {
+          name: 'all',
+          domains: ['*'],
+          include_attempt_count_in_response: true,
+          response_headers_to_remove: ['x-envoy-attempt-count'],
+          response_headers_to_add: [{ header: { key: 'x-seen', value: '[%RESP(x-envoy-attempt-count)%]' } }],
+          routes: [{ match: { prefix: '/local' }, direct_response: { status: 200 } }, to('u1')],
+        },
+      ],
+    }),
+    upstreams: { u1: httpUpstream(() => reply(200, 'x', ['x-envoy-attempt-count: 7'])) },
+  },
+  [request('of the upstream', http('GET /')), request('of our own', http('GET /local'))],
+);

@@ -61,7 +61,8 @@ export class Http1ClientStream extends MessageWriter implements RequestEncoder {
     if (!connect && this.#codec.fullyQualified) target = `${headers.scheme}://${headers.authority ?? ''}${target}`;
     let host = '';
     if (headers.authority !== null) {
-      const name = this.formatter === null ? 'host' : this.formatter.format('host', headers.authorityWireName);
+      const formatter = headers.headerCase ?? this.formatter;
+      const name = formatter === null ? 'host' : formatter.format('host', headers.authorityWireName);
       host = `${name}: ${headers.authority}\r\n`;
     }
     const fieldBytes = this.measure(headers);
@@ -73,9 +74,9 @@ export class Http1ClientStream extends MessageWriter implements RequestEncoder {
     this.chunking = false;
     if ((facts & FieldFacts.ContentLength) === 0 && !connect) {
       if (end) {
-        if (!bodiless(method)) framing = this.own('content-length', '0');
+        if (!bodiless(method)) framing = this.own('content-length', '0', headers);
       } else if (!this.upgradeRequest) {
-        framing = this.own('transfer-encoding', 'chunked');
+        framing = this.own('transfer-encoding', 'chunked', headers);
         this.chunking = true;
       }
     }

@@ -189,7 +189,8 @@ describe('server', () => {
     const client = new Http1ClientCodec(
       wire,
       { onGoAway() {}, onMaxStreamsChanged() {}, onCodecFailure() {}, onStreamsChanged() {} },
-      http1Options({ headerKeyFormat: preserveCase(false, false) }),
+      // The side that received it decides.
+      http1Options({ headerKeyFormat: PROPER_CASE_WORDS }),
       NO_HTTP1_STATS,
     );
     headers.add('x-new', '3');

@@ -1,3 +1,5 @@
+import type { HeaderCase } from '../header-map.ts';
+
 /** What a codec counts: a counter of `stats/`, or anything with `inc`. */
 export interface Http1Counter {
   inc(): void;
@@ -21,17 +23,14 @@ export const NO_HTTP1_STATS: Http1CodecStats = {
 };
 
 /** Decides how header names look on the wire (Envoy: Http1ProtocolOptions.HeaderKeyFormat). */
-export interface HeaderCaseFormatter {
-  /** True when the names of received messages must be kept (`HeaderMap.wireNames`) for `format` to see. */
+export interface HeaderCaseFormatter extends HeaderCase {
+  /**
+   * True when the names of received messages must be kept (`HeaderMap.wireNames`) for `format` to see. Such a formatter goes with
+   * what its side receives, and says nothing of what its side sends.
+   */
   readonly keepsWireNames: boolean;
   /** True when a received reason phrase is to be sent on (preserve_case's `forward_reason_phrase`). */
   readonly forwardsReasonPhrase: boolean;
-  /**
-   * As many bytes as `name` has: only the case is another.
-   * @param name lower case
-   * @param wireName how the peer wrote it; null when the header was not received but added here, or not kept
-   */
-  format(name: string, wireName: string | null): string;
 }
 
 /** Envoy: HttpProtocolOptions.HeadersWithUnderscoresAction. */
@@ -121,7 +120,7 @@ export function preserveCase(forwardReasonPhrase: boolean, properCaseOthers: boo
     keepsWireNames: true,
     forwardsReasonPhrase: forwardReasonPhrase,
     format(name: string, wireName: string | null): string {
-      if (wireName !== null && wireName !== name) return wireName;
+      if (wireName !== null) return wireName;
       return properCaseOthers ? properCase(name) : name;
     },
   };

@@ -203,7 +203,11 @@ export abstract class MessageParser {
   protected afterParse(_input: ByteBuffer): void {}
 
   protected withWireNames<T extends HeaderMap>(headers: T): T {
-    if (this.options.headerKeyFormat?.keepsWireNames === true) headers.wireNames = [];
+    const format = this.options.headerKeyFormat;
+    if (format?.keepsWireNames === true) {
+      headers.wireNames = [];
+      headers.headerCase = format;
+    }
     return headers;
   }
 
@@ -509,6 +513,7 @@ export abstract class MessageParser {
           break;
         case NameId.TransferEncoding:
           this.transferEncoding = again ? joined(this.transferEncoding!, value) : value;
+          headers.codingWireName ??= wireName;
           break;
         case NameId.Connection:
           this.hasConnection = true;

@@ -52,6 +52,7 @@ export abstract class MessageWriter implements CodecStream {
   protocol: Protocol;
   readonly meter: BytesMeter;
   protected readonly sink: ByteSink;
+  /** For messages that bring none of their own. */
   protected readonly formatter: HeaderCaseFormatter | null;
   protected readonly trailersEnabled: boolean;
   protected events: StreamEvents | null = null;
@@ -73,7 +74,7 @@ export abstract class MessageWriter implements CodecStream {
     above: boolean,
   ) {
     this.sink = sink;
-    this.formatter = formatter;
+    this.formatter = formatter?.keepsWireNames === true ? null : formatter;
     this.trailersEnabled = trailersEnabled;
     this.protocol = protocol;
     this.meter = new BytesMeter();
@@ -167,7 +168,7 @@ export abstract class MessageWriter implements CodecStream {
    */
   protected putFields(bytes: Buffer, at: number, headers: HeaderMap, trailers = false): number {
     const { list, wireNames } = headers;
-    const { formatter } = this;
+    const formatter = headers.headerCase ?? this.formatter;
     const skips = !trailers && (this.facts & FieldFacts.TransferEncoding) !== 0;
     for (let i = 0; i < list.length; i += 2) {
       const name = list[i]!;
@@ -175,7 +176,7 @@ export abstract class MessageWriter implements CodecStream {
       at = putText(
         bytes,
         at,
-        formatter === null ? name : formatter.format(name, wireNames === null ? null : wireNames[i >> 1]!),
+        formatter === null ? name : formatter.format(name, wireNames === null ? null : wireNames[i >> 1]! || null),
       );
       bytes[at] = 58;
       bytes[at + 1] = 32;
@@ -187,9 +188,11 @@ export abstract class MessageWriter implements CodecStream {
     return at;
   }
 
-  /** A header of the codec's own. */
-  protected own(name: string, value: string): string {
-    return `${this.formatter === null ? name : this.formatter.format(name, null)}: ${value}\r\n`;
+  /** A header of the codec's own. The peer may have sent one of the same name, which it replaces. */
+  protected own(name: string, value: string, headers: HeaderMap): string {
+    const formatter = headers.headerCase ?? this.formatter;
+    if (formatter === null) return `${name}: ${value}\r\n`;
+    return `${formatter.format(name, name === 'transfer-encoding' ? headers.codingWireName : null)}: ${value}\r\n`;
   }
 
   /** First line, Host where it is not among the fields, the fields, and `framing`, what the codec says itself. */

@@ -73,9 +73,9 @@ export class Http1ServerStream extends MessageWriter implements ResponseEncoder 
     this.chunking = false;
     if ((facts & FieldFacts.ContentLength) === 0 && status >= 200 && status !== 204 && status !== 304) {
       if (end && !this.headRequest) {
-        framing = this.own('content-length', '0');
+        framing = this.own('content-length', '0', headers);
       } else if (this.protocol !== Protocol.Http10 && !connect) {
-        framing = this.own('transfer-encoding', 'chunked');
+        framing = this.own('transfer-encoding', 'chunked', headers);
         this.chunking = !this.headRequest && !((facts & FieldFacts.Upgrade) !== 0 && isUpgrade(headers));
       }
     }
@@ -85,7 +85,7 @@ export class Http1ServerStream extends MessageWriter implements ResponseEncoder 
 
   #statusLine(headers: ResponseHeaders): string {
     const http10 = this.protocol === Protocol.Http10 && this.#codec.acceptsHttp10;
-    if (headers.reasonPhrase === null || this.formatter?.forwardsReasonPhrase !== true) {
+    if (headers.reasonPhrase === null) {
       return statusLine(headers.status, http10);
     }
     return `HTTP/1.${http10 ? 0 : 1} ${headers.status} ${headers.reasonPhrase}\r\n`;

@@ -434,12 +434,13 @@ export class RouterFilter extends HttpFilter implements ResponseWatermarks, Retr
     if (this.#requestEndMs >= 0 && !config.suppressEnvoyHeaders) {
       headers.set('x-envoy-upstream-service-time', String(Math.floor(now - this.#requestEndMs)));
     }
-    this.#addAttempts(headers);
     account.chargeHeaders(request, headers, end);
     stream.info.responseCodeDetails = 'via_upstream';
     stream.info.responseCode = headers.status;
     const route = this.#route!;
     if (!route.responseMutations.isEmpty) route.responseMutations.apply(headers, this.formatContext(headers));
+    // Behind the mutations, which do not see it (Envoy: Filter::onUpstreamHeaders).
+    this.#addAttempts(headers);
     this.responseStarted = true;
     if (end) this.#onUpstreamComplete(request);
     stream.encodeHeaders(headers, end);
