@@ -451,6 +451,7 @@ const NOT_ANSWERED = 'upstream connect error or disconnect/reset before headers.
 
 const RESET_OF_FAILURE: Readonly<Record<PoolFailure, ResetReason>> = {
   [PoolFailure.Overflow]: ResetReason.Overflow,
+  [PoolFailure.PendingOverflow]: ResetReason.Overflow,
   [PoolFailure.LocalConnectionFailure]: ResetReason.LocalConnectionFailure,
   [PoolFailure.RemoteConnectionFailure]: ResetReason.RemoteConnectionFailure,
   [PoolFailure.Timeout]: ResetReason.ConnectionTimeout,

@@ -225,7 +225,7 @@ export abstract class ConnectionPool implements TurnTask {
     }
     if (!this.resources.pendingRequests.canCreate()) {
       stats.upstream_rq_pending_overflow.inc();
-      pending.fail(PoolFailure.Overflow, '');
+      pending.fail(PoolFailure.PendingOverflow, '');
       return false;
     }
     this.#activate();

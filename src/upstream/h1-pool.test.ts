@@ -393,7 +393,7 @@ describe('HTTP/1 pool', () => {
     use({ thresholds: [thresholds, DEFAULT_THRESHOLDS] });
     start();
     const second = start();
-    expect(second.log).toEqual([`failed ${PoolFailure.Overflow}`]);
+    expect(second.log).toEqual([`failed ${PoolFailure.PendingOverflow}`]);
     expect(cluster.stats.upstream_rq_pending_overflow.value).toBe(1);
   });
 

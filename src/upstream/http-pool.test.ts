@@ -340,7 +340,7 @@ for (const wire of wires) {
 
     test('the breaker for waiters', () => {
       use({ ...wire.fields, thresholds: [{ ...DEFAULT_THRESHOLDS, maxPendingRequests: 0 }, DEFAULT_THRESHOLDS] });
-      expect(start().log).toEqual([`failed ${PoolFailure.Overflow}`]);
+      expect(start().log).toEqual([`failed ${PoolFailure.PendingOverflow}`]);
     });
   });
 }

@@ -4,7 +4,7 @@ import type { Host } from './host.ts';
 
 /** Why a pool could not give a stream. */
 export const PoolFailure = {
-  /** A circuit breaker is open (connections, pending requests or requests). */
+  /** A circuit breaker is open (connections or requests). */
   Overflow: 0,
   /** We gave up: the pool was closed while waiting. */
   LocalConnectionFailure: 1,
@@ -12,6 +12,8 @@ export const PoolFailure = {
   RemoteConnectionFailure: 2,
   /** Connect timeout. */
   Timeout: 3,
+  /** Too many wait already: the host was not so much as asked. */
+  PendingOverflow: 4,
 } as const;
 export type PoolFailure = (typeof PoolFailure)[keyof typeof PoolFailure];
 

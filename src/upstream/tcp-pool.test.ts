@@ -113,7 +113,7 @@ test('limits', () => {
   const three = start();
   expect(up.connector.transports.length).toBe(1);
   expect(cluster.stats.upstream_cx_overflow.value).toBe(1);
-  expect([two.log, three.log]).toEqual([[], [`failed ${PoolFailure.Overflow}`]]);
+  expect([two.log, three.log]).toEqual([[], [`failed ${PoolFailure.PendingOverflow}`]]);
   up.loop.turn(() => one.connection!.close(CloseType.NoFlush));
   up.connector.last.open();
   expect(two.log).toEqual(['ready']);

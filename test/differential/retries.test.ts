@@ -229,7 +229,7 @@ suite(
   {
     config: httpProxy(
       {
-        log: LOG,
+        log: `${LOG} %UPSTREAM_HOST% %UPSTREAM_HOSTS_ATTEMPTED%`,
         routes: [
           to('requests', '/requests'),
           to('pending', '/pending'),

@@ -335,7 +335,8 @@ export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvent
   onPoolFailure(reason: PoolFailure, transportFailureReason: string, host: Host): void {
     this.#pending = null;
     this.info.transportFailureReason = transportFailureReason;
-    this.#router.onHostAttempted(host);
+    if (reason === PoolFailure.PendingOverflow) this.info.host = null;
+    else this.#router.onHostAttempted(host);
     this.#fail(resetReasonOf(reason), transportFailureReason);
   }
 
@@ -571,6 +572,7 @@ function isWebSocketUpgrade(headers: RequestHeaders): boolean {
 export function resetReasonOf(reason: PoolFailure): ResetReason {
   switch (reason) {
     case PoolFailure.Overflow:
+    case PoolFailure.PendingOverflow:
       return ResetReason.Overflow;
     case PoolFailure.Timeout:
       return ResetReason.ConnectionTimeout;
