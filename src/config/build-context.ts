@@ -57,20 +57,39 @@ export interface BuildScope {
   readonly onOutside?: () => void;
 }
 
-/** What is the same in all builds of a thread, or no part of the result. */
-const SAME_EVERYWHERE: ReadonlySet<string> = new Set(['api', 'anys', 'extensions', 'runtime', 'errors', 'warnings']);
+/** What may differ between the builds of a thread and decide what comes out, even by its absence. */
+const DIFFERS: Readonly<Record<keyof BuildScope, boolean>> = {
+  api: false,
+  anys: false,
+  extensions: false,
+  runtime: false,
+  errors: false,
+  warnings: false,
+  stats: true,
+  clusterNames: true,
+  checksFiles: true,
+  lacksNode: true,
+  routeDependencies: true,
+  scopeDependencies: true,
+  extensionDependencies: true,
+  extensionFeed: true,
+  tls: true,
+  defaultTracer: true,
+  presentChains: true,
+  onOutside: false,
+};
+const DIFFERING = (Object.keys(DIFFERS) as (keyof BuildScope)[]).filter((key) => DIFFERS[key]);
 
 /** The same scope; whoever asks it for what differs between builds is noted. */
 export function observedScope(scope: BuildScope, onOutside: () => void): BuildScope {
   const observed = { ...scope, onOutside };
-  for (const key of Object.keys(scope)) {
-    if (SAME_EVERYWHERE.has(key) || key === 'onOutside') continue;
+  for (const key of DIFFERING) {
     Object.defineProperty(observed, key, {
       enumerable: true,
       get: () => {
         onOutside();
         scope.onOutside?.();
-        return scope[key as keyof BuildScope];
+        return scope[key];
       },
     });
   }

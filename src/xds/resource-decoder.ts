@@ -12,7 +12,7 @@ import { checkUnknownFields } from '../config/load/unknown-fields.ts';
 import { ConstraintChecker } from '../config/validate/constraint-checker.ts';
 import { orderMaps } from './map-order.ts';
 import type { DiscoveredResource, HeldResources, ResourceOrigin } from './resource-source.ts';
-import { RESOURCE_WRAPPER, type ResourceType, ROUTE_TYPE } from './resource-type.ts';
+import { RESOURCE_WRAPPER, type ResourceType, ROUTE_TYPE, VIRTUAL_HOST_TYPE } from './resource-type.ts';
 
 /** What is done about fields that are not known: `--reject-unknown-dynamic-fields`, `--ignore-unknown-dynamic-fields`. */
 export type UnknownFields = 'reject' | 'warn' | 'ignore';
@@ -75,6 +75,9 @@ export class ResourceDecoder {
     const desc = this.api.message(type.typeName)!;
     const cameEncoded = any.value.length > 0;
     const reordered = cameEncoded && orderMaps(message, desc, this.api, anys);
+    // Route tables and virtual hosts are taken apart later: by an encoding whose parts say what the message says. Broken lengths and wire
+    // types of which the decoder made something would say something else there.
+    const isOwnEncoding = cameEncoded && !reordered && type !== ROUTE_TYPE && type !== VIRTUAL_HOST_TYPE;
     return ok({
       name:
         type.nameField === ''
@@ -83,7 +86,7 @@ export class ResourceDecoder {
       version,
       message,
       // As it came over the wire it is its own encoding.
-      bytes: cameEncoded && !reordered ? any.value : toBinary(desc, message),
+      bytes: isOwnEncoding ? any.value : toBinary(desc, message),
       origin: { ...origin, anys },
     });
   }

@@ -398,8 +398,10 @@ function compare(seed: number, edits: number): number {
     }
     for (const host of a.pieces?.hosts ?? []) for (const route of host.routes) if (before.has(route)) shared++;
     expect(a.name, at).toBe(b.name);
-    expect(Buffer.compare(a.bytes, b.bytes), at).toBe(0);
-    expect(Buffer.compare(toBinary(TABLE, a.message), toBinary(TABLE, b.message)), at).toBe(0);
+    const wanted = toBinary(TABLE, b.message);
+    for (const { bytes } of [a, b])
+      expect(Buffer.compare(toBinary(TABLE, fromBinary(TABLE, bytes)), wanted), at).toBe(0);
+    expect(Buffer.compare(toBinary(TABLE, a.message), wanted), at).toBe(0);
     const left = sharing.work(a.bytes);
     const right = fresh.work(b.bytes);
     expect(describe({ ...left, virtualHosts: [] }), at).toEqual(describe({ ...right, virtualHosts: [] }));
@@ -425,6 +427,41 @@ for (let seed = 1; seed <= SEEDS; seed++) {
     shared += compare(seed, 30);
   }, 30_000);
 }
+
+test('a broken table is refused, or taken by main and workers alike', () => {
+  const editor = new Editor(1);
+  const clusters = new Set(NAMES);
+  let refused = 0;
+  for (let i = 0; i < 3000; i++) {
+    const way = new Way(true);
+    const { hosts } = editor.table();
+    const [host] = hosts;
+    const routes = host!.routes.slice(0, 3);
+    const good = encodeTable({ name: 'rc', virtual_hosts: [{ name: 'h', domains: ['h', '*'], routes }] });
+    const taken = way.take(good, clusters, false);
+    if (typeof taken !== 'string') way.work(taken.bytes);
+    const broken = good.slice();
+    for (let n = 1 + editor.below(2); n > 0; n--) {
+      const at = editor.below(broken.length);
+      broken[at] = editor.chance(0.5) ? editor.below(256) : broken[at]! + editor.below(5) - 2;
+    }
+    const next = way.take(broken, clusters, false);
+    if (typeof next === 'string') refused++;
+    else way.work(next.bytes);
+  }
+  expect(refused).toBeGreaterThan(1000);
+  expect(refused).toBeLessThan(2900);
+}, 60_000);
+
+test('what is built from something that only some builds have is built again', () => {
+  const scope = { api, anys: new AnyMessages(api), extensions, runtime: EMPTY_RUNTIME, errors: [], warnings: [] };
+  const whole = { ...scope, stats: new StatsStore().root, clusterNames: null };
+  let looks = 0;
+  const { shared } = new BuildContext(whole).observed(() => looks++);
+  expect([shared.api, shared.runtime, shared.errors, looks]).toEqual([api, EMPTY_RUNTIME, whole.errors, 0]);
+  expect([shared.checksFiles, looks]).toEqual([undefined, 1]);
+  expect([shared.stats, looks]).toEqual([whole.stats, 2]);
+});
 
 test('or nothing would have been tested', () => {
   expect(shared).toBeGreaterThan(SEEDS * 40);
