@@ -156,7 +156,7 @@ function everything(delta: boolean, side: Side): void {
   say(side, ROUTES, '1', [
     {
       name: 'r1',
-      virtual_hosts: [{ name: 'all', domains: ['*'], routes: [to('c1'), says('x', '/x')] }],
+      virtual_hosts: [{ name: 'all', domains: ['*'], routes: [says('x', '/x'), to('c1')] }],
     },
     {
       name: 'r2',
@@ -243,6 +243,7 @@ for (const delta of [false, true]) {
     [
       steps('names of stats', async (exchange) => {
         await settled(exchange);
+        // Answered here: which host takes a request, or whether it is dropped, is drawn.
         await exchange.request(http('GET /x'));
         await names(exchange);
       }),
