@@ -36,6 +36,11 @@ validateSuite('the file', [
     'a merge key',
     'node: &n { id: a }\nstatic_resources:\n  clusters:\n  - &c { name: a, type: STATIC, connect_timeout: 1s }\n  - <<: *c\n    name: b\n',
   ),
+  accepted(
+    'brackets whose lines stand less deep than their key',
+    'static_resources:\n  clusters: [\n{name: a, type: STATIC,\n connect_timeout: 1s, metadata: {\n}}\n]\nnode: {\nid: x\n}\n',
+  ),
+  refused('a bracket that is not closed', 'static_resources:\n  clusters: [\n{name: a}\nnode: {}\n'),
   accepted('camel case', 'staticResources:\n  clusters:\n  - name: a\n    type: STATIC\n    connectTimeout: 1s\n'),
   accepted('mixed cases', 'staticResources:\n  clusters:\n  - name: a\n    type: STATIC\n    connect_timeout: 1s\n'),
   accepted('both cases of one field', 'staticResources: {}\nstatic_resources: {}\n'),

@@ -158,9 +158,42 @@ class YamlReader {
 }
 
 function firstDocument(text: string): Document.Parsed | undefined {
+  const document = composed(text, new Parser());
+  if (document?.errors.some(({ code }) => code === 'BAD_INDENT') !== true) return document;
+  const lenient = composed(text, lenientParser());
+  return lenient?.errors.length === 0 ? lenient : document;
+}
+
+function composed(text: string, parser: Parser): Document.Parsed | undefined {
   const composer = new Composer({ schema: 'failsafe', uniqueKeys: false, resolveKnownTags: false, stringKeys: false });
-  for (const document of composer.compose(new Parser().parse(text), true, text.length)) return document;
+  for (const document of composer.compose(parser.parse(text), true, text.length)) return document;
   return undefined;
+}
+
+/** The parts of a lexer that know of indentation. The package offers no setting for it. */
+interface FlowLexer {
+  indentNext: number;
+  parseFlowCollection(): Generator<string, unknown>;
+}
+
+/**
+ * Between brackets, lines may begin at any column: YAML wants them deeper than the key that the bracket belongs to, yaml-cpp and
+ * so Envoy do not.
+ */
+function lenientParser(): Parser {
+  const parser = new Parser();
+  const { lexer } = parser as unknown as { readonly lexer: FlowLexer };
+  const strict = lexer.parseFlowCollection.bind(lexer);
+  lexer.parseFlowCollection = function* () {
+    const { indentNext } = lexer;
+    lexer.indentNext = 0;
+    try {
+      return yield* strict();
+    } finally {
+      lexer.indentNext = indentNext;
+    }
+  };
+  return parser;
 }
 
 function isPlain(node: Scalar): boolean {
