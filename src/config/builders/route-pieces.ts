@@ -24,7 +24,7 @@ export interface BuiltHost {
 export class RoutePiece {
   /** Its encoding, one character per byte. */
   readonly key: string;
-  /** Null: it was not decoded, or nobody needs it any more. */
+  /** Null: it was not decoded. Only main keeps it: workers keep what was built. */
   message: Route | null = null;
   /** The entries of its maps were put in order: its message's encoding is not `key`. */
   isReordered = false;

@@ -431,9 +431,9 @@ for (let seed = 1; seed <= SEEDS; seed++) {
 test('a broken table is refused, or taken by main and workers alike', () => {
   const editor = new Editor(1);
   const clusters = new Set(NAMES);
+  const way = new Way(true);
   let refused = 0;
-  for (let i = 0; i < 3000; i++) {
-    const way = new Way(true);
+  for (let i = 0; i < 2000; i++) {
     const { hosts } = editor.table();
     const [host] = hosts;
     const routes = host!.routes.slice(0, 3);
@@ -449,9 +449,9 @@ test('a broken table is refused, or taken by main and workers alike', () => {
     if (typeof next === 'string') refused++;
     else way.work(next.bytes);
   }
-  expect(refused).toBeGreaterThan(1000);
-  expect(refused).toBeLessThan(2900);
-}, 60_000);
+  expect(refused).toBeGreaterThan(500);
+  expect(refused).toBeLessThan(1900);
+}, 30_000);
 
 test('what is built from something that only some builds have is built again', () => {
   const scope = { api, anys: new AnyMessages(api), extensions, runtime: EMPTY_RUNTIME, errors: [], warnings: [] };
