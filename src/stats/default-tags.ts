@@ -105,5 +105,6 @@ export const DEFAULT_TAG_EXTRACTORS: readonly TagExtractorSource[] = [
     regex: '^proxy_proto\\.((?:<TAG_VALUE>\\.)?versions\\.v(<PROXY_PROTOCOL_VERSION>)\\.)\\w+$',
     contains: 'proxy_proto.',
   },
+  { name: 'envoy.xds_resource_name', regex: '^sds\\.((<TAG_VALUE>)\\.).+' },
   { name: 'envoy.proxy_protocol_prefix', regex: '^proxy_proto\\.((<TAG_VALUE>)\\.).*', except: 'versions' },
 ];

@@ -63,6 +63,7 @@ describe('names that real filters make', () => {
       'listener.admin.http.admin.downstream_rq_2xx',
       'listener.admin.http.downstream_rq_xx | envoy.response_code_class=2 | envoy.http_conn_manager_prefix=admin',
     ],
+    ['sds.k://a.b.update_success', 'sds.b.update_success | envoy.xds_resource_name=k://a'],
     ['listener.admin.main_thread.downstream_cx_total', 'listener.admin.main_thread.downstream_cx_total'],
     ['cluster.c.ssl.ciphers.TLS_AES_128', 'cluster.ssl.ciphers | cipher_suite=TLS_AES_128 | envoy.cluster_name=c'],
     [
