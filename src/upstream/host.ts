@@ -161,6 +161,11 @@ export class Host {
     return this.#stats;
   }
 
+  /** As `stats`, for whoever looks at all hosts: null as long as there is nothing to see. */
+  get countsSoFar(): HostStats | null {
+    return this.#stats;
+  }
+
   /** Takes over what may change without a new identity. @returns whether balancers must be rebuilt */
   update(spec: HostSpec): boolean {
     const before = this.healthFlags;

@@ -82,9 +82,9 @@ export class LoadCounts {
   #takeHosts(cluster: Cluster): HostLoad[] {
     const loads: HostLoad[] = [];
     for (const host of cluster.priorities.allHosts()) {
-      const { stats } = host;
+      const stats = host.countsSoFar;
       // Most hosts of a large cluster have done nothing since.
-      if (stats.rqTotal + stats.rqError + stats.rqSuccess === 0) continue;
+      if (stats === null || stats.rqTotal + stats.rqError + stats.rqSuccess === 0) continue;
       let seen = this.#hosts.get(stats);
       if (seen === undefined) {
         seen = { succeeded: 0, failed: 0, issued: 0, active: 0 };

@@ -1,5 +1,5 @@
 import type { ClusterManager } from '../upstream/cluster-manager.ts';
-import type { Host } from '../upstream/host.ts';
+import { type Host, HostStats } from '../upstream/host.ts';
 import { DEFAULT_OVERPROVISIONING } from '../upstream/priority-set.ts';
 import type { ClusterPolicy, HostStatus } from './messages.ts';
 
@@ -25,8 +25,10 @@ export function membersOf(clusters: ClusterManager): {
   return { hosts, policies };
 }
 
+const NOTHING_COUNTED = new HostStats();
+
 function statusOf(cluster: string, host: Host, localityWeight: number): HostStatus {
-  const { stats } = host;
+  const stats = host.countsSoFar ?? NOTHING_COUNTED;
   return {
     cluster,
     address: host.address,

@@ -75,6 +75,11 @@ const READABLE: readonly (readonly [what: string, text: string])[] = [
   ['no line break at the end', `${HEAD}  clusters:\n  - name: a`],
   ['a document begins and ends', `---\n${HEAD}  clusters:${LIST}...\n`],
   ['another document', `${HEAD}  clusters:${LIST}---\nstatic_resources: 7\n`],
+  [
+    'what looks like anchors and aliases',
+    `${HEAD}  clusters:\n  - name: a\n    health_checks: []\n    alt_stat_name: /x?a=1&b=2*3\n  - name: "*b"\nnode: { id: "*" }\n`,
+  ],
+  ['an anchor that nobody uses', `node: { id: &n a }\n${HEAD}  clusters:\n  - name: &n b\n`],
   ['keys that begin alike', `node: {}\nadmin: {}\nstatic_resources:\n  clusters:${LIST}`],
   [
     'the same words in a text',
@@ -90,6 +95,10 @@ const UNREADABLE: readonly (readonly [what: string, text: string])[] = [
   ['JSON names', `staticResources:\n  clusters:${LIST}`],
   ['an anchor and its alias', `${HEAD}  clusters:\n  - name: &n a\n    alt_stat_name: *n\n`],
   ['an alias of what stands elsewhere', `node: { id: &n a }\n${HEAD}  clusters:\n  - name: *n\n`],
+  [
+    'an anchor that takes the place of another',
+    `node: { id: &n a }\n${HEAD}  clusters:\n  - name: &n b\n  listeners:\n  - name: *n\n`,
+  ],
   ['an anchor that others use', `${HEAD}  clusters:\n  - name: &n a\nnode: { id: *n }\n`],
   ['an item that is no mapping', `${HEAD}  clusters:\n  - a\n`],
   ['an empty item', `${HEAD}  clusters:\n  - name: a\n  -\n`],

@@ -35,6 +35,8 @@ export function splitYaml(source: SourceFile, path: readonly string[]): SplitTre
   const { text } = source;
   const found = findList(text, path);
   if (found === null) return null;
+  // Behind the list, an alias stands for the latest anchor of its name: that may be one of an item, though there is another before.
+  if (hasMark(text.slice(found.start, found.end), '&') && hasMark(text.slice(found.end), '*')) return null;
   const rest = parseYaml(new SourceFile(source.name, text.slice(0, found.start) + text.slice(found.end)));
   const { tree } = rest;
   if (tree?.kind !== 'mapping' || rest.warnings.length > 0 || checkTreeSize(tree) !== undefined) return null;
@@ -57,7 +59,7 @@ function* itemsOf(source: SourceFile, groups: readonly Group[], level: number): 
   for (const { start, end, items } of groups) {
     const text = source.text.slice(start, end);
     // What an alias stands for may lie elsewhere, and is counted over the whole text.
-    const mayHaveAliases = text.includes('&') && text.includes('*');
+    const mayHaveAliases = hasMark(text, '&') && hasMark(text, '*');
     const parsed = mayHaveAliases ? null : parseYaml(new SourceFile(source.name, text));
     const tree = parsed?.tree;
     if (
@@ -71,6 +73,16 @@ function* itemsOf(source: SourceFile, groups: readonly Group[], level: number): 
     }
     yield* tree.items;
   }
+}
+
+const BEFORE_MARK = /[\s,[{:]/;
+
+/** Whether there may be an anchor (`&`) or an alias (`*`): either begins behind a space or an indicator. */
+function hasMark(text: string, mark: '&' | '*'): boolean {
+  for (let at = text.indexOf(mark); at >= 0; at = text.indexOf(mark, at + 1)) {
+    if (at === 0 || BEFORE_MARK.test(text[at - 1]!)) return true;
+  }
+  return false;
 }
 
 /** One line after the other, by what they begin with. */
