@@ -620,6 +620,19 @@ describe('close', () => {
     expect(events.log).toEqual(['local']);
   });
 
+  test('a delay that ends before a flush that closes is no timeout', () => {
+    let timeouts = 0;
+    connection.onDelayedCloseTimeout = () => timeouts++;
+    connection.enableHalfClose(true);
+    transport.peerEnds();
+    loop.turn(() => {
+      connection.close(CloseType.FlushWriteAndDelay, '', 1000);
+      loop.advance(1000);
+    });
+    expect(events.log).toContain('local');
+    expect(timeouts).toBe(0);
+  });
+
   test('a delay of zero is a plain flush', () => {
     loop.turn(() => {
       write('abc');

@@ -609,7 +609,7 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
       const sentBefore = this.bytesSent;
       this.#flushWanted = false;
       this.#flush();
-      if (this.bytesSent > sentBefore) return;
+      if (this.bytesSent > sentBefore || (this.#state as State) === State.Closed) return;
     }
     try {
       this.onDelayedCloseTimeout?.();
