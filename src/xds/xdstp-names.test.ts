@@ -16,9 +16,11 @@ test('context parameters are put in order, all else stays', () => {
 
 test('a watcher hears of its resources under the names that it knows', async () => {
   const heard: string[] = [];
+  const messages: unknown[] = [];
   const watcher: ResourceWatcher = {
     onUpdate: (update) => {
       heard.push(...update.changed.map(({ name }) => name), ...update.removed);
+      messages.push(...update.changed.map(({ message }) => message));
       return Promise.resolve([]);
     },
     onFailure: (reason) => void heard.push(reason),
@@ -27,8 +29,15 @@ test('a watcher hears of its resources under the names that it knows', async () 
   expect(withCanonicalNames(plain, watcher)).toEqual({ interest: plain, watcher });
   const odd = withCanonicalNames({ type: ENDPOINT_TYPE, names: ['xdstp://a/t/n?b=1&a=2'] }, watcher);
   expect(odd.interest.names).toEqual(['xdstp://a/t/n?a=2&b=1']);
-  const changed = [{ name: 'xdstp://a/t/n?a=2&b=1' }, { name: 'other' }] as unknown as ResourceUpdate['changed'];
+  class Lazy {
+    readonly name = 'other';
+    get message() {
+      return 'made when asked for';
+    }
+  }
+  const changed = [{ name: 'xdstp://a/t/n?a=2&b=1' }, new Lazy()] as unknown as ResourceUpdate['changed'];
   await odd.watcher.onUpdate({ changed, removed: ['xdstp://a/t/n?a=2&b=1'], version: '' });
   odd.watcher.onFailure('timeout', '');
   expect(heard).toEqual(['xdstp://a/t/n?b=1&a=2', 'other', 'xdstp://a/t/n?b=1&a=2', 'timeout']);
+  expect(messages).toEqual([undefined, 'made when asked for']);
 });

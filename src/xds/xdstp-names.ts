@@ -33,7 +33,10 @@ class RenamingWatcher implements ResourceWatcher {
   onUpdate(update: ResourceUpdate): Promise<readonly ResourceRefusal[]> {
     return this.#watcher.onUpdate({
       ...update,
-      changed: update.changed.map((resource) => ({ ...resource, name: this.#nameOf(resource.name) })),
+      // A message may be there only when it is asked for.
+      changed: update.changed.map((resource) => {
+        return { ...resource, message: resource.message, name: this.#nameOf(resource.name) };
+      }),
       removed: update.removed.map((name) => this.#nameOf(name)),
     });
   }
