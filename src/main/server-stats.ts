@@ -81,8 +81,10 @@ export const NO_CERTIFICATE_DAYS = 0xffff_ffff;
  */
 export function isProcessWide(name: string): boolean {
   if (name.endsWith('_ssl_socket_factory.ssl_context_update_by_sds')) return true;
-  return name.startsWith('cluster_manager.') || (name.startsWith('cluster.') && name.endsWith('.membership_change'));
+  return name.startsWith('cluster_manager.') || (name.startsWith('cluster.') && OF_CLUSTERS.test(name));
 }
+
+const OF_CLUSTERS = /\.(?:membership_change|default\.total_match_count|warming_state)$/;
 
 /** What is known of a server before it starts. */
 export interface FixedFacts {

@@ -133,7 +133,8 @@ export class Server implements WorkerObserver {
       matcher: plan.stats.matcher,
       histogramBuckets: plan.stats.histogramBuckets,
       leaveOut: (source, name) =>
-        (source > 1 && isProcessWide(name)) || (source === 0 && name.endsWith('.membership_change')),
+        (source > 1 && isProcessWide(name)) ||
+        (source === 0 && /\.(?:membership_change|total_match_count)$/.test(name)),
     });
     const { root } = this.#store;
     this.#serverStats = SERVER_STATS.create(root, 'server');

@@ -95,6 +95,8 @@ export class Cluster implements MembershipObserver {
     this.environment = environment;
     this.scope = environment.stats.createScope(`cluster.${spec.statName}`);
     this.stats = CLUSTER_STATS.create(this.scope);
+    // It comes here warm.
+    this.stats.warming_state.set(0);
     this.#maintenanceKey = `upstream.maintenance_mode.${spec.name}`;
     this.responses = new ClusterResponses(this.scope);
     this.timeoutBudgets = spec.trackTimeoutBudgets ? TIMEOUT_BUDGET_STATS.create(this.scope) : null;

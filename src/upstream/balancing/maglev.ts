@@ -1,3 +1,4 @@
+import { GaugeImportMode } from '../../stats/gauge.ts';
 import type { Host } from '../host.ts';
 import type { BalancerEnvironment, BalancerPolicy, LoadBalancer } from '../load-balancer.ts';
 import type { PrioritySet } from '../priority-set.ts';
@@ -24,7 +25,8 @@ class MaglevTable implements HashTable {
   maxPerHost = 0;
 
   constructor(unsorted: readonly HostShare[], settings: MaglevSettings) {
-    const size = settings.tableSize;
+    // A host that is alone needs no table: Envoy's has one entry then, and says so.
+    const size = unsorted.length === 1 ? 1 : settings.tableSize;
     // The table is filled in order: sorted by key, as in Envoy, it does not depend on the order of the endpoints.
     const keyOf = (each: HostShare): string => hashKeyOf(each.host, settings.useHostname);
     const shares = unsorted.toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : keyOf(a) > keyOf(b) ? 1 : 0));
@@ -40,7 +42,7 @@ class MaglevTable implements HashTable {
     shares.forEach(({ host, share }, i) => {
       const key = hashKeyOf(host, settings.useHostname);
       offsets[i] = Number(settings.hash(key) % BigInt(size));
-      skips[i] = Number(settings.hash(key, 1n) % BigInt(size - 1)) + 1;
+      skips[i] = size === 1 ? 1 : Number(settings.hash(key, 1n) % BigInt(size - 1)) + 1;
       heaviest = Math.max(heaviest, share);
     });
     let used = 0;
@@ -83,8 +85,8 @@ export class MaglevPolicy implements BalancerPolicy {
   }
 
   build(hosts: PrioritySet, environment: BalancerEnvironment, _previous: LoadBalancer | null): LoadBalancer {
-    const min = environment.scope.gauge('maglev_lb.min_entries_per_host');
-    const max = environment.scope.gauge('maglev_lb.max_entries_per_host');
+    const min = environment.scope.gauge('maglev_lb.min_entries_per_host', GaugeImportMode.NeverImport);
+    const max = environment.scope.gauge('maglev_lb.max_entries_per_host', GaugeImportMode.NeverImport);
     return new HashBalancer(hosts, environment, this.settings.localityWeighted, (shares) => {
       const table = new MaglevTable(shares, this.settings);
       min.set(table.minPerHost);

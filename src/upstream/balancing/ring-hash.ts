@@ -1,3 +1,4 @@
+import { GaugeImportMode } from '../../stats/gauge.ts';
 import type { Host } from '../host.ts';
 import type { BalancerEnvironment, BalancerPolicy, LoadBalancer } from '../load-balancer.ts';
 import type { PrioritySet } from '../priority-set.ts';
@@ -79,7 +80,8 @@ export class RingHashPolicy implements BalancerPolicy {
   }
 
   build(hosts: PrioritySet, environment: BalancerEnvironment, _previous: LoadBalancer | null): LoadBalancer {
-    const gauge = (name: string) => environment.scope.gauge(`ring_hash_lb.${name}`);
+    // Every thread's ring is the same.
+    const gauge = (name: string) => environment.scope.gauge(`ring_hash_lb.${name}`, GaugeImportMode.NeverImport);
     const size = gauge('size');
     const min = gauge('min_hashes_per_host');
     const max = gauge('max_hashes_per_host');

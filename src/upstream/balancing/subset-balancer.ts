@@ -1,5 +1,6 @@
 import type { MetadataStruct } from '../../base/connection-state.ts';
 import { canonicalText, criteriaKey, type MetadataCriteria } from '../../base/metadata-criteria.ts';
+import { GaugeImportMode } from '../../stats/gauge.ts';
 import type { Host } from '../host.ts';
 import type { BalancerEnvironment, BalancerPolicy, LoadBalancer, LoadBalancerContext } from '../load-balancer.ts';
 import { PrioritySet } from '../priority-set.ts';
@@ -202,7 +203,7 @@ export class SubsetPolicy implements BalancerPolicy {
       for (const host of hosts.allHosts()) if (this.#isDefault(host)) members.add(host);
       byDefault = this.#child.build(this.#view(hosts, members), environment, before?.byDefault ?? null);
     }
-    environment.scope.gauge('lb_subsets_single_host_per_subset_duplicate').set(duplicates);
+    environment.scope.gauge('lb_subsets_single_host_per_subset_duplicate', GaugeImportMode.NeverImport).set(duplicates);
     countChanges(environment, before?.subsets ?? new Map(), subsets);
     return new SubsetBalancer(settings, this.#fallbacks, environment, subsets, any, byDefault);
   }
@@ -271,5 +272,6 @@ function countChanges(
   for (const [names, subsets] of before) {
     for (const values of subsets.keys()) if (now.get(names)?.has(values) !== true) stats.lb_subsets_removed.inc();
   }
-  stats.lb_subsets_active.set(active);
+  // As long as there was none, nothing is said.
+  if (active !== stats.lb_subsets_active.value) stats.lb_subsets_active.set(active);
 }
