@@ -1,3 +1,4 @@
+import { toBinary } from '@bufbuild/protobuf';
 import type { Node } from '../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { Logger } from '../base/log.ts';
 import type { GrpcStreamSupervisor, SupervisedStreamHandler } from '../grpc/grpc-stream-supervisor.ts';
@@ -75,6 +76,8 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
   readonly #types = new Map<string, StreamType>();
   #started = false;
   #nodeSent = false;
+  /** Null: not encoded yet. */
+  #node: Uint8Array | null = null;
   #flushing = false;
   #tokens: number;
   #filledMs: number;
@@ -192,7 +195,7 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
   #send(type: StreamType): void {
     const skipsNode = this.#settings.nodeOnFirstMessageOnly && this.#nodeSent;
     const bytes = type.protocol.request({
-      node: skipsNode ? null : this.#settings.node,
+      node: skipsNode ? null : this.#encodedNode(),
       nonce: type.nonce ?? (this.#settings.isDelta ? '' : type.lastNonce),
       refusal: type.refusal,
       isFirst: !type.asked,
@@ -202,6 +205,14 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
     type.nonce = null;
     type.refusal = '';
     this.#stream.send(bytes);
+  }
+
+  #encodedNode(): Uint8Array {
+    if (this.#node === null) {
+      const { node } = this.#settings;
+      this.#node = toBinary(this.#decoder.api.message(node.$typeName)!, node);
+    }
+    return this.#node;
   }
 
   #takeToken(): boolean {

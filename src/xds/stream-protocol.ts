@@ -1,7 +1,7 @@
 import { create, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import type { Any, Duration } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../api/api-registry.ts';
-import type { Node } from '../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type {
   DeltaDiscoveryRequest,
   DeltaDiscoveryResponse,
@@ -30,8 +30,8 @@ export interface Answer {
 
 /** What a request says beside its type's state. */
 export interface RequestFacts {
-  /** Null: it was sent before on this stream. */
-  readonly node: Node | null;
+  /** Encoded: it is the same in each request, and by far the largest part of most. Null: it was sent before on this stream. */
+  readonly node: Uint8Array | null;
   /** Of the answer that is acknowledged; empty: none is. */
   readonly nonce: string;
   /** Why it is refused; empty: it is not. */
@@ -87,6 +87,17 @@ function milliseconds(duration: Duration): number {
   return Number(duration.seconds) * 1000 + duration.nanos / 1e6;
 }
 
+/** `node` of DiscoveryRequest and of DeltaDiscoveryRequest. */
+const SOTW_NODE_FIELD = 2;
+const DELTA_NODE_FIELD = 1;
+
+/** In protobuf, a message with one more field is that field in front of the message. */
+function withNode(field: number, node: Uint8Array | null, request: Uint8Array): Uint8Array {
+  if (node === null) return request;
+  const writer = new BinaryWriter().tag(field, WireType.LengthDelimited).bytes(node);
+  return writer.raw(request).finish();
+}
+
 /** State of the world: every answer holds everything; the edge where it becomes a change. */
 export class SotwProtocol implements TypeProtocol {
   readonly #api: ApiRegistry;
@@ -127,9 +138,8 @@ export class SotwProtocol implements TypeProtocol {
     request.typeUrl = this.#engine.type.typeUrl;
     request.responseNonce = nonce;
     request.resourceNames = wanted === null ? [] : [...wanted];
-    if (node !== null) request.node = node;
     if (refusal !== '') request.errorDetail = status(refusal);
-    return toBinary(desc, request);
+    return withNode(SOTW_NODE_FIELD, node, toBinary(desc, request));
   }
 
   translate(message: Message): TypeDelta | string {
@@ -223,7 +233,6 @@ export class DeltaProtocol implements TypeProtocol {
     const request = create(desc) as DeltaDiscoveryRequest;
     request.typeUrl = this.#engine.type.typeUrl;
     request.responseNonce = nonce;
-    if (node !== null) request.node = node;
     if (refusal !== '') request.errorDetail = status(refusal);
     // An empty first subscription asks for everything.
     const known = this.#known ?? NO_NAMES;
@@ -247,7 +256,7 @@ export class DeltaProtocol implements TypeProtocol {
     if (!this.#said) request.initialResourceVersions = Object.fromEntries(this.#engine.versions);
     this.#known = wanted;
     this.#said = true;
-    return toBinary(desc, request);
+    return withNode(DELTA_NODE_FIELD, node, toBinary(desc, request));
   }
 
   translate(message: Message): TypeDelta | string {
