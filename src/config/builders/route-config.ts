@@ -3,6 +3,7 @@ import type {
   RouteAction_RequestMirrorPolicy,
   RouteMatch as RouteMatchMessage,
   Route as RouteMessage,
+  VirtualHost,
 } from '../../api/gen/envoy/config/route/v3/route_components_pb';
 import type { RouteConfiguration, Vhds } from '../../api/gen/envoy/config/route/v3/route_pb';
 import type { UriTemplateMatchConfig } from '../../api/gen/envoy/extensions/path/match/uri_template/v3/uri_template_match_pb';
@@ -42,7 +43,7 @@ import {
   MATCHER_SUPPORT,
 } from './route-config-matchers.ts';
 import { buildMirrorPolicy, buildRateLimits, ROUTE_POLICY_SUPPORT } from './route-config-policies.ts';
-import type { HostPiece, PartialHost, PartialTable, RoutePieces } from './route-pieces.ts';
+import { type HostPiece, type RoutePieces, type UnbuiltHost, type UnbuiltTable, wholeTable } from './route-pieces.ts';
 import { type ClusterNames, RouteReuse } from './route-reuse.ts';
 import { buildRouteTracing, ROUTE_TRACING_SUPPORT } from './tracing.ts';
 
@@ -141,34 +142,34 @@ export function buildRouteTable(
   message: RouteConfiguration,
   discovered = false,
 ): RouteTable | null {
-  const spec = buildTableSpec(context, message, discovered, null);
+  const spec = buildTableSpec(context, wholeTable(message), discovered, null);
   return spec === null ? null : new RouteTable(spec, context.shared.runtime);
 }
 
 /**
  * A discovered route table of which pieces were built before.
- * @param message where pieces were built, it may have nothing
+ * @param table where pieces were built, it may have nothing
  */
-export function buildFromPieces(context: BuildContext, message: PartialTable, pieces: RoutePieces): RouteTable | null {
-  const reuse = new RouteReuse(context, pieces, namesFor(context, message), true);
-  const spec = buildTableSpec(context, message, true, reuse);
+export function buildFromPieces(context: BuildContext, table: UnbuiltTable, pieces: RoutePieces): RouteTable | null {
+  const reuse = new RouteReuse(context, pieces, namesFor(context, table.head), true);
+  const spec = buildTableSpec(context, table, true, reuse);
   return spec === null ? null : new RouteTable(spec, context.shared.runtime);
 }
 
 /** Whether a discovered route table can be built. All that is wrong is reported. */
 export function checkPieces(context: BuildContext, message: RouteConfiguration, pieces: RoutePieces): boolean {
   const reuse = new RouteReuse(context, pieces, namesFor(context, message), false);
-  return buildTableSpec(context, message, true, reuse) !== null;
+  return buildTableSpec(context, wholeTable(message), true, reuse) !== null;
 }
 
 /** Null: clusters are not checked. */
-function namesFor(context: BuildContext, { validateClusters }: PartialTable): ReadonlySet<string> | null {
+function namesFor(context: BuildContext, { validateClusters }: RouteConfiguration): ReadonlySet<string> | null {
   return validateClusters === false ? null : context.shared.clusterNames;
 }
 
 function buildTableSpec(
   context: BuildContext,
-  message: PartialTable,
+  { head: message, hosts: unbuilt }: UnbuiltTable,
   discovered: boolean,
   reuse: RouteReuse | null,
 ): RouteTableSpec | null {
@@ -179,11 +180,11 @@ function buildTableSpec(
   const domains = new Map<string, string>();
   const hosts = reuse === null ? context : reuse.context;
   const virtualHosts: VirtualHostSpec[] = [];
-  message.virtualHosts.forEach((host, i) => {
+  unbuilt.forEach((host, i) => {
     const piece = reuse?.pieces.hosts[i] ?? null;
     const known = reuse?.known(piece!.built) ?? null;
     // Where it is missing, main has looked at it.
-    if (host !== null) checkDomains(context, i, host, message.name, domains);
+    if (host !== null) checkDomains(context, i, host.head, message.name, domains);
     if (known !== null) {
       if (known.spec !== null) virtualHosts.push(known.spec);
       return;
@@ -191,8 +192,8 @@ function buildTableSpec(
     assert(host !== null, 'a virtual host that is not built has a message');
     const at = hosts.at(`virtual_hosts[${i}]`);
     const defaults: RouteDefaults = {
-      retryPolicy: host.retryPolicy,
-      hedgePolicy: host.hedgePolicy,
+      retryPolicy: host.head.retryPolicy,
+      hedgePolicy: host.head.hedgePolicy,
       mirrorPolicies: mirrors,
       clusterNames,
       maxDirectResponseBytes: message.maxDirectResponseBodySizeBytes ?? DEFAULT_MAX_DIRECT_RESPONSE_BYTES,
@@ -235,7 +236,7 @@ function buildTableSpec(
 function checkDomains(
   context: BuildContext,
   hostIndex: number,
-  host: PartialHost,
+  host: VirtualHost,
   tableName: string,
   seen: Map<string, string>,
 ): void {
@@ -280,25 +281,25 @@ function bufferLimit(limit: bigint | undefined, deprecated: number | undefined):
 
 function buildVirtualHost(
   context: BuildContext,
-  message: PartialHost,
+  { head: message, routes: unbuilt }: UnbuiltHost,
   inherited: RouteDefaults,
   reuse: RouteReuse | null,
   piece: HostPiece | null,
 ): VirtualHostSpec {
   const own = buildMirrors(context, message.requestMirrorPolicies, inherited.clusterNames);
   const defaults: RouteDefaults = own.length === 0 ? inherited : { ...inherited, mirrorPolicies: own };
-  if (message.matcher !== undefined && message.routes.length > 0) {
+  if (message.matcher !== undefined && unbuilt.length > 0) {
     context.refuse('matcher', 'cannot set both matcher and routes on virtual host');
   }
   const routes: RouteSpec[] = [];
-  for (let i = 0; i < message.routes.length; i++) {
+  for (let i = 0; i < unbuilt.length; i++) {
     const part = piece === null ? null : piece.routes[i]!;
     const known = reuse === null ? null : reuse.known(part!.built);
     if (known !== null) {
       if (known.spec !== null) routes.push(known.spec);
       continue;
     }
-    const route = message.routes[i]!;
+    const route = unbuilt[i]!;
     assert(route !== null, 'a route that is not built has a message');
     const build = () => buildRoute(context.at(`routes[${i}]`), route, defaults);
     const spec = reuse === null || part === null ? build() : reuse.route(part, build);

@@ -203,15 +203,14 @@ export class SplitTable {
    * What has to be built: a table in which virtual hosts and routes are missing that were built already, each in its place.
    * @throws Error for bytes that are no such message
    */
-  decodeUnbuilt(api: ApiRegistry): PartialTable {
+  decodeUnbuilt(api: ApiRegistry): UnbuiltTable {
     const hostType = api.message(HOST_TYPE)!;
-    const virtualHosts = this.pieces.hosts.map((piece, i) => {
+    const hosts = this.pieces.hosts.map((piece, i) => {
       if (piece.built !== null) return null;
-      const host = fromBinary(hostType, this.#hostHeads[i]!, { recursionLimit: HOST_DEPTH }) as VirtualHost;
-      const routes = piece.routes.map((route) => (route.built === null ? decodeRoute(api, route) : null));
-      return { ...host, routes };
+      const head = fromBinary(hostType, this.#hostHeads[i]!, { recursionLimit: HOST_DEPTH }) as VirtualHost;
+      return { head, routes: piece.routes.map((route) => (route.built === null ? decodeRoute(api, route) : null)) };
     });
-    return { ...this.#decodeHead(api), virtualHosts };
+    return { head: this.#decodeHead(api), hosts };
   }
 
   #decodeHead(api: ApiRegistry): RouteConfiguration {
@@ -219,11 +218,22 @@ export class SplitTable {
   }
 }
 
-/** Null: the route that stands there was built before. */
-export type PartialHost = Omit<VirtualHost, 'routes'> & { readonly routes: readonly (Route | null)[] };
-export type PartialTable = Omit<RouteConfiguration, 'virtualHosts'> & {
-  readonly virtualHosts: readonly (PartialHost | null)[];
-};
+/** A virtual host that is to be built. Of the head's own routes nothing is read. Null: the route in that place was built before. */
+export interface UnbuiltHost {
+  readonly head: VirtualHost;
+  readonly routes: readonly (Route | null)[];
+}
+
+/** A table that is to be built. Of the head's own virtual hosts nothing is read. Null: the one in that place was built before. */
+export interface UnbuiltTable {
+  readonly head: RouteConfiguration;
+  readonly hosts: readonly (UnbuiltHost | null)[];
+}
+
+/** Nothing of it was built before. */
+export function wholeTable(head: RouteConfiguration): UnbuiltTable {
+  return { head, hosts: head.virtualHosts.map((host) => ({ head: host, routes: host.routes })) };
+}
 
 function decodeRoute(api: ApiRegistry, piece: RoutePiece): Route {
   // Bytes of its own: what the message keeps of them keeps nothing else.
