@@ -26,17 +26,24 @@ suite(
     flags: ['--concurrency', '2'],
   },
   [
-    '/stats?filter=^cluster\\.',
-    '/stats?usedonly&filter=^cluster\\.',
-    '/stats/prometheus?usedonly&filter=^cluster\\.',
-  ].map((path) =>
-    steps(path, async (exchange) => {
-      // Once to let them be said, once to read them where all of them were asked for.
-      await exchange.proxy.admin('/clusters');
-      await exchange.expect('warm clusters', async () => {
-        return (await exchange.proxy.admin('/stats?usedonly&filter=warming_state')).body.split('\n').length > 7;
-      });
-      await exchange.admin(path);
+    steps('dumps without a connection manager', async (exchange) => {
+      const { body } = await exchange.proxy.admin('/config_dump');
+      exchange.note('dumps', body.match(/\w+ConfigDump/g)?.join(' ') ?? '');
+      await exchange.admin('/config_dump?resource=dynamic_route_configs');
     }),
-  ),
+    ...[
+      '/stats?filter=^cluster\\.',
+      '/stats?usedonly&filter=^cluster\\.',
+      '/stats/prometheus?usedonly&filter=^cluster\\.',
+    ].map((path) =>
+      steps(path, async (exchange) => {
+        // Once to let them be said, once to read them where all of them were asked for.
+        await exchange.proxy.admin('/clusters');
+        await exchange.expect('warm clusters', async () => {
+          return (await exchange.proxy.admin('/stats?usedonly&filter=warming_state')).body.split('\n').length > 7;
+        });
+        await exchange.admin(path);
+      }),
+    ),
+  ],
 );

@@ -106,12 +106,15 @@ async function allDumps(server: Server, includeEds: boolean, matches: (name: str
   dumps.push(...extensionDumps(server, print, matches));
   if (includeEds) dumps.push({ type: `${ADMIN}.EndpointsConfigDump`, content: await endpointDump(server, matches) });
   dumps.push({ type: `${ADMIN}.ListenersConfigDump`, content: listenerDump(listeners, print, matches) });
-  dumps.push({ type: `${ADMIN}.ScopedRoutesConfigDump`, content: scopeDump(server, print, matches) });
   const inline: JsonObject[] = [];
+  // Envoy's keepers of routes come and go with connection managers.
+  let hasRoutes = false;
   const { active, warming, draining, drainingChains } = listeners;
   for (const version of [...active.values(), ...warming.values(), ...draining, ...drainingChains]) {
     const found: JsonObject[] = [];
-    collectFields(print(LISTENER, version.message), 'route_config', found);
+    const listener = print(LISTENER, version.message);
+    hasRoutes ||= holdsManager(listener);
+    collectFields(listener, 'route_config', found);
     for (const route of found) {
       if (!matches(typeof route.name === 'string' ? route.name : '')) continue;
       inline.push({ route_config: any(ROUTE, route), last_updated: iso(version.updatedMs) });
@@ -126,10 +129,11 @@ async function allDumps(server: Server, includeEds: boolean, matches: (name: str
       last_updated: iso(version.updatedMs),
     });
   }
-  dumps.push({
-    type: `${ADMIN}.RoutesConfigDump`,
-    content: { ...list('static_route_configs', inline), ...list('dynamic_route_configs', discovered) },
-  });
+  if (hasRoutes) {
+    const content = { ...list('static_route_configs', inline), ...list('dynamic_route_configs', discovered) };
+    dumps.push({ type: `${ADMIN}.ScopedRoutesConfigDump`, content: scopeDump(server, print, matches) });
+    dumps.push({ type: `${ADMIN}.RoutesConfigDump`, content });
+  }
   const fixed = (server.bootstrap.plan.message.staticResources?.secrets ?? [])
     .filter((secret) => matches(secret.name))
     .map((secret) => ({
@@ -331,6 +335,13 @@ function listenerDump(listeners: ListenerUpdates, print: Print, matches: (name: 
     ...list('static_listeners', fixed),
     ...list('dynamic_listeners', [...dynamic.values(), ...overall]),
   };
+}
+
+/** Whether there is a connection manager in it. */
+function holdsManager(value: JsonValue): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (!Array.isArray(value) && value['@type'] === HCM) return true;
+  return Object.values(value).some(holdsManager);
 }
 
 /** What every connection manager has in a field. */
