@@ -129,7 +129,7 @@ async function allDumps(server: Server, includeEds: boolean, matches: (name: str
       last_updated: iso(version.updatedMs),
     });
   }
-  if (hasRoutes) {
+  if (hasRoutes || discovered.length > 0) {
     const content = { ...list('static_route_configs', inline), ...list('dynamic_route_configs', discovered) };
     dumps.push({ type: `${ADMIN}.ScopedRoutesConfigDump`, content: scopeDump(server, print, matches) });
     dumps.push({ type: `${ADMIN}.RoutesConfigDump`, content });
@@ -340,7 +340,7 @@ function listenerDump(listeners: ListenerUpdates, print: Print, matches: (name: 
 /** Whether there is a connection manager in it. */
 function holdsManager(value: JsonValue): boolean {
   if (typeof value !== 'object' || value === null) return false;
-  if (!Array.isArray(value) && value['@type'] === HCM) return true;
+  if (!Array.isArray(value) && (value['@type'] === HCM || value.type_url === HCM)) return true;
   return Object.values(value).some(holdsManager);
 }
 
