@@ -142,10 +142,11 @@ const updates =
 function cases(): Case[] {
   return [
     steps('the start', async (exchange) => {
-      await told(exchange, 'routes', 'r-1');
+      const versions = { clusters: 'c-1', endpoints: 'e-1', listeners: 'l-1', routes: 'r-1' };
+      for (const [what, version] of Object.entries(versions)) await told(exchange, what, version);
       await exchange.refreshListeners();
       await exchange.request(get);
-      for (const what of ['clusters', 'endpoints', 'listeners', 'routes']) noteAsked(exchange, what, 2);
+      for (const what of Object.keys(versions)) noteAsked(exchange, what, 2);
       await dumpStates(exchange);
       await noteStats(exchange, updates);
     }),
@@ -353,11 +354,17 @@ suite(
   },
   [
     steps('all are asked for and taken', async (exchange) => {
-      await told(exchange, 'routes', 'r-1');
+      const versions = {
+        secrets: 's-1',
+        'scoped-routes': 'o-1',
+        extension_configs: 'x-1',
+        routes: 'r-1',
+      };
+      for (const [what, version] of Object.entries(versions)) await told(exchange, what, version);
       await exchange.refreshListeners();
       await exchange.request(http('GET /', ['x-scope: one']));
       await exchange.request(http('GET /', ['x-scope: two']));
-      for (const what of ['secrets', 'scoped-routes', 'extension_configs', 'routes']) noteAsked(exchange, what, 2);
+      for (const what of Object.keys(versions)) noteAsked(exchange, what, 2);
     }),
   ],
 );
