@@ -135,6 +135,8 @@ export class SmallCluster {
   #writing: ReturnType<typeof setTimeout> | null = null;
   #statusTimer: ReturnType<typeof setInterval> | null = null;
   #statusText = '';
+  /** Resolved once the control plane has said what it makes of the GatewayClass: what it claims is read from there. */
+  readonly #firstStatus = Promise.withResolvers<void>();
 
   /**
    * @param echo the suite's echo server
@@ -176,6 +178,7 @@ export class SmallCluster {
     this.#write();
     await this.#startPilot();
     this.#statusTimer = setInterval(() => this.#readStatuses(), 20);
+    await this.#firstStatus.promise;
     const config = join(this.#directory, 'kubeconfig');
     writeFileSync(
       config,
@@ -405,6 +408,7 @@ export class SmallCluster {
     };
     for (const { kind, metadata, ...status } of statuses) {
       this.store.setStatus(kind, metadata.namespace ?? '', metadata.name, timed(status) as Record<string, unknown>);
+      if (kind === 'GatewayClass') this.#firstStatus.resolve();
     }
   }
 
