@@ -1,4 +1,5 @@
 import { fromBinary } from '@bufbuild/protobuf';
+import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Route, VirtualHost } from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
 import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb.d.ts';
@@ -80,71 +81,48 @@ const ROUTE_DEPTH = 98;
 /** Goes over the fields of one message without looking into them. */
 class FieldScanner {
   readonly bytes: Buffer;
-  /** End of the message. */
-  readonly end: number;
+  readonly #reader: BinaryReader;
   field = 0;
   /** The field with its tag. */
   start = 0;
   /** Its content, where it has a length: from here to `next`. */
   content = 0;
   hasLength = false;
-  /** Behind the field. */
-  next: number;
 
   constructor(bytes: Buffer, start: number, end: number) {
     this.bytes = bytes;
-    this.end = end;
-    this.next = start;
+    this.#reader = new BinaryReader(bytes.subarray(0, end));
+    this.#reader.pos = start;
+  }
+
+  /** Behind the field. */
+  get next(): number {
+    return this.#reader.pos;
   }
 
   get isAtEnd(): boolean {
-    return this.next === this.end;
+    return this.#reader.pos === this.#reader.len;
   }
 
-  /** Takes the next field. @returns false for what is no field: the decoder has to say what is wrong */
+  /** Takes the next field. @returns false for what is no field, or a group: the decoder has to say what is wrong */
   advance(): boolean {
-    this.start = this.next;
-    const tag = this.#varint();
-    // A field's number has 29 bits.
-    if (tag < 8 || tag > 0xffff_ffff) return false;
-    this.field = Math.floor(tag / 8);
-    this.hasLength = false;
-    switch (tag % 8) {
-      case 0:
-        if (this.#varint() < 0) return false;
-        break;
-      case 1:
-        this.next += 8;
-        break;
-      case 2: {
-        const length = this.#varint();
-        if (length < 0) return false;
-        this.hasLength = true;
-        this.content = this.next;
-        this.next += length;
-        break;
-      }
-      case 5:
-        this.next += 4;
-        break;
-      default:
-        return false;
+    const reader = this.#reader;
+    this.start = reader.pos;
+    try {
+      const [field, wireType] = reader.tag();
+      if (wireType === WireType.StartGroup) return false;
+      this.field = field;
+      this.content = reader.pos;
+      this.hasLength = wireType === WireType.LengthDelimited;
+      if (this.hasLength) {
+        const length = reader.uint32();
+        this.content = reader.pos;
+        reader.pos += length;
+      } else reader.skip(wireType, field);
+      return reader.pos <= reader.len;
+    } catch {
+      return false;
     }
-    return this.next <= this.end;
-  }
-
-  /** @returns -1: there is none */
-  #varint(): number {
-    let value = 0;
-    let factor = 1;
-    for (let i = 0; i < 10; i++) {
-      if (this.next >= this.end) return -1;
-      const byte = this.bytes[this.next++]!;
-      value += (byte & 0x7f) * factor;
-      if (byte < 0x80) return value;
-      factor *= 128;
-    }
-    return -1;
   }
 
   get text(): string {
@@ -362,18 +340,7 @@ function sameList(a: readonly RoutePiece[], b: readonly RoutePiece[]): boolean {
 
 /** A table with further virtual hosts behind its own: in protobuf, one message behind the other. */
 export function withHosts(table: Uint8Array, hosts: Iterable<Uint8Array>): Uint8Array {
-  const parts: Uint8Array[] = [table];
-  for (const host of hosts) parts.push(prefixOf(host.length), host);
-  return Buffer.concat(parts);
-}
-
-function prefixOf(length: number): Uint8Array {
-  const out = [VIRTUAL_HOSTS_FIELD * 8 + 2];
-  let rest = length;
-  while (rest > 0x7f) {
-    out.push((rest % 128) | 0x80);
-    rest = Math.floor(rest / 128);
-  }
-  out.push(rest);
-  return Uint8Array.from(out);
+  const writer = new BinaryWriter().raw(table);
+  for (const host of hosts) writer.tag(VIRTUAL_HOSTS_FIELD, WireType.LengthDelimited).bytes(host);
+  return writer.finish();
 }
