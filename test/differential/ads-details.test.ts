@@ -2,6 +2,8 @@
 import { httpUpstream, reply } from '../support/scripted-upstream.ts';
 import { cluster, type Fields, http, to } from './configs.ts';
 import {
+  answered,
+  asked,
   CLUSTER,
   clusterResource,
   dumpStates,
@@ -12,8 +14,8 @@ import {
   ROUTES,
   routes,
   says,
+  tell,
 } from './discovery.ts';
-import type { Exchange } from './exchange.ts';
 import { type Case, steps, suite } from './harness.ts';
 import { fillIn, type Side } from './side.ts';
 
@@ -48,10 +50,6 @@ function config(delta: boolean, more: Fields = {}, source: Fields = ads()): Fiel
 
 const filled = (side: Side, value: unknown): never => JSON.parse(fillIn(value as never, side.tmp, side.ports)) as never;
 
-function say(side: Side, type: string, version: string, resources: readonly Fields[]): void {
-  side.controlPlane!.set(url(type), version, filled(side, resources));
-}
-
 const eds = (name: string, source: Fields = ads()): Fields => ({
   '@type': url(CLUSTER),
   name,
@@ -65,27 +63,14 @@ const byRds = (source: Fields = ads()): Fields => ({
 });
 
 function everything(side: Side): void {
-  say(side, CLUSTER, '1', [eds('c1')]);
-  say(side, ENDPOINTS, '1', [endpoints('c1', ['u1'])]);
-  say(side, LISTENER, '1', [listenerResource({ hcm: byRds() })]);
-  say(side, ROUTES, '1', [routes('r1', [to('c1')])]);
+  tell(side, CLUSTER, '1', [eds('c1')]);
+  tell(side, ENDPOINTS, '1', [endpoints('c1', ['u1'])]);
+  tell(side, LISTENER, '1', [listenerResource({ hcm: byRds() })]);
+  tell(side, ROUTES, '1', [routes('r1', [to('c1')])]);
 }
 
 /** A resource that lives for a while. */
 const mortal = (name: string, ttl: string, resource: Fields): Fields => ({ '@type': RESOURCE, name, ttl, resource });
-
-async function answered(exchange: Exchange, short: string, count: number): Promise<void> {
-  const plane = exchange.side.controlPlane!;
-  await exchange.expect(`${count} requests for ${short}`, () => (plane.requests.get(short)?.length ?? 0) >= count);
-  await exchange.refreshListeners();
-}
-
-function requestsSoFar(exchange: Exchange, ...shorts: string[]): void {
-  for (const short of shorts) {
-    const lines = (exchange.side.controlPlane!.requests.get(short) ?? []).map((each) => JSON.stringify(each));
-    exchange.note(`requests ${short}`, lines.join('\n'));
-  }
-}
 
 const stats = [
   /^(listener_manager\.lds|cluster_manager\.cds|cluster\.c[12]|http\.ingress\.rds\.r1)\.(update_(attempt|success|failure|rejected|empty)|init_fetch_timeout|membership_total)/,
@@ -95,7 +80,7 @@ const stats = [
 function renewed(delta: boolean): Case {
   return steps('one that is renewed stays', async (exchange) => {
     await answered(exchange, 'RDS', 2);
-    say(exchange.side, CLUSTER, '2', [eds('c1'), mortal('c2', '0.5s', clusterResource('c2', 'u2'))]);
+    tell(exchange.side, CLUSTER, '2', [eds('c1'), mortal('c2', '0.5s', clusterResource('c2', 'u2'))]);
     await exchange.expectStat('cluster_manager.active_clusters', 3);
     for (let i = 0; i < 8; i++) {
       await Bun.sleep(100);
@@ -110,11 +95,11 @@ function ttlCases(delta: boolean): Case[] {
   return [
     steps('a cluster that is not renewed goes', async (exchange) => {
       await answered(exchange, 'RDS', 2);
-      say(exchange.side, CLUSTER, '2', [eds('c1'), mortal('c2', '0.3s', clusterResource('c2', 'u2'))]);
+      tell(exchange.side, CLUSTER, '2', [eds('c1'), mortal('c2', '0.3s', clusterResource('c2', 'u2'))]);
       await exchange.expectStat('cluster_manager.active_clusters', 3);
       await exchange.expectStat('cluster_manager.active_clusters', 2);
       await dumpStates(exchange);
-      requestsSoFar(exchange, 'CDS');
+      asked(exchange, 'CDS');
     }),
     // Envoy removes every other cluster when a state of the world holds a heartbeat alone.
     ...(delta ? [renewed(delta)] : []),
@@ -123,17 +108,17 @@ function ttlCases(delta: boolean): Case[] {
       await exchange.request(get);
       // Envoy dies when the time of endpoints or routes is over that a state of the world brought.
       if (delta) {
-        say(exchange.side, ENDPOINTS, '2', [mortal('c1', '0.2s', endpoints('c1', ['u2']))]);
+        tell(exchange.side, ENDPOINTS, '2', [mortal('c1', '0.2s', endpoints('c1', ['u2']))]);
         await answered(exchange, 'EDS', 3);
         await Bun.sleep(500);
         await exchange.request(get);
-        say(exchange.side, ROUTES, '2', [mortal('r1', '0.2s', routes('r1', [says('mortal')]))]);
+        tell(exchange.side, ROUTES, '2', [mortal('r1', '0.2s', routes('r1', [says('mortal')]))]);
         await answered(exchange, 'RDS', 3);
         await exchange.request(get);
         await Bun.sleep(500);
         await exchange.request(get);
       }
-      say(exchange.side, LISTENER, '2', [mortal('a', '0.2s', listenerResource({ routes: [says('x')] }))]);
+      tell(exchange.side, LISTENER, '2', [mortal('a', '0.2s', listenerResource({ routes: [says('x')] }))]);
       await answered(exchange, 'LDS', 3);
       await exchange.expectStat('listener_manager.total_listeners_active', 0);
       await dumpStates(exchange);
@@ -172,25 +157,25 @@ for (const delta of [false, true]) {
     [
       steps('of clusters and listeners', async (exchange) => {
         await exchange.expect('LIVE', async () => (await exchange.proxy.admin('/ready')).status === 200);
-        say(exchange.side, CLUSTER, '1', [clusterResource('c1', 'u1')]);
-        say(exchange.side, LISTENER, '1', [listenerResource({ routes: [to('c1')] })]);
+        tell(exchange.side, CLUSTER, '1', [clusterResource('c1', 'u1')]);
+        tell(exchange.side, LISTENER, '1', [listenerResource({ routes: [to('c1')] })]);
         await answered(exchange, 'LDS', 2);
         await exchange.request(get);
-        requestsSoFar(exchange, 'CDS', 'LDS');
+        asked(exchange, 'CDS', 'LDS');
       }),
       steps('of endpoints and routes', async (exchange) => {
-        say(exchange.side, CLUSTER, '1', [eds('c1', soon)]);
-        say(exchange.side, LISTENER, '1', [listenerResource({ hcm: byRds(soon) })]);
+        tell(exchange.side, CLUSTER, '1', [eds('c1', soon)]);
+        tell(exchange.side, LISTENER, '1', [listenerResource({ hcm: byRds(soon) })]);
         await exchange.expectStat('listener_manager.total_listeners_active', 1);
         await exchange.refreshListeners();
         await exchange.request(get);
-        say(exchange.side, ROUTES, '1', [routes('r1', [to('c1')])]);
+        tell(exchange.side, ROUTES, '1', [routes('r1', [to('c1')])]);
         await answered(exchange, 'RDS', 2);
         await exchange.request(get);
-        say(exchange.side, ENDPOINTS, '1', [endpoints('c1', ['u1'])]);
+        tell(exchange.side, ENDPOINTS, '1', [endpoints('c1', ['u1'])]);
         await answered(exchange, 'EDS', 2);
         await exchange.request(get);
-        requestsSoFar(exchange, 'RDS', 'EDS');
+        asked(exchange, 'RDS', 'EDS');
       }),
     ],
   );
@@ -211,7 +196,7 @@ for (const delta of [false, true]) {
         async (exchange) => {
           await answered(exchange, 'RDS', 2);
           await exchange.expectStat('control_plane.pending_requests', 0);
-          requestsSoFar(exchange, 'CDS', 'EDS', 'LDS', 'RDS');
+          asked(exchange, 'CDS', 'EDS', 'LDS', 'RDS');
           exchange.note('held back', String((await exchange.stat('control_plane.rate_limit_enforced')) > 0));
         },
         { stats: [] },
@@ -227,17 +212,17 @@ for (const delta of [false, true]) {
       exchange.side.controlPlane!.sayAsIs(url(ENDPOINTS), { ...version, resource_errors: errors } as never);
       await answered(exchange, 'EDS', 3);
       await exchange.request(get);
-      requestsSoFar(exchange, 'EDS');
+      asked(exchange, 'EDS');
     }),
     steps('an answer for a type that nobody asked for', async (exchange) => {
       await answered(exchange, 'RDS', 2);
       const type = url('envoy.extensions.transport_sockets.tls.v3.Secret');
       exchange.side.controlPlane!.sayAsIs(type, {});
       exchange.side.controlPlane!.sayAsIs('type.googleapis.com/what.is.This', {});
-      say(exchange.side, ROUTES, '2', [routes('r1', [says('second')])]);
+      tell(exchange.side, ROUTES, '2', [routes('r1', [says('second')])]);
       await answered(exchange, 'RDS', 3);
       await exchange.request(get);
-      requestsSoFar(exchange, 'RDS', 'SDS');
+      asked(exchange, 'RDS', 'SDS');
     }),
     steps('an empty answer', async (exchange) => {
       await answered(exchange, 'RDS', 2);
@@ -247,19 +232,19 @@ for (const delta of [false, true]) {
       exchange.side.controlPlane!.sayAsIs(url(ROUTES), version as never);
       await answered(exchange, 'RDS', 3);
       await exchange.request(get);
-      requestsSoFar(exchange, 'EDS', 'RDS');
+      asked(exchange, 'EDS', 'RDS');
     }),
     steps('the same version again, and an older one', async (exchange) => {
       await answered(exchange, 'RDS', 2);
-      say(exchange.side, ROUTES, '5', [routes('r1', [says('five')])]);
+      tell(exchange.side, ROUTES, '5', [routes('r1', [says('five')])]);
       await answered(exchange, 'RDS', 3);
-      say(exchange.side, ROUTES, '5', [routes('r1', [says('five again')])]);
+      tell(exchange.side, ROUTES, '5', [routes('r1', [says('five again')])]);
       await answered(exchange, 'RDS', 4);
       await exchange.request(get);
-      say(exchange.side, ROUTES, '4', [routes('r1', [says('four')])]);
+      tell(exchange.side, ROUTES, '4', [routes('r1', [says('four')])]);
       await answered(exchange, 'RDS', 5);
       await exchange.request(get);
-      requestsSoFar(exchange, 'RDS');
+      asked(exchange, 'RDS');
       await dumpStates(exchange);
     }),
     steps('a resource of another type', async (exchange) => {
@@ -271,7 +256,7 @@ for (const delta of [false, true]) {
       exchange.side.controlPlane!.sayAsIs(url(ROUTES), body as never);
       await answered(exchange, 'RDS', 3);
       await exchange.request(get);
-      requestsSoFar(exchange, 'RDS');
+      asked(exchange, 'RDS');
     }),
     steps('resources that nobody asked for', async (exchange) => {
       await answered(exchange, 'RDS', 2);
@@ -284,7 +269,7 @@ for (const delta of [false, true]) {
       exchange.side.controlPlane!.sayAsIs(url(ENDPOINTS), { ...version, resources } as never);
       await answered(exchange, 'EDS', 3);
       await exchange.request(get);
-      requestsSoFar(exchange, 'EDS');
+      asked(exchange, 'EDS');
     }),
     steps('a name twice', async (exchange) => {
       await answered(exchange, 'RDS', 2);
@@ -300,7 +285,7 @@ for (const delta of [false, true]) {
       ];
       exchange.side.controlPlane!.sayAsIs(url(CLUSTER), { ...version, resources } as never);
       await answered(exchange, 'CDS', 3);
-      requestsSoFar(exchange, 'CDS');
+      asked(exchange, 'CDS');
       await dumpStates(exchange);
     }),
   ]);

@@ -1,6 +1,8 @@
 import { httpUpstream, reply } from '../support/scripted-upstream.ts';
 import { type Fields, http, to } from './configs.ts';
 import {
+  answered,
+  asked,
   CLUSTER,
   clusterResource,
   dumpStates,
@@ -11,10 +13,10 @@ import {
   ROUTES,
   routes,
   says,
+  tell,
 } from './discovery.ts';
-import type { Exchange } from './exchange.ts';
 import { type Case, steps, suite } from './harness.ts';
-import { fillIn, type Side } from './side.ts';
+import type { Side } from './side.ts';
 
 const upstreams = {
   u1: httpUpstream(() => reply(200, 'one')),
@@ -28,12 +30,6 @@ const stats = [
 ];
 const get = http('GET /');
 const url = (type: string): string => `type.googleapis.com/${type}`;
-
-/** Gives the control plane's side resources whose placeholders are filled in. */
-function say(side: Side, type: string, version: string, resources: readonly Fields[]): void {
-  const filled = JSON.parse(fillIn(resources, side.tmp, side.ports)) as Fields[];
-  side.controlPlane!.set(url(type), version, filled);
-}
 
 function byAds(delta: boolean, more: Fields = {}): Fields {
   return {
@@ -90,24 +86,10 @@ const eds = (name: string, more: Fields = {}): Fields => ({
 });
 
 function everything(side: Side): void {
-  say(side, CLUSTER, '1', [eds('c1')]);
-  say(side, ENDPOINTS, '1', [endpoints('c1', ['u1'])]);
-  say(side, LISTENER, '1', [listenerResource({ hcm: rds })]);
-  say(side, ROUTES, '1', [routes('r1', [to('c1')])]);
-}
-
-/** Waits until the client has answered `count` times for a type, then learns the ports. */
-async function answered(exchange: Exchange, short: string, count: number): Promise<void> {
-  const plane = exchange.side.controlPlane!;
-  await exchange.expect(`${count} requests for ${short}`, () => (plane.requests.get(short)?.length ?? 0) >= count);
-  await exchange.refreshListeners();
-}
-
-function requestsSoFar(exchange: Exchange, shorts: readonly string[] = ['CDS', 'EDS', 'LDS', 'RDS']): void {
-  for (const short of shorts) {
-    const lines = (exchange.side.controlPlane!.requests.get(short) ?? []).map((each) => JSON.stringify(each));
-    exchange.note(`requests ${short}`, lines.join('\n'));
-  }
+  tell(side, CLUSTER, '1', [eds('c1')]);
+  tell(side, ENDPOINTS, '1', [endpoints('c1', ['u1'])]);
+  tell(side, LISTENER, '1', [listenerResource({ hcm: rds })]);
+  tell(side, ROUTES, '1', [routes('r1', [to('c1')])]);
 }
 
 function cases(delta: boolean): Case[] {
@@ -117,69 +99,69 @@ function cases(delta: boolean): Case[] {
     steps('the start', async (exchange) => {
       await answered(exchange, 'RDS', start);
       await exchange.request(get);
-      requestsSoFar(exchange);
+      asked(exchange, 'CDS', 'EDS', 'LDS', 'RDS');
       await dumpStates(exchange);
     }),
     steps('clusters: one is added, one changes, one is removed', async (exchange) => {
       await answered(exchange, 'RDS', start);
-      say(exchange.side, CLUSTER, '2', [eds('c1'), clusterResource('c2', 'u2')]);
+      tell(exchange.side, CLUSTER, '2', [eds('c1'), clusterResource('c2', 'u2')]);
       await answered(exchange, 'CDS', start + 1);
-      say(exchange.side, CLUSTER, '3', [eds('c1'), clusterResource('c2', 'u2', { connect_timeout: '2s' })]);
+      tell(exchange.side, CLUSTER, '3', [eds('c1'), clusterResource('c2', 'u2', { connect_timeout: '2s' })]);
       await answered(exchange, 'CDS', start + 2);
       await exchange.request(get);
-      say(exchange.side, CLUSTER, '4', [eds('c1')]);
+      tell(exchange.side, CLUSTER, '4', [eds('c1')]);
       await answered(exchange, 'CDS', start + 3);
       await exchange.request(get);
-      requestsSoFar(exchange, ['CDS']);
+      asked(exchange, 'CDS');
       await dumpStates(exchange);
     }),
     steps('endpoints change', async (exchange) => {
       await answered(exchange, 'RDS', start);
       await exchange.request(get);
-      say(exchange.side, ENDPOINTS, '2', [endpoints('c1', ['u2'])]);
+      tell(exchange.side, ENDPOINTS, '2', [endpoints('c1', ['u2'])]);
       await answered(exchange, 'EDS', start + 1);
       await exchange.request(get);
-      requestsSoFar(exchange);
+      asked(exchange, 'CDS', 'EDS', 'LDS', 'RDS');
     }),
     steps('routes change', async (exchange) => {
       await answered(exchange, 'RDS', start);
-      say(exchange.side, ROUTES, '2', [routes('r1', [says('second')])]);
+      tell(exchange.side, ROUTES, '2', [routes('r1', [says('second')])]);
       await answered(exchange, 'RDS', start + 1);
       await exchange.request(get);
-      requestsSoFar(exchange);
+      asked(exchange, 'CDS', 'EDS', 'LDS', 'RDS');
       await dumpStates(exchange);
     }),
     steps('listeners: another one, then only that', async (exchange) => {
       await answered(exchange, 'RDS', start);
-      say(exchange.side, LISTENER, '2', [
+      tell(exchange.side, LISTENER, '2', [
         listenerResource({ hcm: rds }),
         listenerResource({ name: 'b', routes: [says('b')] }),
       ]);
       await answered(exchange, 'LDS', start + 1);
       await exchange.request(get, { listener: 'b' });
-      say(exchange.side, LISTENER, '3', [listenerResource({ name: 'b', routes: [says('b')] })]);
+      tell(exchange.side, LISTENER, '3', [listenerResource({ name: 'b', routes: [says('b')] })]);
       await answered(exchange, 'LDS', start + 2);
       await exchange.request(get, { listener: 'b' });
-      requestsSoFar(exchange, ['LDS']);
+      asked(exchange, 'LDS');
       await dumpStates(exchange);
     }),
     steps('a refused cluster, then a good one', async (exchange) => {
       await answered(exchange, 'RDS', start);
-      say(exchange.side, CLUSTER, '2', [eds('c1'), { '@type': url(CLUSTER), name: 'c2', type: 'EDS' }]);
+      tell(exchange.side, CLUSTER, '2', [eds('c1'), { '@type': url(CLUSTER), name: 'c2', type: 'EDS' }]);
       await answered(exchange, 'CDS', start + 1);
       await exchange.request(get);
-      say(exchange.side, CLUSTER, '3', [eds('c1'), clusterResource('c2', 'u2')]);
+      tell(exchange.side, CLUSTER, '3', [eds('c1'), clusterResource('c2', 'u2')]);
       await answered(exchange, 'CDS', start + 2);
-      requestsSoFar(exchange, ['CDS']);
+      asked(exchange, 'CDS');
       await dumpStates(exchange);
     }),
     steps('refused routes: the last good ones stay', async (exchange) => {
       await answered(exchange, 'RDS', start);
       const bad = routes('r1', [{ match: { safe_regex: { regex: '(' } }, direct_response: { status: 200 } }]);
-      say(exchange.side, ROUTES, '2', [bad]);
+      tell(exchange.side, ROUTES, '2', [bad]);
       await answered(exchange, 'RDS', start + 1);
       await exchange.request(get);
-      requestsSoFar(exchange, ['RDS']);
+      asked(exchange, 'RDS');
       await dumpStates(exchange);
     }),
     steps(
@@ -187,12 +169,12 @@ function cases(delta: boolean): Case[] {
       async (exchange) => {
         await answered(exchange, 'RDS', start);
         const waiting = listenerResource({ name: 'b', hcm: { ...rds, rds: { ...rds.rds, route_config_name: 'r2' } } });
-        say(exchange.side, LISTENER, '2', [listenerResource({ hcm: rds }), waiting]);
+        tell(exchange.side, LISTENER, '2', [listenerResource({ hcm: rds }), waiting]);
         await answered(exchange, 'LDS', start + 1);
         await exchange.expectStat('listener_manager.total_listeners_warming', 1);
         await dumpStates(exchange);
         await exchange.admin('/init_dump');
-        say(exchange.side, ROUTES, '2', [routes('r1', [to('c1')]), routes('r2', [says('two')])]);
+        tell(exchange.side, ROUTES, '2', [routes('r1', [to('c1')]), routes('r2', [says('two')])]);
         await exchange.expectStat('listener_manager.total_listeners_active', 2);
         await exchange.refreshListeners();
         await exchange.request(get, { listener: 'b' });
@@ -204,18 +186,18 @@ function cases(delta: boolean): Case[] {
     ),
     steps('a cluster warms until its endpoints are there', async (exchange) => {
       await answered(exchange, 'RDS', start);
-      say(exchange.side, CLUSTER, '2', [eds('c1'), eds('c2')]);
+      tell(exchange.side, CLUSTER, '2', [eds('c1'), eds('c2')]);
       await exchange.expectStat('cluster_manager.warming_clusters', 1);
       await dumpStates(exchange);
-      say(exchange.side, ENDPOINTS, '2', [endpoints('c1', ['u1']), endpoints('c2', ['u2'])]);
+      tell(exchange.side, ENDPOINTS, '2', [endpoints('c1', ['u1']), endpoints('c2', ['u2'])]);
       await exchange.expectStat('cluster_manager.warming_clusters', 0);
       await dumpStates(exchange);
     }),
     steps('a warming cluster is taken back', async (exchange) => {
       await answered(exchange, 'RDS', start);
-      say(exchange.side, CLUSTER, '2', [eds('c1'), eds('c2')]);
+      tell(exchange.side, CLUSTER, '2', [eds('c1'), eds('c2')]);
       await exchange.expectStat('cluster_manager.warming_clusters', 1);
-      say(exchange.side, CLUSTER, '3', [eds('c1')]);
+      tell(exchange.side, CLUSTER, '3', [eds('c1')]);
       await exchange.expectStat('cluster_manager.warming_clusters', 0);
       await dumpStates(exchange);
       await exchange.request(get);
@@ -225,7 +207,7 @@ function cases(delta: boolean): Case[] {
       exchange.side.controlPlane!.cut();
       await answered(exchange, 'RDS', start + (delta ? 1 : 2));
       await exchange.request(get);
-      requestsSoFar(exchange, ['CDS', 'LDS', 'RDS', 'EDS']);
+      asked(exchange, 'CDS', 'LDS', 'RDS', 'EDS');
     }),
   ];
 }
@@ -246,11 +228,11 @@ for (const delta of [false, true]) {
       config,
       upstreams,
       controlPlane: (_plane, side) => {
-        say(side, CLUSTER, '1', [eds('c1', { eds_cluster_config: { eds_config: source } })]);
-        say(side, ENDPOINTS, '1', [endpoints('c1', ['u1'])]);
+        tell(side, CLUSTER, '1', [eds('c1', { eds_cluster_config: { eds_config: source } })]);
+        tell(side, ENDPOINTS, '1', [endpoints('c1', ['u1'])]);
         const hcm = { route_config: undefined, rds: { route_config_name: 'r1', config_source: source } };
-        say(side, LISTENER, '1', [listenerResource({ hcm })]);
-        say(side, ROUTES, '1', [routes('r1', [to('c1')])]);
+        tell(side, LISTENER, '1', [listenerResource({ hcm })]);
+        tell(side, ROUTES, '1', [routes('r1', [to('c1')])]);
       },
       stats: [...stats, /control_plane\.(connected_state|rate_limit_enforced|pending_requests)$/],
       fresh: true,
@@ -260,19 +242,19 @@ for (const delta of [false, true]) {
       steps('the start', async (exchange) => {
         await answered(exchange, 'RDS', 2);
         await exchange.request(get);
-        requestsSoFar(exchange);
+        asked(exchange, 'CDS', 'EDS', 'LDS', 'RDS');
         await dumpStates(exchange);
         await exchange.admin('/stats?filter=control_plane.*(connected_state|identifier)');
       }),
       steps('endpoints and routes change', async (exchange) => {
         await answered(exchange, 'RDS', 2);
-        say(exchange.side, ENDPOINTS, '2', [endpoints('c1', ['u2'])]);
+        tell(exchange.side, ENDPOINTS, '2', [endpoints('c1', ['u2'])]);
         await answered(exchange, 'EDS', 3);
         await exchange.request(get);
-        say(exchange.side, ROUTES, '2', [routes('r1', [says('second')])]);
+        tell(exchange.side, ROUTES, '2', [routes('r1', [says('second')])]);
         await answered(exchange, 'RDS', 3);
         await exchange.request(get);
-        requestsSoFar(exchange);
+        asked(exchange, 'CDS', 'EDS', 'LDS', 'RDS');
       }),
     ],
   );
@@ -309,10 +291,10 @@ suite(
     steps('the start, and other routes', async (exchange) => {
       await answered(exchange, 'RDS', 2);
       await exchange.request(get);
-      say(exchange.side, ROUTES, '2', [routes('r1', [says('second')])]);
+      tell(exchange.side, ROUTES, '2', [routes('r1', [says('second')])]);
       await answered(exchange, 'RDS', 3);
       await exchange.request(get);
-      requestsSoFar(exchange);
+      asked(exchange, 'CDS', 'EDS', 'LDS', 'RDS');
     }),
   ],
 );

@@ -1,5 +1,6 @@
 import { cluster, type Fields, type HttpListener, httpListener, typed } from './configs.ts';
 import type { Exchange } from './exchange.ts';
+import { fillIn, type Side } from './side.ts';
 
 /** Resources of discovery services in files, for scenarios of dynamic configuration. */
 
@@ -64,6 +65,28 @@ export function says(body: string, prefix = '/'): Fields {
 
 export function routes(name: string, list: readonly Fields[], more: Fields = {}): Fields {
   return typed(ROUTES, { name, virtual_hosts: [{ name: 'all', domains: ['*'], routes: list }], ...more });
+}
+
+/** Gives the scripted control plane what it holds of one type, from now on. */
+export function tell(side: Side, type: string, version: string, resources: readonly Fields[]): void {
+  const typeUrl = `type.googleapis.com/${type}`;
+  const typedResources = resources.map((each) => ({ '@type': typeUrl, ...each }));
+  side.controlPlane!.set(typeUrl, version, JSON.parse(fillIn(typedResources, side.tmp, side.ports)) as Fields[]);
+}
+
+/** Waits until `count` requests have come for a type, by its short name such as `RDS`. */
+export async function answered(exchange: Exchange, short: string, count: number): Promise<void> {
+  const plane = exchange.side.controlPlane!;
+  await exchange.expect(`${count} requests for ${short}`, () => (plane.requests.get(short)?.length ?? 0) >= count);
+  await exchange.refreshListeners();
+}
+
+/** Notes all requests for these types so far. */
+export function asked(exchange: Exchange, ...shorts: readonly string[]): void {
+  for (const short of shorts) {
+    const lines = (exchange.side.controlPlane!.requests.get(short) ?? []).map((each) => JSON.stringify(each));
+    exchange.note(`requests ${short}`, lines.join('\n'));
+  }
 }
 
 /** How a subscription counted. */

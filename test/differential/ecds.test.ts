@@ -1,6 +1,8 @@
 import { type Fields, http, httpListener, networkFilter, router, tcpListener, typed } from './configs.ts';
 import {
   answer,
+  answered,
+  asked,
   dumpStates,
   LISTENER,
   listenerResource,
@@ -8,10 +10,10 @@ import {
   publishListeners,
   says,
   source,
+  tell,
 } from './discovery.ts';
 import type { Exchange } from './exchange.ts';
 import { type Case, refused, steps, suite, validateSuite } from './harness.ts';
-import { fillIn, type Side } from './side.ts';
 
 const EXTENSION = 'envoy.config.core.v3.TypedExtensionConfig';
 const FAULT = 'envoy.extensions.filters.http.fault.v3.HTTPFault';
@@ -448,21 +450,6 @@ function byAds(delta: boolean): Fields {
   };
 }
 
-function tell(side: Side, type: string, version: string, resources: readonly Fields[]): void {
-  side.controlPlane!.set(url(type), version, JSON.parse(fillIn(resources, side.tmp, side.ports)) as Fields[]);
-}
-
-async function answered(exchange: Exchange, short: string, count: number): Promise<void> {
-  const plane = exchange.side.controlPlane!;
-  await exchange.expect(`${count} requests for ${short}`, () => (plane.requests.get(short)?.length ?? 0) >= count);
-  await exchange.refreshListeners();
-}
-
-function asked(exchange: Exchange): void {
-  const lines = (exchange.side.controlPlane!.requests.get('ECDS') ?? []).map((each) => JSON.stringify(each));
-  exchange.note('requests ECDS', lines.join('\n'));
-}
-
 const ads = (timeout = '15s'): Fields => ({ ads: {}, resource_api_version: 'V3', initial_fetch_timeout: timeout });
 const adsListener = (more: Fields = {}, timeout?: string): Fields =>
   listenerResource({
@@ -478,7 +465,7 @@ function cases(delta: boolean): Case[] {
       tell(exchange.side, EXTENSION, '2', [extension('f', abort(451))]);
       await answered(exchange, 'ECDS', 3);
       await exchange.request(get);
-      asked(exchange);
+      asked(exchange, 'ECDS');
       await dumpExtensions(exchange);
       await dumpStates(exchange);
     }),
@@ -490,7 +477,7 @@ function cases(delta: boolean): Case[] {
       tell(exchange.side, EXTENSION, '3', [extension('f', abort(451))]);
       await answered(exchange, 'ECDS', 4);
       await exchange.request(get);
-      asked(exchange);
+      asked(exchange, 'ECDS');
       await dumpExtensions(exchange);
     }),
     steps('removed', async (exchange) => {
@@ -501,7 +488,7 @@ function cases(delta: boolean): Case[] {
       tell(exchange.side, EXTENSION, '3', [extension('f', abort(451))]);
       await answered(exchange, 'ECDS', delta ? 4 : 3);
       await exchange.request(get);
-      asked(exchange);
+      asked(exchange, 'ECDS');
     }),
     steps('removed, with a default', async (exchange) => {
       await answered(exchange, 'ECDS', 2);
@@ -587,7 +574,7 @@ suite(
       tell(exchange.side, EXTENSION, '2', [extension('f', abort(418))]);
       await answered(exchange, 'ECDS', 3);
       await exchange.request(get);
-      asked(exchange);
+      asked(exchange, 'ECDS');
     }),
   ],
 );

@@ -3,10 +3,10 @@
 import { altNames, dns, makeCertificate } from '../support/certificate-maker.ts';
 import { httpUpstream, reply } from '../support/scripted-upstream.ts';
 import { cluster, type Fields, http, httpFilter, httpListener, router, to, typed } from './configs.ts';
-import { CLUSTER, clusterResource, ENDPOINTS, endpoints, LISTENER, ROUTES, says } from './discovery.ts';
+import { CLUSTER, clusterResource, ENDPOINTS, endpoints, LISTENER, ROUTES, says, tell } from './discovery.ts';
 import { type Exchange, sortedJson } from './exchange.ts';
 import { steps, suite } from './harness.ts';
-import { fillIn, type Side } from './side.ts';
+import type { Side } from './side.ts';
 
 const url = (type: string): string => `type.googleapis.com/${type}`;
 const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
@@ -62,11 +62,6 @@ const upstreamTls: Fields = {
   },
 };
 
-function say(side: Side, type: string, version: string, resources: readonly Fields[]): void {
-  const typedResources = resources.map((each) => ({ '@type': url(type), ...each }));
-  side.controlPlane!.set(url(type), version, JSON.parse(fillIn(typedResources, side.tmp, side.ports)) as Fields[]);
-}
-
 const placed: Fields = {
   ...endpoints('c1', []),
   endpoints: [
@@ -86,7 +81,7 @@ const placed: Fields = {
 
 function everything(delta: boolean, side: Side): void {
   const stream = own(delta ? 'DELTA_GRPC' : 'GRPC');
-  say(side, CLUSTER, '1', [
+  tell(side, CLUSTER, '1', [
     eds('c1', ads),
     eds('c2', stream, { common_lb_config: { locality_weighted_lb_config: {} } }),
     clusterResource('c3', 'u2', upstreamTls),
@@ -100,8 +95,8 @@ function everything(delta: boolean, side: Side): void {
       },
     }),
   ]);
-  say(side, ENDPOINTS, '1', [placed, { ...placed, cluster_name: 'c2' }]);
-  say(side, SECRET, '1', [
+  tell(side, ENDPOINTS, '1', [placed, { ...placed, cluster_name: 'c2' }]);
+  tell(side, SECRET, '1', [
     {
       name: 'cert',
       tls_certificate: {
@@ -111,8 +106,8 @@ function everything(delta: boolean, side: Side): void {
     },
     { name: 'ca', validation_context: { trusted_ca: { inline_string: certificate.pem } } },
   ]);
-  say(side, RUNTIME, '1', [{ name: 'told', layer: { b: 2 } }]);
-  say(side, EXTENSION, '1', [
+  tell(side, RUNTIME, '1', [{ name: 'told', layer: { b: 2 } }]);
+  tell(side, EXTENSION, '1', [
     { name: 'fault', typed_config: typed('envoy.extensions.filters.http.fault.v3.HTTPFault') },
   ]);
   const fault = {
@@ -137,7 +132,7 @@ function everything(delta: boolean, side: Side): void {
     },
   };
   const secured = httpListener({ name: 'b', hcm: byOwn }) as { filter_chains: Fields[] };
-  say(side, LISTENER, '1', [
+  tell(side, LISTENER, '1', [
     httpListener({ hcm: byRds, filters }),
     {
       ...secured,
@@ -153,7 +148,7 @@ function everything(delta: boolean, side: Side): void {
     },
     httpListener({ name: 'c', hcm: scoped, filters: [httpFilter('on_demand', 'OnDemand'), router()].slice(0, 1) }),
   ]);
-  say(side, ROUTES, '1', [
+  tell(side, ROUTES, '1', [
     {
       name: 'r1',
       virtual_hosts: [{ name: 'all', domains: ['*'], routes: [says('x', '/x'), to('c1')] }],
@@ -165,7 +160,7 @@ function everything(delta: boolean, side: Side): void {
     },
     { name: 'r3', virtual_hosts: [{ name: 'all', domains: ['*'], routes: [to('c3')] }] },
   ]);
-  say(side, SCOPE, '1', [
+  tell(side, SCOPE, '1', [
     { name: 's1', key: { fragments: [{ string_key: 'one' }] }, route_configuration_name: 'r3' },
     {
       name: 's0',
@@ -286,10 +281,10 @@ for (const delta of [false, true]) {
       config: config(delta),
       upstreams,
       controlPlane: (_plane, side) => {
-        say(side, CLUSTER, '1', [eds('c1', ads)]);
-        say(side, ENDPOINTS, '1', [endpoints('c1', ['u1'])]);
-        say(side, LISTENER, '1', [httpListener({ routes: [to('c1')] })]);
-        say(side, RUNTIME, '1', [{ name: 'told', layer: { b: 2 } }]);
+        tell(side, CLUSTER, '1', [eds('c1', ads)]);
+        tell(side, ENDPOINTS, '1', [endpoints('c1', ['u1'])]);
+        tell(side, LISTENER, '1', [httpListener({ routes: [to('c1')] })]);
+        tell(side, RUNTIME, '1', [{ name: 'told', layer: { b: 2 } }]);
       },
       stats: [
         // What is counted by status goes with the old cluster, once its last connection has ended.
@@ -305,13 +300,13 @@ for (const delta of [false, true]) {
         await exchange.refreshListeners();
         await exchange.request(http('GET /'));
         await counts(exchange, 'EDS');
-        say(exchange.side, CLUSTER, '2', [fixedCluster()]);
+        tell(exchange.side, CLUSTER, '2', [fixedCluster()]);
         await exchange.expectStat('cluster_manager.cluster_modified', 1);
         await exchange.expectStat('cluster_manager.warming_clusters', 0);
         await exchange.request(http('GET /'));
         await counts(exchange, 'STATIC');
-        say(exchange.side, ENDPOINTS, '2', [endpoints('c1', ['u2'])]);
-        say(exchange.side, CLUSTER, '3', [eds('c1', ads)]);
+        tell(exchange.side, ENDPOINTS, '2', [endpoints('c1', ['u2'])]);
+        tell(exchange.side, CLUSTER, '3', [eds('c1', ads)]);
         await exchange.expectStat('cluster_manager.cluster_modified', 2);
         await exchange.expectStat('cluster_manager.warming_clusters', 0);
         await exchange.request(http('GET /'));
@@ -321,11 +316,11 @@ for (const delta of [false, true]) {
         await exchange.expect('LIVE', async () => (await exchange.proxy.admin('/ready')).status === 200);
         await exchange.refreshListeners();
         await exchange.request(http('GET /'));
-        say(exchange.side, CLUSTER, '2', []);
+        tell(exchange.side, CLUSTER, '2', []);
         await exchange.expectStat('cluster_manager.cluster_removed', 1);
         await exchange.request(http('GET /'));
         await counts(exchange, 'gone');
-        say(exchange.side, CLUSTER, '3', [fixedCluster()]);
+        tell(exchange.side, CLUSTER, '3', [fixedCluster()]);
         await exchange.expectStat('cluster_manager.cluster_added', 3);
         await exchange.request(http('GET /'));
         await counts(exchange, 'there again');

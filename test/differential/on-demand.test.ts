@@ -1,9 +1,8 @@
 import { httpUpstream, reply } from '../support/scripted-upstream.ts';
 import { type Fields, fileLog, http, httpFilter, httpListener, tcpListener, tcpProxy, to } from './configs.ts';
-import { CLUSTER, clusterResource, dumpStates, LISTENER, ROUTES, says } from './discovery.ts';
-import type { Exchange } from './exchange.ts';
+import { answered, asked, CLUSTER, clusterResource, dumpStates, LISTENER, ROUTES, says, tell } from './discovery.ts';
 import { type Case, refused, steps, suite, validateSuite } from './harness.ts';
-import { fillIn, type Side } from './side.ts';
+import type { Side } from './side.ts';
 
 const SCOPE = 'envoy.config.route.v3.ScopedRouteConfiguration';
 const HOST = 'envoy.config.route.v3.VirtualHost';
@@ -42,24 +41,6 @@ const planeCluster: Fields = {
     endpoints: [{ lb_endpoints: [{ endpoint: { address: '{{upstream:xds}}' } }] }],
   },
 };
-
-function tell(side: Side, type: string, version: string, resources: readonly Fields[]): void {
-  const typedResources = resources.map((each) => ({ '@type': url(type), ...each }));
-  side.controlPlane!.set(url(type), version, JSON.parse(fillIn(typedResources, side.tmp, side.ports)) as Fields[]);
-}
-
-async function answered(exchange: Exchange, short: string, count: number): Promise<void> {
-  const plane = exchange.side.controlPlane!;
-  await exchange.expect(`${count} requests for ${short}`, () => (plane.requests.get(short)?.length ?? 0) >= count);
-  await exchange.refreshListeners();
-}
-
-function asked(exchange: Exchange, ...shorts: readonly string[]): void {
-  for (const short of shorts) {
-    const lines = (exchange.side.controlPlane!.requests.get(short) ?? []).map((each) => JSON.stringify(each));
-    exchange.note(`requests ${short}`, lines.join('\n'));
-  }
-}
 
 const counts = /(?!.*(update_time|\.version$|reload_time|update_duration))/.source;
 const table = (name: string, body: string): Fields => ({

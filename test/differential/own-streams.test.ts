@@ -1,9 +1,9 @@
 /** Scopes of routes and virtual hosts that come over streams of their own, not over ADS. */
 import { cluster, type Fields, http, httpFilter, httpListener, typed } from './configs.ts';
-import { dumpStates, LISTENER, ROUTES, routes, says } from './discovery.ts';
+import { answered, asked, dumpStates, LISTENER, ROUTES, routes, says, tell } from './discovery.ts';
 import { type Exchange, sortedJson } from './exchange.ts';
 import { type Case, steps, suite } from './harness.ts';
-import { fillIn, type Side } from './side.ts';
+import type { Side } from './side.ts';
 
 const SCOPE = 'envoy.config.route.v3.ScopedRouteConfiguration';
 const HOST = 'envoy.config.route.v3.VirtualHost';
@@ -44,25 +44,6 @@ const config = (lds: Fields): Fields => ({
   dynamic_resources: { lds_config: lds },
   static_resources: { clusters: [xds] },
 });
-
-function tell(side: Side, type: string, version: string, resources: readonly Fields[]): void {
-  const typedResources = resources.map((each) => ({ '@type': url(type), ...each }));
-  side.controlPlane!.set(url(type), version, JSON.parse(fillIn(typedResources, side.tmp, side.ports)) as Fields[]);
-}
-
-/** Waits until `count` requests have come for a type. */
-async function answered(exchange: Exchange, short: string, count: number): Promise<void> {
-  const plane = exchange.side.controlPlane!;
-  await exchange.expect(`${count} requests for ${short}`, () => (plane.requests.get(short)?.length ?? 0) >= count);
-  await exchange.refreshListeners();
-}
-
-function asked(exchange: Exchange, ...shorts: readonly string[]): void {
-  for (const short of shorts) {
-    const lines = (exchange.side.controlPlane!.requests.get(short) ?? []).map((each) => JSON.stringify(each));
-    exchange.note(`requests ${short}`, lines.join('\n'));
-  }
-}
 
 async function serving(exchange: Exchange): Promise<void> {
   await exchange.expectStat('listener_manager.total_listeners_active', 1);

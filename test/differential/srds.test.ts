@@ -1,6 +1,8 @@
 import { type Fields, http, httpListener, typed } from './configs.ts';
 import {
   answer,
+  answered,
+  asked,
   dumpStates,
   listenerResource,
   publish,
@@ -9,10 +11,10 @@ import {
   routes,
   says,
   source,
+  tell,
 } from './discovery.ts';
 import type { Exchange } from './exchange.ts';
 import { accepted, type Case, refused, request, steps, suite, validateSuite } from './harness.ts';
-import { fillIn, type Side } from './side.ts';
 
 const SCOPE = 'envoy.config.route.v3.ScopedRouteConfiguration';
 const LISTENER = 'envoy.config.listener.v3.Listener';
@@ -328,24 +330,6 @@ function byAds(delta: boolean): Fields {
       ],
     },
   };
-}
-
-function tell(side: Side, type: string, version: string, resources: readonly Fields[]): void {
-  const typedResources = resources.map((each) => ({ '@type': url(type), ...each }));
-  side.controlPlane!.set(url(type), version, JSON.parse(fillIn(typedResources, side.tmp, side.ports)) as Fields[]);
-}
-
-async function answered(exchange: Exchange, short: string, count: number): Promise<void> {
-  const plane = exchange.side.controlPlane!;
-  await exchange.expect(`${count} requests for ${short}`, () => (plane.requests.get(short)?.length ?? 0) >= count);
-  await exchange.refreshListeners();
-}
-
-function asked(exchange: Exchange, ...shorts: readonly string[]): void {
-  for (const short of shorts) {
-    const lines = (exchange.side.controlPlane!.requests.get(short) ?? []).map((each) => JSON.stringify(each));
-    exchange.note(`requests ${short}`, lines.join('\n'));
-  }
 }
 
 const ads = { ads: {}, resource_api_version: 'V3' };

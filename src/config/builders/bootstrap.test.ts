@@ -2,11 +2,7 @@ import { describe, expect, test } from 'bun:test';
 import { create, fromJson, type JsonValue } from '@bufbuild/protobuf';
 import { openApiRegistry } from '../../api/api-registry.ts';
 import type { Bootstrap } from '../../api/gen/envoy/config/bootstrap/v3/bootstrap_pb.d.ts';
-import { EMPTY_RUNTIME } from '../../routing/runtime-fraction.ts';
-import { StatsStore } from '../../stats/store.ts';
-import { BuildContext } from '../build-context.ts';
-import { ExtensionRegistry } from '../extension-registry.ts';
-import { AnyMessages } from '../load/any-messages.ts';
+import { detachedContext } from '../detached-context.ts';
 import { buildBootstrap } from './bootstrap.ts';
 
 const api = openApiRegistry();
@@ -14,16 +10,7 @@ const desc = api.message('envoy.config.bootstrap.v3.Bootstrap')!;
 
 function build(json: JsonValue) {
   const message = fromJson(desc, json, { registry: api.registry }) as Bootstrap;
-  const context = new BuildContext({
-    api,
-    anys: new AnyMessages(api),
-    extensions: new ExtensionRegistry([]),
-    runtime: EMPTY_RUNTIME,
-    errors: [],
-    warnings: [],
-    stats: new StatsStore().root,
-    clusterNames: null,
-  });
+  const context = detachedContext(api);
   const plan = buildBootstrap(context, message, message.staticResources?.clusters ?? [], {
     statsTags: [{ name: 'team', value: 'blue' }],
   });
