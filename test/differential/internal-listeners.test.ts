@@ -352,7 +352,8 @@ suite(
         `by server name: ${name}`,
         async (exchange) => {
           const u16 = (value: number): string => String.fromCharCode(value >> 8, value & 255);
-          const extension_ = u16(0) + u16(name.length + 5) + u16(name.length + 3) + '\0' + u16(name.length) + name;
+          const names = `${u16(name.length + 3)}\0${u16(name.length)}${name}`;
+          const extension_ = `${u16(0)}${u16(names.length)}${names}`;
           const body = `\x03\x03${'r'.repeat(32)}\0${u16(2)}\x13\x01\x01\0${u16(extension_.length)}${extension_}`;
           const message = `\x01\0${u16(body.length)}${body}`;
           const client = await exchange.connect('sni');

@@ -58,7 +58,7 @@ export function planReload(
 
 /** Those of another kind may have the same name. */
 function secretsOf(type: DescMessage, { plan }: LoadedBootstrap): Pick<StaticResource<unknown>, 'name' | 'bytes'>[] {
-  const desc = type.field['staticResources']!.message!.field['secrets']!.message!;
+  const desc = type.field.staticResources!.message!.field.secrets!.message!;
   const secrets = plan.message.staticResources?.secrets ?? [];
   return secrets.map((secret) => ({ name: `${secret.name} (${secret.type.case})`, bytes: toBinary(desc, secret) }));
 }
