@@ -13,7 +13,7 @@ function statFields(pid: number): string[] | null {
 }
 
 /** The process and everything below it. */
-export function processTree(pid: number): number[] {
+function processTree(pid: number): number[] {
   const children = new Map<number, number[]>();
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;

@@ -15,7 +15,7 @@ const systems: Readonly<Record<string, string>> = { windows: 'win32' };
 const processors: Readonly<Record<string, string>> = { aarch64: 'arm64', x86_64: 'x64', armv7: 'arm' };
 
 /** The entry for a package of another platform, read from its name. */
-export function entryFor(name: string, version: string, dev: boolean): Record<string, unknown> {
+function entryFor(name: string, version: string, dev: boolean): Record<string, unknown> {
   const os = /(android|darwin|win32|windows|linux|freebsd|openbsd|netbsd|sunos|aix)/.exec(name)?.[1];
   const cpu = /(arm64|aarch64|x64|x86_64|ia32|armv7|arm|ppc64|s390x|riscv64|loong64)/.exec(name)?.[1];
   return {

@@ -10,7 +10,7 @@ import { EXTENSIONS } from '../src/extensions/index.ts';
 
 const FILE = new URL('../docs/support.md', import.meta.url);
 
-export function supportPage(): string {
+function supportPage(): string {
   const api = openApiRegistry();
   const registry = new ExtensionRegistry(EXTENSIONS);
   const table = supportedFields(registry);

@@ -15,7 +15,7 @@ export interface Gate {
 }
 
 /** The checks that are not tests, quickest first. */
-export const gates: readonly Gate[] = [
+const gates: readonly Gate[] = [
   { name: 'house rules', command: [join(bin, 'bun'), 'tools/house-rules.ts'] },
   { name: 'lint and format', command: [join(bin, 'biome'), 'check', '.'] },
   { name: 'import rule', command: [join(bin, 'depcruise'), 'src', '--config', '.dependency-cruiser.cjs'] },

@@ -30,6 +30,8 @@ const READ_OTHERWISE: Readonly<Record<string, string>> = {
   'envoy.config.accesslog.v2.FileAccessLog': 'built as the message of version 3, which has the same fields',
   'envoy.config.core.v3.GrpcService.GoogleGrpc.channel_credentials':
     'those that pass the list of fields say nothing more',
+  'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext.disable_stateful_session_resumption':
+    'neither runtime resumes sessions by their id: there is nothing to turn off',
   'xds.core.v3.CidrRange': 'buildCidrMatcher() takes both kinds of ranges',
 };
 

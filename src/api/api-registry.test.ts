@@ -39,8 +39,8 @@ describe('ApiRegistry', () => {
     const api = openApiRegistry();
     expect(api.message('envoy.config.bootstrap.v2.Bootstrap.StaticResources')).toBeDefined();
     expect(api.type('envoy.config.cluster.v3.Cluster.LbPolicy')?.kind).toBe('enum');
-    expect(api.hasType('envoy.config.cluster.v3.Cluster.LbPolicies')).toBe(false);
-    expect(api.hasType('envoy.config.cluster.v3')).toBe(false);
+    expect(api.type('envoy.config.cluster.v3.Cluster.LbPolicies')).toBeUndefined();
+    expect(api.type('envoy.config.cluster.v3')).toBeUndefined();
   });
 
   test('custom options survive', () => {

@@ -70,10 +70,6 @@ export class ApiRegistry implements TypeFinder {
     return this.message(typeUrl.slice(typeUrl.lastIndexOf('/') + 1));
   }
 
-  hasType(typeName: string): boolean {
-    return this.type(typeName) !== undefined;
-  }
-
   /** Any kind of type: message, enum, service, extension (such as `validate.rules`). */
   type(typeName: string): AnyDesc | undefined {
     const known = this.#types.get(typeName) ?? this.#extensions.get(typeName);
@@ -174,11 +170,6 @@ export class ApiRegistry implements TypeFinder {
   /** How many files have been decoded so far. */
   get loadedFileCount(): number {
     return this.#files.size;
-  }
-
-  /** Paths of all files of the API. */
-  filePaths(): string[] {
-    return [...this.#index.files].map((file) => file.name);
   }
 }
 

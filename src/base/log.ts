@@ -160,9 +160,4 @@ export class LoggerRegistry {
   all(): IterableIterator<Logger> {
     return this.#loggers.values();
   }
-
-  setAll(level: LogLevel): void {
-    this.#level = level;
-    for (const logger of this.#loggers.values()) logger.rank = LogRank[level];
-  }
 }

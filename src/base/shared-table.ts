@@ -1,7 +1,7 @@
 /** Int64 words of one slot: the key's hash, and the value. */
 const WORDS_PER_SLOT = 2;
 /** Slots of a table unless told otherwise: 64 KiB. */
-export const DEFAULT_SHARED_SLOTS = 4096;
+const DEFAULT_SHARED_SLOTS = 4096;
 
 /** 64 bits of a key. Two FNV-1a streams with different offsets; zero, which marks a free slot, is never given. */
 function hashOf(key: string): bigint {

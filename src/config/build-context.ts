@@ -81,7 +81,7 @@ const DIFFERS: Readonly<Record<keyof BuildScope, boolean>> = {
 const DIFFERING = (Object.keys(DIFFERS) as (keyof BuildScope)[]).filter((key) => DIFFERS[key]);
 
 /** The same scope; whoever asks it for what differs between builds is noted. */
-export function observedScope(scope: BuildScope, onOutside: () => void): BuildScope {
+function observedScope(scope: BuildScope, onOutside: () => void): BuildScope {
   const observed = { ...scope, onOutside };
   for (const key of DIFFERING) {
     Object.defineProperty(observed, key, {

@@ -22,7 +22,7 @@ export interface GrpcClientSettings {
 }
 
 /** Envoy sets no limit where none is configured; the wire's is 4 GiB, and this is what grpc-go and grpc-java accept at most. */
-export const MAX_MESSAGE_BYTES = 0x7fff_ffff;
+const MAX_MESSAGE_BYTES = 0x7fff_ffff;
 
 export function grpcClientSettings(cluster: string, fields: Partial<GrpcClientSettings> = {}): GrpcClientSettings {
   return {

@@ -12,7 +12,7 @@ export interface BackoffSettings {
 }
 
 /** Envoy's defaults for xDS streams. */
-export const DEFAULT_BACKOFF: BackoffSettings = { baseMs: 500, maxMs: 30_000 };
+const DEFAULT_BACKOFF: BackoffSettings = { baseMs: 500, maxMs: 30_000 };
 
 /** Who uses a long-lived stream. May call `send`, `stop` and `restart` from any of these. */
 export interface SupervisedStreamHandler {

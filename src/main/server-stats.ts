@@ -59,7 +59,7 @@ export const LISTENER_MANAGER_STATS = defineStats({
 } as const);
 
 /** Under `main_thread`, `workers` and `server.worker_<n>`. */
-export const WATCHDOG_STATS = defineStats({ counters: ['watchdog_mega_miss', 'watchdog_miss'] } as const);
+const WATCHDOG_STATS = defineStats({ counters: ['watchdog_mega_miss', 'watchdog_miss'] } as const);
 
 /** Under `dns.cares`, with the first cluster that needs names. */
 export const DNS_STATS = defineStats({

@@ -67,8 +67,3 @@ export class CountedLimits implements ConnectionLimits {
     this.#global?.remove();
   }
 }
-
-export const UNLIMITED: ConnectionLimits = {
-  admit: () => Admission.Admitted,
-  release: () => {},
-};

@@ -213,10 +213,6 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
     return this.#peerEnded;
   }
 
-  get readsPaused(): boolean {
-    return this.#readPauses > 0;
-  }
-
   addEvents(events: ConnectionEvents): void {
     this.#events.push(events);
   }

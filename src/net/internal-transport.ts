@@ -25,7 +25,7 @@ const NOBODY: TransportHandler = {
 type Word = Buffer | 'accept' | 'open' | 'end' | 'close' | 'reset';
 
 /** As a connect that the system refuses at once: Envoy's words for a listener that is not there, or does not keep the connection. */
-export function refusedConnect(to: Address): TransportError {
+function refusedConnect(to: Address): TransportError {
   return { code: 'EINVAL', message: `immediate connect error: Invalid argument|remote address:${to.text}` };
 }
 

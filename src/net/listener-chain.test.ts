@@ -5,7 +5,7 @@ import { SharedCell } from '../base/shared-table.ts';
 import { Counter } from '../stats/counter.ts';
 import { Gauge } from '../stats/gauge.ts';
 import { ipAddress } from './address.ts';
-import { ConnectionCount, type ConnectionLimits, CountedLimits, UNLIMITED } from './connection-limits.ts';
+import { Admission, ConnectionCount, type ConnectionLimits, CountedLimits } from './connection-limits.ts';
 import { type AcceptedSocket, ListenerFilter, PeekStatus } from './filter.ts';
 import { SingleFilterChain } from './filter-chain-matcher.ts';
 import { type ListenerChainConfig, ListenerRuntime, replay } from './listener-chain.ts';
@@ -53,6 +53,7 @@ class Peeker extends ListenerFilter {
   }
 }
 
+const UNLIMITED: ConnectionLimits = { admit: () => Admission.Admitted, release: () => {} };
 const nowhere = { originalDestination: () => null } as unknown as SocketRuntime;
 
 let loop: FakeLoop;

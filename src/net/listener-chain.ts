@@ -11,8 +11,6 @@ import { InternalTransport } from './internal-transport.ts';
 import type { ListenerDirectory } from './listener-directory.ts';
 import type { Acceptor, SocketRuntime, Transport, TransportError, TransportHandler } from './transport.ts';
 
-/** Envoy's default of `listener_filters_timeout`. */
-export const DEFAULT_LISTENER_FILTERS_TIMEOUT_MS = 15_000;
 /**
  * A peer that sends on while a filter ponders is held back above this: more than any filter waits for (a PROXY header with
  * its extensions is of up to 65,551 bytes).

@@ -5,7 +5,7 @@ import type { MatchTree } from '../routing/unified-matcher.ts';
 import { pemBlocks, urlEncodedPem } from './encoded-pem.ts';
 import { HttpMatchData } from './http-match-data.ts';
 
-export const FORWARDED_CLIENT_CERT = 'x-forwarded-client-cert';
+const FORWARDED_CLIENT_CERT = 'x-forwarded-client-cert';
 
 export type ForwardClientCert = 'sanitize' | 'forward-only' | 'append-forward' | 'sanitize-set' | 'always-forward-only';
 

@@ -30,30 +30,6 @@ export function lastAddressOfXff(headers: RequestHeaders, skip: number): Forward
   return ipVersion(text) === 0 ? NONE : { address: ipAddress(text, 0), single: comma < 0 && skip === 0 };
 }
 
-/** An IP address with an optional port (`1.2.3.4:5`, `[::1]:5`); null when it is none. */
-export function parseIp(text: string): Address | null {
-  if (text.charCodeAt(0) === 91) {
-    const close = text.indexOf(']');
-    if (close < 0) return null;
-    const ip = text.slice(1, close);
-    if (ipVersion(ip) !== 6) return null;
-    return withPort(ip, text.slice(close + 1));
-  }
-  const colon = text.indexOf(':');
-  if (colon >= 0 && colon === text.lastIndexOf(':')) {
-    const ip = text.slice(0, colon);
-    return ipVersion(ip) === 4 ? withPort(ip, text.slice(colon)) : null;
-  }
-  return ipVersion(text) === 0 ? null : ipAddress(text, 0);
-}
-
-function withPort(ip: string, suffix: string): Address | null {
-  if (suffix === '') return ipAddress(ip, 0);
-  if (!/^:[0-9]{1,5}$/.test(suffix)) return null;
-  const port = Number(suffix.slice(1));
-  return port < 65536 ? ipAddress(ip, port) : null;
-}
-
 /** Only these two: Envoy compares with INADDR_LOOPBACK and in6addr_loopback. */
 export function isLoopback(ip: string): boolean {
   return ip === '127.0.0.1' || ip === '::1';

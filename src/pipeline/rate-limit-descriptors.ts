@@ -145,7 +145,7 @@ function metadataText(
 }
 
 /** `10.1.0.0/16` for 10.1.2.3 and 16 bits. */
-export function maskedIp(ip: string, v4Bits: number, v6Bits: number): string {
+function maskedIp(ip: string, v4Bits: number, v6Bits: number): string {
   if (!ip.includes(':')) {
     const bytes = ip.split('.').map(Number);
     return `${bytes.map((byte, i) => byte & maskOf(v4Bits - i * 8, 8)).join('.')}/${v4Bits}`;

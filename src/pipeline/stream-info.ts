@@ -168,10 +168,6 @@ export class StreamInfo implements StreamView {
     return this.#metadata?.get(namespace) ?? null;
   }
 
-  allDynamicMetadata(): ReadonlyMap<string, MetadataStruct> | null {
-    return this.#metadata;
-  }
-
   /** Merges `values` into the namespace (Envoy: StreamInfo::setDynamicMetadata). */
   setDynamicMetadata(namespace: string, values: MetadataStruct): void {
     this.#metadata ??= new Map();

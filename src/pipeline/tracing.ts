@@ -108,7 +108,7 @@ export function chargeTracing(stats: TracingStats, info: StreamInfo): void {
 }
 
 /** Names of spans are configured: what decorators say has no effect, and what peers say of it passes. */
-export function namesOperations(config: TracingConfig, route: Route | null): boolean {
+function namesOperations(config: TracingConfig, route: Route | null): boolean {
   return config.operation !== null || (route !== null && route.tracing !== null && route.tracing.operation !== null);
 }
 

@@ -6,7 +6,7 @@ import { ActionKind, type ForwardAction, type HostRewrite } from './route-action
 import type { FormatContext } from './stream-view.ts';
 
 /** The Host that a rewrite gives; null: it stays (`auto` too: the router sets it when the upstream host is known). */
-export function rewrittenHost(rewrite: HostRewrite, headers: RequestHeaders, context: FormatContext): string | null {
+function rewrittenHost(rewrite: HostRewrite, headers: RequestHeaders, context: FormatContext): string | null {
   let host: string;
   switch (rewrite.kind) {
     case 'none':

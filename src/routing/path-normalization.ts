@@ -48,7 +48,7 @@ export function normalizeRequestPath(headers: RequestHeaders, settings: PathNorm
 }
 
 /** `%2F` and `%5C` before the query become `/` and `\`. */
-export function unescapeSlashes(path: string): string {
+function unescapeSlashes(path: string): string {
   const query = path.indexOf('?');
   const end = query < 0 ? path.length : query;
   const percent = path.indexOf('%');

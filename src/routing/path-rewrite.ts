@@ -19,7 +19,7 @@ export type PathRewrite =
  * The path after the rewrite, with its query; null when the path stays. Source: Envoy, RouteAction.prefix_rewrite,
  * regex_rewrite, path_rewrite_policy, path_rewrite.
  */
-export function rewrittenPath(
+function rewrittenPath(
   rewrite: PathRewrite,
   matcher: PathMatcher,
   path: string,

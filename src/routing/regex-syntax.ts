@@ -24,7 +24,7 @@ export interface ParsedRegex {
 
 const MAX_REPEAT = 1000;
 
-export function emptySet(): CharSet {
+function emptySet(): CharSet {
   return new Uint8Array(256);
 }
 

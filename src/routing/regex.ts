@@ -139,22 +139,6 @@ export class Regex {
   }
 }
 
-/** Why a substitution is not one, or null. Source: RE2::CheckRewriteString. */
-export function substitutionError(substitution: string, groupCount: number): string | null {
-  for (let i = 0; i < substitution.length; i++) {
-    if (substitution[i] !== '\\') continue;
-    const next = substitution[++i];
-    if (next === undefined) return "rewrite schema error: '\\' not allowed at end";
-    if (next !== '\\' && (next < '0' || next > '9')) {
-      return "rewrite schema error: '\\' must be followed by a digit or '\\'";
-    }
-  }
-  const highest = highestReference(substitution);
-  return highest > groupCount
-    ? `rewrite schema requests ${highest} matches, but the regexp only has ${groupCount} parenthesized subexpressions`
-    : null;
-}
-
 function highestReference(substitution: string): number {
   let highest = 0;
   for (let i = 0; i < substitution.length; i++) {

@@ -1,6 +1,6 @@
 import type { Regex } from './regex.ts';
 
-export const StringMatchKind = { Exact: 0, Prefix: 1, Suffix: 2, Contains: 3, Regex: 4 } as const;
+const StringMatchKind = { Exact: 0, Prefix: 1, Suffix: 2, Contains: 3, Regex: 4 } as const;
 export type StringMatchKind = (typeof StringMatchKind)[keyof typeof StringMatchKind];
 
 /** Lower case of A-Z only, as Envoy folds: bytes beyond ASCII stay what they are. */

@@ -5,7 +5,7 @@ import type { StatsQuery } from './stats-query.ts';
 import { selectStats } from './stats-selection.ts';
 
 /** `P0(interval,cumulative) P25(...) ...`, or `No recorded values`. */
-export function quantileSummary(histogram: MergedHistogram): string {
+function quantileSummary(histogram: MergedHistogram): string {
   if (!histogram.used) return 'No recorded values';
   const interval = histogram.intervalStatistics.quantiles();
   const cumulative = histogram.cumulativeStatistics.quantiles();

@@ -9,7 +9,7 @@ import { TextReadout } from './text-readout.ts';
 const MAX_CUTS = 100;
 
 /** Stats that one store may hold when nothing else is said. Beyond it new stats are detached and counted. */
-export const DEFAULT_MAX_STATS = 2_000_000;
+const DEFAULT_MAX_STATS = 2_000_000;
 
 type Live = Counter | Gauge | TextReadout | Histogram;
 

@@ -3,7 +3,7 @@ import { MergedStore } from './merged-store.ts';
 import { renderPrometheus } from './render-prometheus.ts';
 import { DEFAULT_STATS_QUERY } from './stats-query.ts';
 import { StatsStore } from './store.ts';
-import { defaultTagNames, type TagOptions, TagProducer } from './tag-extraction.ts';
+import { type TagOptions, TagProducer } from './tag-extraction.ts';
 import recorded from './testdata/envoy-tags.json';
 
 function series(names: readonly string[], options?: TagOptions): string[] {
@@ -144,10 +144,5 @@ describe('stats_tags', () => {
       "No regex specified for tag specifier and no default regex for name: 'unknown'",
     );
     expect(() => new TagProducer({ customTags: [{ name: 'x', regex: '(' }] })).toThrow();
-  });
-  test('the default names are listed once each', () => {
-    const names = defaultTagNames();
-    expect(new Set(names).size).toBe(names.length);
-    expect(names).toContain('envoy.worker_id');
   });
 });

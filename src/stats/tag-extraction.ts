@@ -160,11 +160,6 @@ function fromSource(source: TagExtractorSource): Extractor {
   return new RegexExtractor(source.name, new RegExp(expanded), source.contains ?? '', source.except ?? null);
 }
 
-/** The names of Envoy's own tags. */
-export function defaultTagNames(): string[] {
-  return [...new Set(DEFAULT_TAG_EXTRACTORS.map((source) => source.name))];
-}
-
 /**
  * Takes tags out of stat names as Envoy does: all extractors look at the whole name; of two that find the same tag
  * the first wins. Extractors that are not bound to a first token come first, then those of the name's own one.

@@ -35,10 +35,6 @@ export class ClusterManager {
     return this.#clusters.values();
   }
 
-  get size(): number {
-    return this.#clusters.size;
-  }
-
   /** A cluster of the same name is replaced: its streams end on the old connections. */
   set(spec: ClusterSpec): Cluster {
     const previous = this.#clusters.get(spec.name);

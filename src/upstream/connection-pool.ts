@@ -105,11 +105,6 @@ export abstract class ConnectionPool implements TurnTask {
     return this.#draining;
   }
 
-  /** For tests and `/clusters`. */
-  get readyCount(): number {
-    return this.#ready.size;
-  }
-
   get pendingCount(): number {
     return this.#pending.size;
   }

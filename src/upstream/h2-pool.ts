@@ -45,10 +45,6 @@ class H2Stream implements RequestEncoder, ResponseDecoder, CodecStream, StreamEv
     this.#codecStream.setEvents(this);
   }
 
-  get isIncomplete(): boolean {
-    return !this.#requestEnded || !this.#responseEnded;
-  }
-
   // --- RequestEncoder ---
 
   get stream(): CodecStream {

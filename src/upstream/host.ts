@@ -195,10 +195,6 @@ export class Host {
     this.healthFlags = flags;
   }
 
-  hasFlag(flag: HealthFlag): boolean {
-    return (this.healthFlags & flag) !== 0;
-  }
-
   /** Sets or clears a flag and tells the host set when it made a difference. */
   setFlag(flag: HealthFlag, on: boolean): void {
     const next = on ? this.healthFlags | flag : this.healthFlags & ~flag;

@@ -198,7 +198,6 @@ export class DiscoveryStream implements ResourceSource, SupervisedStreamHandler 
       node: skipsNode ? null : this.#encodedNode(),
       nonce: type.nonce ?? (this.#settings.isDelta ? '' : type.lastNonce),
       refusal: type.refusal,
-      isFirst: !type.asked,
     });
     this.#nodeSent = true;
     type.asked = true;

@@ -15,7 +15,7 @@ import { DeltaProtocol, SotwProtocol, type TypeProtocol } from './stream-protoco
 import { SubscriptionStats } from './subscription-stats.ts';
 
 const api = openApiRegistry();
-const FACTS = { node: null, nonce: '', refusal: '', isFirst: false };
+const FACTS = { node: null, nonce: '', refusal: '' };
 
 class Seen implements ResourceWatcher {
   readonly updates: ResourceUpdate[] = [];

@@ -36,8 +36,6 @@ export interface RequestFacts {
   readonly nonce: string;
   /** Why it is refused; empty: it is not. */
   readonly refusal: string;
-  /** The type's first request on this stream. */
-  readonly isFirst: boolean;
 }
 
 /** One of the two forms of the protocol, for one type on one stream. */

@@ -8,7 +8,7 @@ export function answerTo(method: string, path: string, body: Uint8Array): { stat
 }
 
 /** The line that the client programs print for an exchange. */
-export function lineFor(method: string, path: string, body: Uint8Array): string {
+function lineFor(method: string, path: string, body: Uint8Array): string {
   const answer = answerTo(method, path, body);
   const seen = method === 'HEAD' ? '' : answer.body;
   return `${method} ${path} ${answer.status} ${createHash('sha256').update(seen).digest('hex').slice(0, 8)}`;

@@ -19,7 +19,7 @@ const PONG = 10;
 const MASK = Buffer.from([0x37, 0xfa, 0x21, 0x3d]);
 
 /** A client's frame (RFC 6455, 5.2). */
-export function clientFrame(opcode: number, payload: string | Uint8Array = '', fin = true): Buffer {
+function clientFrame(opcode: number, payload: string | Uint8Array = '', fin = true): Buffer {
   const body = Buffer.from(payload as string);
   const head = [(fin ? 0x80 : 0) | opcode];
   if (body.length < 126) head.push(0x80 | body.length);

@@ -14,7 +14,7 @@ const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpCon
 /** A machine that is busy with other suites may be slow to start a process. */
 const PATIENCE_MS = 30_000;
 
-export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
   for (const deadline = performance.now() + PATIENCE_MS; !(await condition()); await Bun.sleep(20)) {
     if (performance.now() > deadline) throw new Error(`waited in vain for ${what}`);
   }
@@ -77,7 +77,7 @@ export class Peer {
   }
 }
 
-export const backend = (name: string): Promise<number> =>
+const backend = (name: string): Promise<number> =>
   new Peer([counterparts().xdsPeer, 'backend', name, '127.0.0.1:0']).port();
 
 /** `nuncio pilot` on a folder of resources. */
@@ -128,28 +128,28 @@ export class Pilot {
   }
 }
 
-export const hcm = (fields: Fields): Fields => typed(HCM, { stat_prefix: 'grpc', http_filters: [router()], ...fields });
+const hcm = (fields: Fields): Fields => typed(HCM, { stat_prefix: 'grpc', http_filters: [router()], ...fields });
 
 /** The Listener of a service: its name is the target's. */
-export const apiListener = (name: string): Fields =>
+const apiListener = (name: string): Fields =>
   typed(LISTENER, {
     name,
     api_listener: { api_listener: hcm({ rds: { route_config_name: 'r', config_source: ADS } }) },
   });
-export const routeTable = (routes: readonly Fields[]): Fields =>
+const routeTable = (routes: readonly Fields[]): Fields =>
   typed(ROUTES, { name: 'r', virtual_hosts: [{ name: 'all', domains: ['*'], routes }] });
-export const to = (cluster: string, match: Fields = {}): Fields => ({
+const to = (cluster: string, match: Fields = {}): Fields => ({
   match: { prefix: '', ...match },
   route: { cluster },
 });
-export const cluster = (name: string): Fields =>
+const cluster = (name: string): Fields =>
   typed(CLUSTER, {
     name,
     type: 'EDS',
     lb_policy: 'ROUND_ROBIN',
     eds_cluster_config: { eds_config: ADS, service_name: `${name}-endpoints` },
   });
-export const endpoints = (name: string, ...ports: readonly number[]): Fields =>
+const endpoints = (name: string, ...ports: readonly number[]): Fields =>
   typed(ENDPOINTS, {
     cluster_name: `${name}-endpoints`,
     endpoints: [

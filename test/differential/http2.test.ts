@@ -19,7 +19,7 @@ const LOG =
   '%REQ(:METHOD)% %REQ(:AUTHORITY)% %REQ(:PATH)% %PROTOCOL% %UPSTREAM_PROTOCOL% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT%';
 
 /** Protocol options of a cluster. */
-export function upstreamOptions(fields: Fields): Fields {
+function upstreamOptions(fields: Fields): Fields {
   const type = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
   return { typed_extension_protocol_options: { [type]: typed(type, fields) } };
 }

@@ -8,7 +8,7 @@ import { httpUpstream, reply, type UpstreamScript } from '../support/scripted-up
 const HELD = /^(cluster|http|tcp|listener)\.(?!admin\.).*(_active|_buffered)$/;
 
 /** Waits until nothing is held any more; what is still held after a while is noted. */
-export async function expectNothingHeld(exchange: Exchange): Promise<void> {
+async function expectNothingHeld(exchange: Exchange): Promise<void> {
   let held: string[] = [];
   const isEmpty = async (): Promise<boolean> => {
     const stats = readStats((await exchange.proxy.admin('/stats')).body);

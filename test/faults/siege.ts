@@ -70,7 +70,7 @@ function pour(socket: Socket<Sent>): void {
 }
 
 /** The resident set of a process, in bytes. */
-export async function residentBytes(pid: number): Promise<number> {
+async function residentBytes(pid: number): Promise<number> {
   const status = await Bun.file(`/proc/${pid}/status`).text();
   return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? '0') * 1024;
 }

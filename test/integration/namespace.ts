@@ -3,7 +3,7 @@ import { join } from 'node:path';
 const root = join(import.meta.dir, '..', '..');
 
 /** The flags by which `unshare` gives a network namespace here: as root, or in a user namespace. Throws where neither does. */
-export function namespaceFlags(): string {
+function namespaceFlags(): string {
   const tried: string[] = [];
   for (const flags of process.getuid?.() === 0 ? ['-n', '-rn'] : ['-rn']) {
     const result = Bun.spawnSync(['unshare', flags, 'true'], { stderr: 'pipe' });

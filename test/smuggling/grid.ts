@@ -15,7 +15,7 @@ import type { EchoServer } from './servers.ts';
 import { Tap, type TappedConnection } from './tap.ts';
 
 /** Settings of the connection manager under which every case is sent. */
-export const variants: Readonly<Record<string, Fields>> = {
+const variants: Readonly<Record<string, Fields>> = {
   strict: {},
   lenient: {
     http_protocol_options: {
@@ -56,7 +56,7 @@ interface Raw {
 const PROBE = 'GET /probe HTTP/1.1\r\nHost: probe\r\n\r\n';
 
 /** The final responses in `text`, in order of their requests; what is left over is the last of them. */
-export function readResponses(text: string, methods: readonly string[], closed: boolean): string[] {
+function readResponses(text: string, methods: readonly string[], closed: boolean): string[] {
   const found: string[] = [];
   let at = 0;
   while (at < text.length) {

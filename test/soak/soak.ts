@@ -42,7 +42,7 @@ export interface SoakResult {
 }
 
 /** Whether the memory of a run was flat. */
-export function isFlat(result: SoakResult, seconds: number): boolean {
+function isFlat(result: SoakResult, seconds: number): boolean {
   return result.growth < NOISE + (MAX_GROWTH_PER_MINUTE * seconds) / 120;
 }
 

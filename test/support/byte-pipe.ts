@@ -43,10 +43,6 @@ export class BytePipe {
     return this.#socket?.localPort ?? 0;
   }
 
-  get remotePort(): number {
-    return (this.#socket as unknown as { remotePort?: number } | null)?.remotePort ?? 0;
-  }
-
   /** Sends bytes; what the kernel does not take now goes when it drains. */
   send(bytes: string | Uint8Array): void {
     if (this.fate === 'reset' || this.#socket === null) return;

@@ -9,14 +9,14 @@ function length(size: number): Buffer {
 }
 
 /** One DER element (X.690). */
-export function der(tag: number, ...parts: readonly Uint8Array[]): Buffer {
+function der(tag: number, ...parts: readonly Uint8Array[]): Buffer {
   const content = Buffer.concat(parts);
   return Buffer.concat([Buffer.of(tag), length(content.length), content]);
 }
 
 const sequence = (...parts: readonly Uint8Array[]): Buffer => der(0x30, ...parts);
 
-export function oid(text: string): Buffer {
+function oid(text: string): Buffer {
   const [first = 0, second = 0, ...rest] = text.split('.').map(Number);
   const bytes: number[] = [];
   for (const value of [first * 40 + second, ...rest]) {
@@ -64,7 +64,6 @@ export const nameConstraints = (kind: 'permitted' | 'excluded', domain: string):
   extension('2.5.29.30', sequence(der(kind === 'permitted' ? 0xa0 : 0xa1, sequence(dns(domain)))), true);
 
 export const authorityKeyId = (id: Uint8Array): Buffer => extension('2.5.29.35', sequence(der(0x80, id)));
-export const subjectKeyId = (id: Uint8Array): Buffer => extension('2.5.29.14', der(0x04, id));
 
 // --- certificates ---
 

@@ -47,7 +47,6 @@ export const END_STREAM = 0x1;
 export const ACK = 0x1;
 export const END_HEADERS = 0x4;
 export const PADDED = 0x8;
-export const PRIORITY = 0x20;
 
 export const PREFACE: Buffer = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
 
@@ -150,7 +149,7 @@ export function readFrames(received: string): Frame[] {
   return frames;
 }
 
-export function codeName(code: number): string {
+function codeName(code: number): string {
   return CODE_NAMES[code] ?? String(code);
 }
 

@@ -16,10 +16,10 @@ export const FrameType = {
   Continuation: 9,
 } as const;
 
-export const END_STREAM = 1;
-export const ACK = 1;
-export const END_HEADERS = 4;
-export const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+const END_STREAM = 1;
+const ACK = 1;
+const END_HEADERS = 4;
+const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
 
 export interface Frame {
   readonly type: number;
@@ -50,7 +50,7 @@ export function settings(...pairs: readonly (readonly [identifier: number, value
 }
 
 /** A header block of literals without indexing. Fields are `name: value`. */
-export function headerBlock(fields: readonly string[]): Buffer {
+function headerBlock(fields: readonly string[]): Buffer {
   const parts: Buffer[] = [];
   for (const field of fields) {
     const colon = field.indexOf(':', 1);

@@ -131,11 +131,6 @@ export class ProxyProcess {
     return existsSync(this.#errorPath) ? readFileSync(this.#errorPath, 'utf8') : '';
   }
 
-  standardOutput(): string {
-    const path = this.#errorPath.replace(/stderr$/, 'stdout');
-    return existsSync(path) ? readFileSync(path, 'utf8') : '';
-  }
-
   signal(name: NodeJS.Signals): void {
     this.#child.kill(name);
   }

@@ -20,7 +20,7 @@ function readFraming(head: string): Framing {
 }
 
 /** The end of a chunked body that begins at `start` (trailers included), or -1 where it is not complete or not chunked. */
-export function findChunkedEnd(text: string, start: number): number {
+function findChunkedEnd(text: string, start: number): number {
   let at = start;
   for (;;) {
     const lineEnd = text.indexOf('\r\n', at);

@@ -80,7 +80,7 @@ function buildPipe(context: BuildContext, message: Pipe): Address | null {
 }
 
 /** The text form that sockets report: IPv6 compressed and in lower case. */
-export function canonicalIp(text: string): string {
+function canonicalIp(text: string): string {
   if (!text.includes(':')) return text;
   const url = URL.parse(`http://[${text}]/`);
   return url === null ? text : url.hostname.slice(1, -1);

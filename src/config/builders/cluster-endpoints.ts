@@ -73,7 +73,7 @@ export function buildMetadata(message: MetadataMessage | undefined): Metadata {
   return message === undefined ? NO_METADATA : ({ ...message.filterMetadata } as Metadata);
 }
 
-export function buildLocality(message: LocalityMessage | undefined): Locality {
+function buildLocality(message: LocalityMessage | undefined): Locality {
   if (message === undefined) return NO_LOCALITY;
   return { region: message.region, zone: message.zone, subZone: message.subZone };
 }

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { DataSource, WatchedDirectory } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
+import type { DataSource } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { BuildContext } from '../build-context.ts';
 import type { FieldSupport } from '../extension-registry.ts';
 
@@ -87,8 +87,4 @@ function inline(bytes: Buffer): CredentialBytes {
 /** The path of a source that is a file; empty for others. */
 export function fileOf(source: DataSource | undefined): string {
   return source?.specifier.case === 'filename' ? source.specifier.value : '';
-}
-
-export function directoryOf(directory: WatchedDirectory | undefined): string {
-  return directory?.path ?? '';
 }

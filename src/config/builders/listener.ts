@@ -17,6 +17,9 @@ import { buildListenerFilters, LISTENER_FILTER_SUPPORT, type ListenerFilterMaker
 import { buildSocketOptions } from './socket-options.ts';
 import { NO_TLS_HINT, NO_TLS_INSIDE } from './transport-sockets.ts';
 
+/** Envoy's default of `listener_filters_timeout`. */
+const DEFAULT_LISTENER_FILTERS_TIMEOUT_MS = 15_000;
+
 export const LISTENER_SUPPORT: readonly FieldSupport[] = [
   {
     message: 'envoy.config.listener.v3.Listener',
@@ -179,7 +182,7 @@ export function buildListener(context: BuildContext, message: Listener): Listene
     direction: DIRECTIONS[message.trafficDirection] ?? 'unspecified',
     drainOnHealthFailure: message.drainType === 0,
     ignoreGlobalConnLimit: message.ignoreGlobalConnLimit,
-    listenerFiltersTimeoutMs: durationMsOr(message.listenerFiltersTimeout, 15_000),
+    listenerFiltersTimeoutMs: durationMsOr(message.listenerFiltersTimeout, DEFAULT_LISTENER_FILTERS_TIMEOUT_MS),
     continueOnListenerFiltersTimeout: message.continueOnListenerFiltersTimeout,
     listenerFilters,
     discoveredFilters,

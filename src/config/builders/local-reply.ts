@@ -51,10 +51,7 @@ function buildMapper(context: BuildContext, message: ResponseMapper): LocalReply
 }
 
 /** A body format with its content type; null: none, or errors were reported. Also of direct responses. */
-export function buildBodyFormat(
-  context: BuildContext,
-  message: SubstitutionFormatString | undefined,
-): BodyFormat | null {
+function buildBodyFormat(context: BuildContext, message: SubstitutionFormatString | undefined): BodyFormat | null {
   if (message === undefined) return null;
   const formatter = buildSubstitutionFormat(context, message);
   if (formatter === null) return null;

@@ -161,7 +161,6 @@ export function buildDownstreamTls(context: BuildContext, message: DownstreamTls
     fullScanOnSniMismatch: message.fullScanCertsOnSniMismatch ?? false,
     preferClientCiphers: message.preferClientCiphers,
     disableStatelessResumption: resumption === 'disableStatelessSessionResumption' && value,
-    disableStatefulResumption: message.disableStatefulSessionResumption,
     sessionTimeoutSeconds: Math.floor(durationMsOr(message.sessionTimeout, 0) / 1000),
   };
   const make = (

@@ -98,11 +98,7 @@ export interface MatcherParts<Data, Action extends object> {
 }
 
 /** In Envoy's words. */
-export function refuseExtension(
-  context: BuildContext,
-  field: string,
-  extension: TypedExtensionConfig | undefined,
-): void {
+function refuseExtension(context: BuildContext, field: string, extension: TypedExtensionConfig | undefined): void {
   const url = extension?.typedConfig?.typeUrl ?? '';
   context.refuse(
     field,

@@ -19,7 +19,7 @@ const DEFAULT_LIMIT = 50;
 const MAX_LINE = 160;
 
 /** Errors first, then by file, line and column; what has no position comes first among its kind. The order is stable. */
-export function sortErrors(errors: readonly ConfigError[]): ConfigError[] {
+function sortErrors(errors: readonly ConfigError[]): ConfigError[] {
   return [...errors].sort((a, b) => {
     if (a.severity !== b.severity) return a.severity === 'error' ? -1 : 1;
     const p = a.position;
@@ -53,7 +53,7 @@ export function renderErrors(errors: readonly ConfigError[], options: RenderOpti
   return blocks.join('');
 }
 
-export function renderError(error: ConfigError, colours: boolean): string {
+function renderError(error: ConfigError, colours: boolean): string {
   const paint = (text: string, colour: string): string => (colours ? colour + text + RESET : text);
   const { position } = error;
   const where = position === undefined ? '' : `${position.file}:${position.line}:${position.column}: `;

@@ -80,7 +80,7 @@ export function structJson(struct: Fields): unknown {
   return object;
 }
 
-export function valueJson(value: Fields): unknown {
+function valueJson(value: Fields): unknown {
   const kind = value.kind as OneofValue;
   switch (kind.case) {
     case 'structValue':

@@ -193,15 +193,6 @@ function within(inner: string, outer: string): boolean {
   return outer === '' || (inner.startsWith(outer) && (inner[outer.length] === '.' || inner[outer.length] === '['));
 }
 
-/** Loads one file. */
-export function loadConfigFile<M extends Message = Message>(
-  path: string,
-  options: LoadOptions,
-): Result<LoadedConfig<M>, ConfigError[]> {
-  const input = readConfigFile(path);
-  return input.ok ? loadConfig<M>([input.value], options) : input;
-}
-
 function loadBinary(
   input: ConfigInput,
   message: Message,

@@ -8,7 +8,7 @@ const TRUE = new Set(['true', 't', 'yes', 'y', '1']);
 const FALSE = new Set(['false', 'f', 'no', 'n', '0']);
 
 /** Protobuf's limit for a Duration: ten thousand years, in seconds. */
-export const MAX_DURATION_SECONDS = 315_576_000_000n;
+const MAX_DURATION_SECONDS = 315_576_000_000n;
 
 export interface SecondsNanos {
   readonly seconds: bigint;

@@ -5,7 +5,7 @@ export const WRAPPERS: ReadonlySet<string> = new Set(
   ),
 );
 
-export const OWN_FORMS: ReadonlySet<string> = new Set(
+const OWN_FORMS: ReadonlySet<string> = new Set(
   ['Any', 'Duration', 'Timestamp', 'FieldMask', 'Struct', 'Value', 'ListValue'].map(
     (name) => `google.protobuf.${name}`,
   ),

@@ -11,7 +11,7 @@ const CERTIFICATE = /^(X509 |TRUSTED )?CERTIFICATE$/;
 const PRIVATE_KEY = /^((RSA|EC|ANY|ENCRYPTED) )?PRIVATE KEY$/;
 
 /** The blocks of a text, in order; what stands between them is comment (RFC 7468). */
-export function pemBlocks(text: string): PemBlock[] {
+function pemBlocks(text: string): PemBlock[] {
   return [...text.matchAll(BLOCK)].map((match) => ({ label: match[1]!, text: match[0] }));
 }
 

@@ -156,11 +156,11 @@ export class MessageEdit {
   }
 }
 
-export function jsonName(name: string): string {
+function jsonName(name: string): string {
   return name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }
 
-export function placeOf(at: TreeEntry | Place): Place {
+function placeOf(at: TreeEntry | Place): Place {
   return at instanceof TreeEntry ? { source: at.source, start: at.keyStart, end: at.keyEnd } : at;
 }
 

@@ -48,8 +48,6 @@ export const SUPPORTED_FEATURES = [
   'TLSRouteModeTerminate',
 ] as const;
 
-export type Feature = (typeof SUPPORTED_FEATURES)[number];
-
 /** Features of v1.6 that are not claimed, and what is done instead. */
 export const UNSUPPORTED_FEATURES: Readonly<Record<string, string>> = {
   GatewayAddressEmpty:

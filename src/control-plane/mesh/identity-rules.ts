@@ -112,11 +112,6 @@ export class IdentityRules {
     return read;
   }
 
-  /** Files whose content counts. */
-  get tokenFiles(): readonly string[] {
-    return this.#rules.flatMap(({ tokenFile }) => (tokenFile === null ? [] : [tokenFile]));
-  }
-
   entitlementOf(call: GrpcServerCall, node: Node): Entitlement {
     const { security } = call;
     if (security === null) return no('certificates are issued over TLS alone');

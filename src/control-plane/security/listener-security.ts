@@ -44,7 +44,6 @@ export function settingsOf(
     fullScanOnSniMismatch: false,
     preferClientCiphers: false,
     disableStatelessResumption: false,
-    disableStatefulResumption: false,
     sessionTimeoutSeconds: 0,
   };
 }

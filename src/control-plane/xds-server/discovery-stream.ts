@@ -348,10 +348,6 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     return typeUrl === ENDPOINT_URL && (this.#rewarmed === null || this.#rewarmed.has(name));
   }
 
-  protected get hasRewarmed(): boolean {
-    return this.#rewarmed === null || this.#rewarmed.size > 0;
-  }
-
   /** What was removed may go once nothing that could name it waits for an answer. */
   #releaseLingering(): void {
     if (!this.view.isLingering) return;

@@ -14,8 +14,8 @@ export interface AdminResponse {
   readonly body: string | Uint8Array;
 }
 
-export const TEXT = 'text/plain; charset=UTF-8';
-export const JSON_TYPE = 'application/json';
+const TEXT = 'text/plain; charset=UTF-8';
+const JSON_TYPE = 'application/json';
 
 export function text(body: string, status = 200): AdminResponse {
   return { status, contentType: TEXT, body };

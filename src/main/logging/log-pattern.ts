@@ -1,4 +1,4 @@
-import { type LogLevel, LogRank } from '../../base/log.ts';
+import type { LogLevel } from '../../base/log.ts';
 
 /** One application-log record. */
 export interface LogRecord {
@@ -44,7 +44,7 @@ const ESCAPES: Readonly<Record<string, string>> = {
 };
 
 /** C-style escapes, so that a record is one line (Envoy: `%_`, and `%v` under `--log-format-escaped`). */
-export function escapeMessage(text: string): string {
+function escapeMessage(text: string): string {
   let out = '';
   for (const character of text) {
     const code = character.charCodeAt(0);
@@ -158,9 +158,4 @@ export function compileLogPattern(pattern: string, escaped: boolean): (record: L
     for (const piece of pieces) text += piece(record);
     return text;
   };
-}
-
-/** Whether a level lets records of another through. */
-export function passes(level: LogLevel, threshold: LogLevel): boolean {
-  return LogRank[level] >= LogRank[threshold];
 }

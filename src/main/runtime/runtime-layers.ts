@@ -168,7 +168,7 @@ export class RuntimeLayers {
 }
 
 /** A value as admin shows it; empty for none. */
-export function runtimeText(value: RuntimeValue | undefined): string {
+function runtimeText(value: RuntimeValue | undefined): string {
   if (value === undefined) return '';
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }

@@ -11,7 +11,6 @@ export interface BunTlsSocket {
   readonly data: BunTlsTransport;
   readonly authorized: boolean;
   readonly alpnProtocol: string | false | null;
-  getServername(): string | undefined;
   getTLSVersion(): string;
   getCipher(): { readonly name: string | null } | undefined;
   isSessionReused(): boolean;
@@ -53,7 +52,7 @@ type UpgradeTLS = (options: object) => [raw: { data: unknown; reload(options: ob
 export const ENDED: TransportError = { code: 'TLS', message: '' };
 
 /** The raw socket after its upgrade: nothing that it says is of interest. */
-export const NOBODY: TransportHandler = { onOpen() {}, onBytes() {}, onDrain() {}, onPeerEnd() {}, onClosed() {} };
+const NOBODY: TransportHandler = { onOpen() {}, onBytes() {}, onDrain() {}, onPeerEnd() {}, onClosed() {} };
 
 /** Without `data`: the raw twin of a TLS socket would hand over every record's bytes once more. */
 const DEAF_TWIN = { socket: { open() {}, close() {}, drain() {}, end() {}, error() {} } };

@@ -23,7 +23,7 @@ const NUMBERS: ReadonlyMap<string, number> = new Map([
 ]);
 
 /** An error of Node's TLS in the form in which BoringSSL prints its own; empty: it is none. */
-export function tlsErrorText(error: unknown): string {
+function tlsErrorText(error: unknown): string {
   const { code = '' } = error as { code?: string };
   if (!code.startsWith('ERR_SSL_')) return '';
   const reason = code.slice('ERR_SSL_'.length);
@@ -80,10 +80,6 @@ export class NodeTlsTransport implements Transport, TurnTask, LiveSession {
 
   get fd(): number {
     return this.raw?.fd ?? -1;
-  }
-
-  get isEnding(): boolean {
-    return this.#closed || this.#closeRequested;
   }
 
   setHandler(handler: TransportHandler): void {

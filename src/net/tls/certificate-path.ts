@@ -13,13 +13,13 @@ export interface PathFailure {
 }
 
 /** Whether the purposes of a certificate, leaf or authority, allow its holder the role of the peer. */
-export function allowsPurpose(certificate: Certificate, peer: 'server' | 'client'): boolean {
+function allowsPurpose(certificate: Certificate, peer: 'server' | 'client'): boolean {
   const usages = certificate.extendedKeyUsage;
   return usages === null || usages.includes(Purpose[peer]) || usages.includes(Purpose.any);
 }
 
 /** Whether the key of a leaf may be used in a handshake of that role, as BoringSSL checks a purpose. */
-export function leafKeyUsageFits(certificate: Certificate, peer: 'server' | 'client'): boolean {
+function leafKeyUsageFits(certificate: Certificate, peer: 'server' | 'client'): boolean {
   const usage = certificate.keyUsage;
   if (usage < 0) return true;
   const wanted =

@@ -64,10 +64,6 @@ export class HandshakeCounts {
     else if (verdict.stat === VerifyStat.Hash) this.#stats.failVerifyCertHash.inc();
   }
 
-  keyUsageInvalid(): void {
-    this.#stats.wasKeyUsageInvalid.inc();
-  }
-
   refused(verdict: Verdict): string {
     return verifyFailure(verdict.detail);
   }

@@ -21,7 +21,7 @@ import {
 import { clientSettings, serverSettings } from './testdata/settings.ts';
 
 const IGNORE = { inc() {} };
-export const NO_TLS_STATS: TlsStats = {
+const NO_TLS_STATS: TlsStats = {
   connectionError: IGNORE,
   handshake: IGNORE,
   sessionReused: IGNORE,

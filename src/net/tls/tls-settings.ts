@@ -81,7 +81,6 @@ export interface TlsServerSettings extends TlsSettings {
   readonly fullScanOnSniMismatch: boolean;
   readonly preferClientCiphers: boolean;
   readonly disableStatelessResumption: boolean;
-  readonly disableStatefulResumption: boolean;
   /** 0: default. */
   readonly sessionTimeoutSeconds: number;
 }

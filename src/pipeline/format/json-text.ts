@@ -114,7 +114,7 @@ function isUtf8(text: string): boolean {
  * Decimal or scientific, whichever is shorter; decimal when they tie (C++ `std::to_chars`): 100000 is `1e+05`. Numbers of
  * operators are not written by this: see `Segment.json`.
  */
-export function jsonNumber(value: number): string {
+function jsonNumber(value: number): string {
   if (!Number.isFinite(value)) return 'null';
   if (Number.isInteger(value) && Math.abs(value) < 100_000) return String(value);
   const [mantissa, power] = value.toExponential().split('e') as [string, string];

@@ -216,7 +216,7 @@ function renderMoment(pattern: string, moment: Moment): string {
  * %E4Y %ET`, and Envoy's own `%s` (seconds; a digit before it changes nothing) and `%f`, `%1f`...`%9f` (that many digits of
  * the second's fraction). What is none of them stands for itself.
  */
-export function compileTimePattern(pattern: string): readonly TimePart[] {
+function compileTimePattern(pattern: string): readonly TimePart[] {
   const parts: TimePart[] = [];
   let literal = '';
   const push = (part: TimePart): void => {

@@ -21,7 +21,7 @@ import type { RouterFilter } from './router-filter.ts';
 import { resetReasonOf } from './upstream-request.ts';
 
 /** `h` → `h-shadow`, `h:1` → `h-shadow:1`. Source: Envoy, ShadowWriterImpl. */
-export function shadowHost(host: string): string {
+function shadowHost(host: string): string {
   const colon = host.indexOf(':');
   return colon < 0 ? `${host}-shadow` : `${host.slice(0, colon)}-shadow${host.slice(colon)}`;
 }

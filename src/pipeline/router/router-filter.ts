@@ -8,7 +8,7 @@ import { headerV1, headerV2 } from '../../net/proxy-protocol-header.ts';
 import { NO_SOCKET_OPTIONS, type TransportSocketOptions } from '../../net/transport-socket.ts';
 import { changesRequest, finalizeRequest, updateAuthority } from '../../routing/host-rewrite.ts';
 import type { Route } from '../../routing/route.ts';
-import { ActionKind, type ForwardAction, type RoutingPriority } from '../../routing/route-action.ts';
+import { ActionKind, type ForwardAction } from '../../routing/route-action.ts';
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
 import { LoadMetrics, readOrcaReport } from '../../upstream/orca-report.ts';
@@ -93,10 +93,6 @@ export class RouterFilter extends HttpFilter implements ResponseWatermarks, Retr
 
   get routeGroup(): RequestGroup | null {
     return this.#account === null ? null : this.#account.routeGroup;
-  }
-
-  get routingPriority(): RoutingPriority {
-    return this.#action!.priority;
   }
 
   get requestHeadersSent(): RequestHeaders {

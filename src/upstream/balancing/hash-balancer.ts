@@ -41,7 +41,7 @@ function sharesOf(hosts: readonly Host[], whole: number, out: HostShare[]): void
 }
 
 /** Shares by host weight, or by locality weight and then host weight. */
-export function hostShares(set: HostSet, inPanic: boolean, localityWeighted: boolean): HostShare[] {
+function hostShares(set: HostSet, inPanic: boolean, localityWeighted: boolean): HostShare[] {
   const out: HostShare[] = [];
   if (!localityWeighted || !set.hasLocalityWeights) {
     sharesOf(inPanic ? set.hosts : set.healthyHosts, 1, out);

@@ -38,7 +38,7 @@ function availability(set: HostSet): { healthy: number; degraded: number } {
   };
 }
 
-export function isInPanic(set: HostSet, thresholdPercent: number): boolean {
+function isInPanic(set: HostSet, thresholdPercent: number): boolean {
   const counted = countedHosts(set);
   const healthy = counted === 0 ? 0 : (100 * set.healthyHosts.length) / counted;
   const degraded = counted === 0 ? 0 : (100 * set.degradedHosts.length) / counted;

@@ -7,7 +7,7 @@ import type { Tlv } from './proxy-header.ts';
 /** Where TLVs go unless a rule says otherwise. */
 export const DEFAULT_NAMESPACE = 'envoy.filters.listener.proxy_protocol';
 /** Key of the object that holds them with `tlv_location: FILTER_STATE`. */
-export const TLV_STATE = 'envoy.network.proxy_protocol.tlv';
+const TLV_STATE = 'envoy.network.proxy_protocol.tlv';
 
 export interface TlvRule {
   readonly key: string;

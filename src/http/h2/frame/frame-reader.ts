@@ -8,6 +8,7 @@ import {
   FRAME_HEADER_BYTES,
   FrameFlag,
   FrameType,
+  LARGEST_MAX_FRAME_BYTES,
   MAX_WINDOW,
   PREFACE,
   SettingId,
@@ -445,7 +446,7 @@ export abstract class FrameReader {
           }
           break;
         case SettingId.MaxFrameSize:
-          if (value < DEFAULT_MAX_FRAME_BYTES || value > 0xff_ffff) {
+          if (value < DEFAULT_MAX_FRAME_BYTES || value > LARGEST_MAX_FRAME_BYTES) {
             this.protocolError('bad maximum frame size');
             return;
           }

@@ -37,15 +37,6 @@ export class OutboundFrames {
     this.#maxControl = options.maxOutboundControlFrames;
   }
 
-  /** Frames that wait, of all types. */
-  get waiting(): number {
-    return this.#tail - this.#head;
-  }
-
-  get waitingControl(): number {
-    return this.#control;
-  }
-
   /** A frame of `bytes` bytes, header included, is about to be appended. */
   add(bytes: number, control: boolean): void {
     if (this.#sink.output.length === 0) {

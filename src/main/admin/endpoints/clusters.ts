@@ -176,7 +176,7 @@ function healthJson(host: ClusterHost): object {
 }
 
 /** Envoy shows what it makes of the state: UNKNOWN counts as HEALTHY. */
-export function edsHealthName(host: HostStatus): string {
+function edsHealthName(host: HostStatus): string {
   if ((host.healthFlags & HealthFlag.EdsStatusDraining) !== 0) return 'DRAINING';
   if ((host.healthFlags & HealthFlag.FailedEdsHealth) !== 0) return 'UNHEALTHY';
   if ((host.healthFlags & HealthFlag.DegradedEdsHealth) !== 0) return 'DEGRADED';

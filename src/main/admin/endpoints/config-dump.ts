@@ -494,7 +494,7 @@ const REDACTED = '[redacted]';
 const REDACTED_BYTES = Buffer.from(REDACTED).toString('base64');
 
 /** Overwrites fields that the API marks as sensitive (`udpa.annotations.sensitive`), in place. */
-export function redact(api: ApiRegistry, desc: DescMessage | undefined, content: JsonObject): void {
+function redact(api: ApiRegistry, desc: DescMessage | undefined, content: JsonObject): void {
   const type = content['@type'];
   const own = typeof type === 'string' ? api.byTypeUrl(type) : desc;
   if (own === undefined || own.typeName === 'google.protobuf.Struct') return;

@@ -16,7 +16,7 @@ export function pem(name: string): string {
   return readFileSync(`${FOLDER}${name}.pem`, 'utf8');
 }
 
-export function key(name: string): string {
+function key(name: string): string {
   return readFileSync(`${FOLDER}${name}.key`, 'utf8');
 }
 
@@ -65,7 +65,6 @@ export function serverSettings(change: Partial<TlsServerSettings> = {}): TlsServ
     fullScanOnSniMismatch: false,
     preferClientCiphers: false,
     disableStatelessResumption: false,
-    disableStatefulResumption: false,
     sessionTimeoutSeconds: 0,
     ...change,
   };
