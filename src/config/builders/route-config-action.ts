@@ -35,7 +35,7 @@ import type { BuildContext } from '../build-context.ts';
 import { durationMs, durationMsOr } from './durations.ts';
 import { buildSubstitutionFormat, buildTextFormat } from './format.ts';
 import { buildFilterConfigs } from './route-config-filters.ts';
-import { buildHeaderMutations } from './route-config-headers.ts';
+import { buildMutations } from './route-config-headers.ts';
 import { buildSubstitution } from './route-config-matchers.ts';
 import {
   buildHashPolicy,
@@ -130,14 +130,15 @@ function buildWeightedClusters(
     if (each.weight === undefined) at.refuse('weight', "Field 'weight' is missing");
     checkCluster(at, 'name', 'weighted cluster', each.name, defaults.clusterNames);
     total += each.weight ?? 0;
+    const { requestMutations, responseMutations } = buildMutations(at, each);
     clusters.push(
       new WeightedCluster(
         each.name,
         wireText(each.clusterHeader).toLowerCase(),
         each.weight ?? 0,
         lbMetadata(each.metadataMatch),
-        buildHeaderMutations(at, 'request', each.requestHeadersToAdd, each.requestHeadersToRemove),
-        buildHeaderMutations(at, 'response', each.responseHeadersToAdd, each.responseHeadersToRemove),
+        requestMutations,
+        responseMutations,
         buildFilterConfigs(at, each.typedPerFilterConfig),
         wireText(each.hostRewriteSpecifier.value ?? ''),
       ),

@@ -1,4 +1,10 @@
 import type { HeaderValueOption } from '../../api/gen/envoy/config/core/v3/base_pb';
+import type {
+  Route,
+  VirtualHost,
+  WeightedCluster_ClusterWeight,
+} from '../../api/gen/envoy/config/route/v3/route_components_pb';
+import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb';
 import type { CommandParser } from '../../pipeline/format/format-parser.ts';
 import {
   AppendAction as Action,
@@ -50,8 +56,18 @@ export function buildHeaderMutation(
   return value === null ? null : new HeaderMutation(name, value, action, message.keepEmptyValue);
 }
 
-/** The mutations of one level. `prefix` is `request` or `response`. What is wrong is reported and left out. */
-export function buildHeaderMutations(
+/** The mutations of one level. What is wrong is reported and left out. */
+export function buildMutations(
+  context: BuildContext,
+  level: RouteConfiguration | VirtualHost | Route | WeightedCluster_ClusterWeight,
+): { readonly requestMutations: HeaderMutations; readonly responseMutations: HeaderMutations } {
+  return {
+    requestMutations: buildHalf(context, 'request', level.requestHeadersToAdd, level.requestHeadersToRemove),
+    responseMutations: buildHalf(context, 'response', level.responseHeadersToAdd, level.responseHeadersToRemove),
+  };
+}
+
+function buildHalf(
   context: BuildContext,
   prefix: 'request' | 'response',
   toAdd: readonly HeaderValueOption[],

@@ -31,7 +31,7 @@ import {
   type RouteDefaults,
 } from './route-config-action.ts';
 import { buildFilterConfigs } from './route-config-filters.ts';
-import { buildHeaderMutations, HEADER_MUTATION_SUPPORT } from './route-config-headers.ts';
+import { buildMutations, HEADER_MUTATION_SUPPORT } from './route-config-headers.ts';
 import {
   buildCookieMatchers,
   buildFilterStateMatcher,
@@ -43,8 +43,8 @@ import {
   MATCHER_SUPPORT,
 } from './route-config-matchers.ts';
 import { buildMirrorPolicy, buildRateLimits, ROUTE_POLICY_SUPPORT } from './route-config-policies.ts';
-import { type HostPiece, type RoutePieces, type UnbuiltHost, type UnbuiltTable, wholeTable } from './route-pieces.ts';
-import { type ClusterNames, RouteReuse } from './route-reuse.ts';
+import { type RoutePieces, type UnbuiltHost, type UnbuiltTable, wholeTable } from './route-pieces.ts';
+import { type ClusterNames, EachBuilt, type PieceBuilds, RouteReuse } from './route-reuse.ts';
 import { buildRouteTracing, ROUTE_TRACING_SUPPORT } from './tracing.ts';
 
 const MUTATION_FIELDS =
@@ -142,7 +142,8 @@ export function buildRouteTable(
   message: RouteConfiguration,
   discovered = false,
 ): RouteTable | null {
-  const spec = buildTableSpec(context, wholeTable(message), discovered, null);
+  const each = new EachBuilt(context, namesFor(context, message));
+  const spec = buildTableSpec(context, wholeTable(message), discovered, each);
   return spec === null ? null : new RouteTable(spec, context.shared.runtime);
 }
 
@@ -171,56 +172,39 @@ function buildTableSpec(
   context: BuildContext,
   { head: message, hosts: unbuilt }: UnbuiltTable,
   discovered: boolean,
-  reuse: RouteReuse | null,
+  builds: PieceBuilds,
 ): RouteTableSpec | null {
   const errorsBefore = context.errorCount;
   if (message.vhds !== undefined) checkVhds(context.at('vhds'), message.vhds, discovered);
-  const clusterNames = reuse === null ? namesFor(context, message) : reuse.clusterNames;
+  const { clusterNames } = builds;
   const mirrors = buildMirrors(context, message.requestMirrorPolicies, clusterNames);
   const domains = new Map<string, string>();
-  const hosts = reuse === null ? context : reuse.context;
   const virtualHosts: VirtualHostSpec[] = [];
   unbuilt.forEach((host, i) => {
-    const piece = reuse?.pieces.hosts[i] ?? null;
-    const known = reuse?.known(piece!.built) ?? null;
     // Where it is missing, main has looked at it.
     if (host !== null) checkDomains(context, i, host.head, message.name, domains);
-    if (known !== null) {
-      if (known.spec !== null) virtualHosts.push(known.spec);
-      return;
-    }
-    assert(host !== null, 'a virtual host that is not built has a message');
-    const at = hosts.at(`virtual_hosts[${i}]`);
-    const defaults: RouteDefaults = {
-      retryPolicy: host.head.retryPolicy,
-      hedgePolicy: host.head.hedgePolicy,
-      mirrorPolicies: mirrors,
-      clusterNames,
-      maxDirectResponseBytes: message.maxDirectResponseBodySizeBytes ?? DEFAULT_MAX_DIRECT_RESPONSE_BYTES,
-      virtualHost: at,
-    };
-    const build = () => buildVirtualHost(at, host, defaults, reuse, piece);
-    virtualHosts.push(reuse === null || piece === null ? build() : reuse.host(piece, build));
+    const spec = builds.host(i, () => {
+      assert(host !== null, 'a virtual host that is not built has a message');
+      const at = builds.context.at(`virtual_hosts[${i}]`);
+      const defaults: RouteDefaults = {
+        retryPolicy: host.head.retryPolicy,
+        hedgePolicy: host.head.hedgePolicy,
+        mirrorPolicies: mirrors,
+        clusterNames,
+        maxDirectResponseBytes: message.maxDirectResponseBodySizeBytes ?? DEFAULT_MAX_DIRECT_RESPONSE_BYTES,
+        virtualHost: at,
+      };
+      return buildVirtualHost(at, host, defaults, i, builds);
+    });
+    if (spec !== null) virtualHosts.push(spec);
   });
-  const requestMutations = buildHeaderMutations(
-    context,
-    'request',
-    message.requestHeadersToAdd,
-    message.requestHeadersToRemove,
-  );
-  const responseMutations = buildHeaderMutations(
-    context,
-    'response',
-    message.responseHeadersToAdd,
-    message.responseHeadersToRemove,
-  );
+  const mutations = buildMutations(context, message);
   const filterConfigs = buildFilterConfigs(context, message.typedPerFilterConfig);
   if (context.errorCount > errorsBefore) return null;
   return {
     name: message.name,
     virtualHosts,
-    requestMutations,
-    responseMutations,
+    ...mutations,
     filterConfigs,
     metadata: configMetadata(message.metadata),
     mostSpecificHeaderMutationsWins: message.mostSpecificHeaderMutationsWins,
@@ -283,8 +267,8 @@ function buildVirtualHost(
   context: BuildContext,
   { head: message, routes: unbuilt }: UnbuiltHost,
   inherited: RouteDefaults,
-  reuse: RouteReuse | null,
-  piece: HostPiece | null,
+  index: number,
+  builds: PieceBuilds,
 ): VirtualHostSpec {
   const own = buildMirrors(context, message.requestMirrorPolicies, inherited.clusterNames);
   const defaults: RouteDefaults = own.length === 0 ? inherited : { ...inherited, mirrorPolicies: own };
@@ -292,19 +276,13 @@ function buildVirtualHost(
     context.refuse('matcher', 'cannot set both matcher and routes on virtual host');
   }
   const routes: RouteSpec[] = [];
-  for (let i = 0; i < unbuilt.length; i++) {
-    const part = piece === null ? null : piece.routes[i]!;
-    const known = reuse === null ? null : reuse.known(part!.built);
-    if (known !== null) {
-      if (known.spec !== null) routes.push(known.spec);
-      continue;
-    }
-    const route = unbuilt[i]!;
-    assert(route !== null, 'a route that is not built has a message');
-    const build = () => buildRoute(context.at(`routes[${i}]`), route, defaults);
-    const spec = reuse === null || part === null ? build() : reuse.route(part, build);
+  unbuilt.forEach((route, i) => {
+    const spec = builds.route(index, i, () => {
+      assert(route !== null, 'a route that is not built has a message');
+      return buildRoute(context.at(`routes[${i}]`), route, defaults);
+    });
     if (spec !== null) routes.push(spec);
-  }
+  });
   const virtualClusters = message.virtualClusters.map((each, i) => {
     if (each.headers.length === 0) {
       context.refuse(`virtual_clusters[${i}].headers`, "virtual clusters must define 'headers'");
@@ -318,18 +296,7 @@ function buildVirtualHost(
     requireTls: message.requireTls as TlsRequirement,
     virtualClusters,
     rateLimits: buildRateLimits(context, 'rate_limits', message.rateLimits),
-    requestMutations: buildHeaderMutations(
-      context,
-      'request',
-      message.requestHeadersToAdd,
-      message.requestHeadersToRemove,
-    ),
-    responseMutations: buildHeaderMutations(
-      context,
-      'response',
-      message.responseHeadersToAdd,
-      message.responseHeadersToRemove,
-    ),
+    ...buildMutations(context, message),
     filterConfigs: buildFilterConfigs(context, message.typedPerFilterConfig, message.cors),
     metadata: configMetadata(message.metadata),
     includeRequestAttemptCount: message.includeRequestAttemptCount,
@@ -353,18 +320,7 @@ function buildRoute(context: BuildContext, message: RouteMessage, defaults: Rout
     match: match ?? RouteMatch.ofPath(path),
     action: new NonForwardingAction(),
     cluster: NO_CLUSTER,
-    requestMutations: buildHeaderMutations(
-      context,
-      'request',
-      message.requestHeadersToAdd,
-      message.requestHeadersToRemove,
-    ),
-    responseMutations: buildHeaderMutations(
-      context,
-      'response',
-      message.responseHeadersToAdd,
-      message.responseHeadersToRemove,
-    ),
+    ...buildMutations(context, message),
     filterConfigs: buildFilterConfigs(
       context,
       message.typedPerFilterConfig,

@@ -1,7 +1,7 @@
 import type { RouteSpec } from '../../routing/route.ts';
 import type { VirtualHostSpec } from '../../routing/virtual-host.ts';
 import type { BuildContext } from '../build-context.ts';
-import type { BuiltHost, BuiltRoute, HostPiece, RoutePiece, RoutePieces } from './route-pieces.ts';
+import type { BuiltHost, BuiltRoute, RoutePieces } from './route-pieces.ts';
 
 /** Names of clusters that exist. */
 export interface ClusterNames extends Iterable<string> {
@@ -27,17 +27,46 @@ class AskedNames implements ClusterNames {
   }
 }
 
+/** How the pieces of a table, its virtual hosts and their routes, come to be built. */
+export interface PieceBuilds {
+  /** In its place the builders of pieces work. */
+  readonly context: BuildContext;
+  /** Null: names are not checked. */
+  readonly clusterNames: ClusterNames | null;
+  /** @returns null: nobody asks for it */
+  host(index: number, build: () => VirtualHostSpec): VirtualHostSpec | null;
+  /** @returns null: nobody asks for it, or it cannot be built */
+  route(hostIndex: number, index: number, build: () => RouteSpec | null): RouteSpec | null;
+}
+
+/** Each piece is built, and none is kept. */
+export class EachBuilt implements PieceBuilds {
+  readonly context: BuildContext;
+  readonly clusterNames: ClusterNames | null;
+
+  constructor(context: BuildContext, clusterNames: ClusterNames | null) {
+    this.context = context;
+    this.clusterNames = clusterNames;
+  }
+
+  host(_index: number, build: () => VirtualHostSpec): VirtualHostSpec {
+    return build();
+  }
+
+  route(_hostIndex: number, _index: number, build: () => RouteSpec | null): RouteSpec | null {
+    return build();
+  }
+}
+
 /**
  * Building one version of a table of which pieces were built before. A piece is built once if all that it becomes follows from itself and
  * from what stands above it, which is equal where pieces are: no error, no warning, no file, no stats, no place in the table. Names of
  * clusters are looked at again each time.
  */
-export class RouteReuse {
-  readonly pieces: RoutePieces;
-  /** In its place the builders work. */
+export class RouteReuse implements PieceBuilds {
   readonly context: BuildContext;
-  /** Null: names are not checked. */
   readonly clusterNames: ClusterNames | null;
+  readonly #pieces: RoutePieces;
   readonly #keepsSpecs: boolean;
   readonly #asked: AskedNames | null;
   /** Grows with every look at what lies outside. */
@@ -48,32 +77,38 @@ export class RouteReuse {
     this.context = context.observed(() => {
       this.#outside++;
     });
-    this.pieces = pieces;
+    this.#pieces = pieces;
     this.#asked = clusterNames === null ? null : new AskedNames(clusterNames);
     this.clusterNames = this.#asked;
     this.#keepsSpecs = keepsSpecs;
   }
 
-  /** What was built of a piece, if it still holds; null: it must be built. */
-  known<B extends BuiltRoute | BuiltHost>(built: B | null): B | null {
-    if (built === null || (this.#keepsSpecs && built.spec === null)) return null;
-    if (this.#asked === null) return built;
-    if (built.clusters === null) return null;
-    for (const name of built.clusters) if (!this.#asked.has(name)) return null;
-    return built;
+  host(index: number, build: () => VirtualHostSpec): VirtualHostSpec | null {
+    const piece = this.#pieces.hosts[index]!;
+    const known = this.#known(piece.built);
+    if (known !== null) return known.spec;
+    const [spec, clusters] = this.#watch(build);
+    spec.index = piece.index;
+    piece.built = clusters === undefined ? null : { spec: this.#keepsSpecs ? spec : null, clusters };
+    return spec;
   }
 
-  route(piece: RoutePiece, build: () => RouteSpec | null): RouteSpec | null {
+  route(hostIndex: number, index: number, build: () => RouteSpec | null): RouteSpec | null {
+    const piece = this.#pieces.hosts[hostIndex]!.routes[index]!;
+    const known = this.#known(piece.built);
+    if (known !== null) return known.spec;
     const [spec, clusters] = this.#watch(build);
     piece.built = spec === null || clusters === undefined ? null : { spec: this.#keepsSpecs ? spec : null, clusters };
     return spec;
   }
 
-  host(piece: HostPiece, build: () => VirtualHostSpec): VirtualHostSpec {
-    const [spec, clusters] = this.#watch(build);
-    spec.index = piece.index;
-    piece.built = clusters === undefined ? null : { spec: this.#keepsSpecs ? spec : null, clusters };
-    return spec;
+  /** What was built of a piece, if it still holds; null: it must be built. */
+  #known<B extends BuiltRoute | BuiltHost>(built: B | null): B | null {
+    if (built === null || (this.#keepsSpecs && built.spec === null)) return null;
+    if (this.#asked === null) return built;
+    if (built.clusters === null) return null;
+    for (const name of built.clusters) if (!this.#asked.has(name)) return null;
+    return built;
   }
 
   /** @returns the result, and the clusters that it names: undefined when there was more to it than its message */
