@@ -2,7 +2,7 @@ import type {
   AccessLog,
   AccessLogFilter as AccessLogFilterMessage,
   ComparisonFilter,
-} from '../../api/gen/envoy/config/accesslog/v3/accesslog_pb';
+} from '../../api/gen/envoy/config/accesslog/v3/accesslog_pb.d.ts';
 import {
   AndFilter,
   Comparison,

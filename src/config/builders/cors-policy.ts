@@ -1,6 +1,6 @@
-import type { RuntimeFractionalPercent } from '../../api/gen/envoy/config/core/v3/base_pb';
-import type { CorsPolicy as RouteCorsPolicy } from '../../api/gen/envoy/config/route/v3/route_components_pb';
-import type { CorsPolicy as FilterCorsPolicy } from '../../api/gen/envoy/extensions/filters/http/cors/v3/cors_pb';
+import type { RuntimeFractionalPercent } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
+import type { CorsPolicy as RouteCorsPolicy } from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
+import type { CorsPolicy as FilterCorsPolicy } from '../../api/gen/envoy/extensions/filters/http/cors/v3/cors_pb.d.ts';
 import type { CorsPolicy } from '../../routing/cors-policy.ts';
 import { wireText } from '../../routing/wire-text.ts';
 import type { BuildContext } from '../build-context.ts';

@@ -1,7 +1,7 @@
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
-import type { HeaderValue } from '../../api/gen/envoy/config/core/v3/base_pb';
-import type { TypedExtensionConfig } from '../../api/gen/envoy/config/core/v3/extension_pb';
-import type { SubstitutionFormatString } from '../../api/gen/envoy/config/core/v3/substitution_format_string_pb';
+import type { HeaderValue } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
+import type { TypedExtensionConfig } from '../../api/gen/envoy/config/core/v3/extension_pb.d.ts';
+import type { SubstitutionFormatString } from '../../api/gen/envoy/config/core/v3/substitution_format_string_pb.d.ts';
 import { BUILTIN_OPERATORS } from '../../pipeline/format/builtin-operators.ts';
 import { type CommandParser, parseFormat } from '../../pipeline/format/format-parser.ts';
 import { JsonFormat, type JsonNode } from '../../pipeline/format/json-format.ts';

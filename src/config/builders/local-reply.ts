@@ -1,8 +1,8 @@
-import type { SubstitutionFormatString } from '../../api/gen/envoy/config/core/v3/substitution_format_string_pb';
+import type { SubstitutionFormatString } from '../../api/gen/envoy/config/core/v3/substitution_format_string_pb.d.ts';
 import type {
   LocalReplyConfig as LocalReplyConfigMessage,
   ResponseMapper,
-} from '../../api/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb';
+} from '../../api/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.d.ts';
 import { type BodyFormat, LocalReplyConfig, type LocalReplyMapper } from '../../pipeline/local-reply.ts';
 import { HeaderMutations } from '../../routing/header-mutation.ts';
 import { wireText } from '../../routing/wire-text.ts';

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { DataSource, Metadata } from '../../api/gen/envoy/config/core/v3/base_pb';
+import type { DataSource, Metadata } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type {
   DirectResponseAction as DirectResponseMessage,
   HedgePolicy as HedgePolicyMessage,
@@ -7,8 +7,8 @@ import type {
   RetryPolicy as RetryPolicyMessage,
   RouteAction as RouteActionMessage,
   WeightedCluster as WeightedClusterMessage,
-} from '../../api/gen/envoy/config/route/v3/route_components_pb';
-import type { UriTemplateRewriteConfig } from '../../api/gen/envoy/extensions/path/rewrite/uri_template/v3/uri_template_rewrite_pb';
+} from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
+import type { UriTemplateRewriteConfig } from '../../api/gen/envoy/extensions/path/rewrite/uri_template/v3/uri_template_rewrite_pb.d.ts';
 import { type ClusterChoice, NO_CLUSTER, WeightedCluster } from '../../routing/cluster-choice.ts';
 import type { PathRewrite } from '../../routing/path-rewrite.ts';
 import { RedirectTarget } from '../../routing/redirect.ts';

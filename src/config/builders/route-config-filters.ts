@@ -1,5 +1,5 @@
 import type { Any } from '@bufbuild/protobuf/wkt';
-import type { CorsPolicy, FilterConfig } from '../../api/gen/envoy/config/route/v3/route_components_pb';
+import type { CorsPolicy, FilterConfig } from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
 import { ROUTE_CORS_KEY } from '../../routing/cors-policy.ts';
 import { FilterConfigs } from '../../routing/filter-configs.ts';
 import type { BuildContext } from '../build-context.ts';

@@ -1,10 +1,10 @@
-import type { HeaderValueOption } from '../../api/gen/envoy/config/core/v3/base_pb';
+import type { HeaderValueOption } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type {
   Route,
   VirtualHost,
   WeightedCluster_ClusterWeight,
-} from '../../api/gen/envoy/config/route/v3/route_components_pb';
-import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb';
+} from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
+import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb.d.ts';
 import type { CommandParser } from '../../pipeline/format/format-parser.ts';
 import {
   AppendAction as Action,

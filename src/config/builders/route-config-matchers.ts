@@ -1,15 +1,15 @@
-import type { RuntimeFractionalPercent } from '../../api/gen/envoy/config/core/v3/base_pb';
+import type { RuntimeFractionalPercent } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type {
   CookieMatcher as CookieMatcherMessage,
   HeaderMatcher as HeaderMatcherMessage,
   QueryParameterMatcher as QueryParameterMatcherMessage,
-} from '../../api/gen/envoy/config/route/v3/route_components_pb';
-import type { FilterStateMatcher as FilterStateMatcherMessage } from '../../api/gen/envoy/type/matcher/v3/filter_state_pb';
-import type { MetadataMatcher as MetadataMatcherMessage } from '../../api/gen/envoy/type/matcher/v3/metadata_pb';
-import type { RegexMatchAndSubstitute, RegexMatcher } from '../../api/gen/envoy/type/matcher/v3/regex_pb';
-import type { StringMatcher as StringMatcherMessage } from '../../api/gen/envoy/type/matcher/v3/string_pb';
-import type { ValueMatcher as ValueMatcherMessage } from '../../api/gen/envoy/type/matcher/v3/value_pb';
-import type { FractionalPercent as FractionalPercentMessage } from '../../api/gen/envoy/type/v3/percent_pb';
+} from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
+import type { FilterStateMatcher as FilterStateMatcherMessage } from '../../api/gen/envoy/type/matcher/v3/filter_state_pb.d.ts';
+import type { MetadataMatcher as MetadataMatcherMessage } from '../../api/gen/envoy/type/matcher/v3/metadata_pb.d.ts';
+import type { RegexMatchAndSubstitute, RegexMatcher } from '../../api/gen/envoy/type/matcher/v3/regex_pb.d.ts';
+import type { StringMatcher as StringMatcherMessage } from '../../api/gen/envoy/type/matcher/v3/string_pb.d.ts';
+import type { ValueMatcher as ValueMatcherMessage } from '../../api/gen/envoy/type/matcher/v3/value_pb.d.ts';
+import type { FractionalPercent as FractionalPercentMessage } from '../../api/gen/envoy/type/v3/percent_pb.d.ts';
 import { CookieMatcher } from '../../routing/cookie-matcher.ts';
 import { type HeaderCondition, HeaderMatcher } from '../../routing/header-matcher.ts';
 import { QueryParameterMatcher } from '../../routing/query-parameter-matcher.ts';

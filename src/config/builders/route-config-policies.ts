@@ -7,8 +7,8 @@ import type {
   RouteAction_HashPolicy,
   RouteAction_RequestMirrorPolicy,
   RouteAction_UpgradeConfig,
-} from '../../api/gen/envoy/config/route/v3/route_components_pb';
-import type { MetadataKey as MetadataKeyMessage } from '../../api/gen/envoy/type/metadata/v3/metadata_pb';
+} from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
+import type { MetadataKey as MetadataKeyMessage } from '../../api/gen/envoy/type/metadata/v3/metadata_pb.d.ts';
 import {
   parseRetryOnPolicy,
   RETRY_ON_WORDS,

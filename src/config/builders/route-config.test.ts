@@ -1,7 +1,7 @@
 import { expect, test } from 'bun:test';
 import { TestBuild } from '../../../test/support/build-messages.ts';
 import { StubStreamView } from '../../../test/support/stub-stream-view.ts';
-import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb';
+import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb.d.ts';
 import { RequestHeaders } from '../../http/header-map.ts';
 import { finalizeRequest } from '../../routing/host-rewrite.ts';
 import type { Route } from '../../routing/route.ts';

@@ -1,12 +1,12 @@
-import type { Metadata } from '../../api/gen/envoy/config/core/v3/base_pb';
+import type { Metadata } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type {
   RouteAction_RequestMirrorPolicy,
   RouteMatch as RouteMatchMessage,
   Route as RouteMessage,
   VirtualHost,
-} from '../../api/gen/envoy/config/route/v3/route_components_pb';
-import type { RouteConfiguration, Vhds } from '../../api/gen/envoy/config/route/v3/route_pb';
-import type { UriTemplateMatchConfig } from '../../api/gen/envoy/extensions/path/match/uri_template/v3/uri_template_match_pb';
+} from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
+import type { RouteConfiguration, Vhds } from '../../api/gen/envoy/config/route/v3/route_pb.d.ts';
+import type { UriTemplateMatchConfig } from '../../api/gen/envoy/extensions/path/match/uri_template/v3/uri_template_match_pb.d.ts';
 import { assert } from '../../base/assert.ts';
 import { NO_CLUSTER } from '../../routing/cluster-choice.ts';
 import type { RouteSpec } from '../../routing/route.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test';
 import { TestBuild } from '../../../test/support/build-messages.ts';
-import type { AccessLog } from '../../api/gen/envoy/config/accesslog/v3/accesslog_pb';
-import type { LocalReplyConfig } from '../../api/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb';
+import type { AccessLog } from '../../api/gen/envoy/config/accesslog/v3/accesslog_pb.d.ts';
+import type { LocalReplyConfig } from '../../api/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.d.ts';
 import { buildAccessLog } from '../../config/builders/access-log.ts';
 import { buildLocalReplies } from '../../config/builders/local-reply.ts';
 import { RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';

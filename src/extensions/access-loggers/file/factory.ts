@@ -1,6 +1,6 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { FileAccessLog } from '../../../api/gen/envoy/extensions/access_loggers/file/v3/file_pb';
+import type { FileAccessLog } from '../../../api/gen/envoy/extensions/access_loggers/file/v3/file_pb.d.ts';
 import type { BuildContext } from '../../../config/build-context.ts';
 import {
   buildJsonFormat,

@@ -1,4 +1,4 @@
-import type { StderrAccessLog } from '../../../api/gen/envoy/extensions/access_loggers/stream/v3/stream_pb';
+import type { StderrAccessLog } from '../../../api/gen/envoy/extensions/access_loggers/stream/v3/stream_pb.d.ts';
 import {
   buildSubstitutionFormat,
   buildTextFormat,
