@@ -192,7 +192,7 @@ describe('ByteBuffer', () => {
       const pool = new GuardedPool(256, 4);
       const buffers = [new ByteBuffer(pool), new ByteBuffer(pool), new ByteBuffer()];
       const models = ['', '', ''];
-      const pick = (n: number) => random.uint32() % n;
+      const pick = (n: number) => random.below(n);
       const text = (n: number) => {
         let out = '';
         for (let i = 0; i < n; i++) out += String.fromCharCode(pick(256));

@@ -35,4 +35,9 @@ export class SeededRandom implements Random {
   float(): number {
     return this.uint32() / 0x1_0000_0000;
   }
+
+  /** An integer from 0, below `limit`. */
+  below(limit: number): number {
+    return this.uint32() % limit;
+  }
 }

@@ -72,17 +72,17 @@ describe('MessageReader', () => {
   test('messages are the same however the stream is cut', () => {
     const random = new SeededRandom(7);
     for (let round = 0; round < 200; round++) {
-      const texts = Array.from({ length: random.uint32() % 8 }, () => 'm'.repeat(random.uint32() % 700));
+      const texts = Array.from({ length: random.below(8) }, () => 'm'.repeat(random.below(700)));
       const wire = Buffer.concat(texts.map((text) => frame(text)));
       const reader = new MessageReader(700);
       const counter = new MessageCounter();
       const got: string[] = [];
       for (let at = 0; at < wire.length; ) {
-        const end = Math.min(wire.length, at + 1 + (random.uint32() % 600));
+        const end = Math.min(wire.length, at + 1 + random.below(600));
         const piece = ByteBuffer.from(Buffer.from(wire.subarray(at, end)));
         counter.inspect(piece);
         reader.feed(piece);
-        if (random.uint32() % 2 === 0) got.push(...drain(reader));
+        if (random.below(2) === 0) got.push(...drain(reader));
         at = end;
       }
       got.push(...drain(reader));
@@ -97,7 +97,7 @@ describe('MessageReader', () => {
       const reader = new MessageReader(64);
       const counter = new MessageCounter();
       for (let i = 0; i < 20; i++) {
-        const bytes = Buffer.from(Array.from({ length: random.uint32() % 40 }, () => random.uint32() & 3));
+        const bytes = Buffer.from(Array.from({ length: random.below(40) }, () => random.uint32() & 3));
         const data = ByteBuffer.from(bytes);
         counter.inspect(data);
         expect(data.length).toBe(bytes.length);

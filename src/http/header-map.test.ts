@@ -86,7 +86,7 @@ describe('HeaderMap', () => {
 
   test('behaves as a plain list of pairs does (seeded)', () => {
     const random = new SeededRandom(7);
-    const pick = (n: number) => random.uint32() % n;
+    const pick = (n: number) => random.below(n);
     const names = ['a', 'b', 'c', 'd'];
     for (let round = 0; round < 200; round++) {
       const map = new HeaderMap();

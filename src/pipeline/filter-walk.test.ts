@@ -45,14 +45,14 @@ class RandomWalk extends FilterWalk {
     super();
     this.random = new SeededRandom(seed);
     for (let i = 0; i < stops; i++) {
-      const stop = new RandomStop(i, this.random.uint32() % 8);
+      const stop = new RandomStop(i, this.random.below(8));
       this.all.push(stop);
       this.addStop(stop);
     }
   }
 
   #answer(stop: RandomStop): Flow {
-    const pick = this.random.uint32() % 6;
+    const pick = this.random.below(6);
     if (pick < 3) return Flow.Continue;
     // Some ask inside the hook to go on, before they say that they stop.
     if (pick === 5) {
@@ -159,7 +159,7 @@ class RandomWalk extends FilterWalk {
   letGo(): boolean {
     const holding = this.all.filter((stop) => stop.heldRequest !== null && stop.heldRequest.stop !== Flow.Continue);
     if (holding.length === 0) return false;
-    const stop = holding[this.random.uint32() % holding.length]!;
+    const stop = holding[this.random.below(holding.length)]!;
     this.run(() => this.release(stop.index));
     return true;
   }
@@ -177,7 +177,7 @@ function drive(walk: RandomWalk, pieces: readonly Piece[], trailers: boolean, en
   if (!endWithHeaders) {
     const queue = [...pieces];
     while (queue.length > 0 && !walk.halted) {
-      if (walk.random.uint32() % 3 === 0) walk.letGo();
+      if (walk.random.below(3) === 0) walk.letGo();
       // A paused source sends nothing until something is let go.
       if (walk.pauses > 0) {
         expect(walk.letGo()).toBe(true);
@@ -201,13 +201,13 @@ describe('filter walk', () => {
     let overflowed = 0;
     for (let seed = 1; seed <= 4000; seed++) {
       const setup = new SeededRandom(seed * 7919);
-      const walk = new RandomWalk(seed, setup.uint32() % 6);
-      walk.limit = [0, 4, 40][setup.uint32() % 3]!;
-      const count = setup.uint32() % 7;
-      const trailers = setup.uint32() % 3 === 0;
+      const walk = new RandomWalk(seed, setup.below(6));
+      walk.limit = [0, 4, 40][setup.below(3)]!;
+      const count = setup.below(7);
+      const trailers = setup.below(3) === 0;
       const endWithHeaders = count === 0 && !trailers;
       const pieces = Array.from({ length: count }, (_, i) => ({
-        text: String.fromCharCode(97 + i).repeat(setup.uint32() % 6),
+        text: String.fromCharCode(97 + i).repeat(setup.below(6)),
         end: i === count - 1 && !trailers,
       }));
       const sent = drive(walk, pieces, trailers, endWithHeaders);

@@ -58,7 +58,7 @@ test('a normalised path holds no dot segment, no backslash, no raw byte to escap
   ];
   for (let round = 0; round < 5000; round++) {
     let path = '';
-    for (let i = random.uint32() % 12; i >= 0; i--) path += parts[random.uint32() % parts.length];
+    for (let i = random.below(12); i >= 0; i--) path += parts[random.below(parts.length)];
     const normalized = normalizePath(path);
     if (normalized === null) continue;
     const query = path.indexOf('?');

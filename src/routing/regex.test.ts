@@ -107,11 +107,11 @@ test('engine and linear matcher agree on random patterns and texts', () => {
   ];
   const repeats = ['', '', '', '*', '+', '?', '{2}', '{1,2}', '*?', '+?'];
   const letters = ['a', 'b', 'c', '/', '.', '1', 'A'];
-  const pick = <T>(list: readonly T[]): T => list[random.uint32() % list.length]!;
+  const pick = <T>(list: readonly T[]): T => list[random.below(list.length)]!;
   let engine = 0;
   for (let round = 0; round < 4000; round++) {
     let pattern = pick(['', '', '^', '(?i)']);
-    for (let i = random.uint32() % 4; i >= 0; i--) {
+    for (let i = random.below(4); i >= 0; i--) {
       const atom = pick(atoms);
       pattern += (atom.includes('|') && !atom.startsWith('(') ? `(?:${atom})` : atom) + pick(repeats);
     }
@@ -124,7 +124,7 @@ test('engine and linear matcher agree on random patterns and texts', () => {
     const search = searchEngine(pattern);
     for (let i = 0; i < 6; i++) {
       let text = '';
-      for (let j = random.uint32() % 8; j > 0; j--) text += pick(letters);
+      for (let j = random.below(8); j > 0; j--) text += pick(letters);
       const expected = linear.testExact(text);
       expect([pattern, text, compiled.value.test(text)]).toEqual([pattern, text, expected]);
       if (expected) expect([pattern, text.startsWith(prefix)]).toEqual([pattern, true]);

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'bun:test';
+import { SeededRandom } from '../base/random.ts';
 import { Histogram, HistogramUnit, PERCENT_SCALE } from './histogram.ts';
 import { binKey, binLowerBound, binMidpoint, binWidth, HistogramBins } from './histogram-bins.ts';
 import { HistogramStatistics } from './histogram-statistics.ts';
@@ -43,12 +44,11 @@ describe('bins', () => {
     }
   });
   test('insert and binKey agree; nothing is lost (seeded)', () => {
-    let seed = 12345;
+    const random = new SeededRandom(12345);
     const bins = new HistogramBins();
     const expected = new Map<number, number>();
     for (let i = 0; i < 5000; i++) {
-      seed = (seed * 1103515245 + 12345) % 2147483648;
-      const value = Math.floor(10 ** ((seed / 2147483648) * 15.9));
+      const value = Math.floor(10 ** (random.float() * 15.9));
       bins.insert(value);
       const key = binKey(value);
       expected.set(key, (expected.get(key) ?? 0) + 1);

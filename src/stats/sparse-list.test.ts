@@ -8,7 +8,7 @@ test('it holds what a map of places would, in the order of the places', () => {
     const list = new SparseList<number>();
     const expected = new Map<number, number>();
     for (let step = 0; step < 60; step++) {
-      const place = random.uint32() % 20;
+      const place = random.below(20);
       list.set(place, step);
       expected.set(place, step);
       if (step % 17 === 16) {

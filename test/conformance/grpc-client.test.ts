@@ -201,7 +201,7 @@ describe('our gRPC client and grpc-go', () => {
     const random = new SeededRandom(5);
     let left = 500;
     const next = (): void => {
-      if (left-- > 0) call.send(ask([random.uint32() % 4000], random.uint32() % 4000));
+      if (left-- > 0) call.send(ask([random.below(4000)], random.below(4000)));
       else call.endSend();
     };
     heard.onEach = next;

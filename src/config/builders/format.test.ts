@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import type { JsonObject } from '@bufbuild/protobuf';
+import { SeededRandom } from '../../base/random.ts';
 import { BytesMeter, Protocol } from '../../http/codec.ts';
 import { HeaderMap, RequestHeaders, ResponseHeaders } from '../../http/header-map.ts';
 import { ipAddress } from '../../net/address.ts';
@@ -233,11 +234,7 @@ describe('format strings: syntax, checked against Envoy 1.40', () => {
   });
 
   test('fuzz: never throws, and an accepted format always renders', () => {
-    let seed = 12345;
-    const random = (below: number): number => {
-      seed = (seed * 1103515245 + 12345) & 0x7fffffff;
-      return seed % below;
-    };
+    const random = new SeededRandom(12345);
     const names = [...BUILTIN_OPERATORS.names];
     const bits = [
       '%',
@@ -259,8 +256,8 @@ describe('format strings: syntax, checked against Envoy 1.40', () => {
     let accepted = 0;
     for (let round = 0; round < 4000; round++) {
       let format = '';
-      for (let n = random(12); n >= 0; n--) {
-        format += random(3) === 0 ? `%${names[random(names.length)]}` : bits[random(bits.length)];
+      for (let n = random.below(12); n >= 0; n--) {
+        format += random.below(3) === 0 ? `%${names[random.below(names.length)]}` : bits[random.below(bits.length)];
       }
       const formatter = buildTextFormat(scope(), 'f', format);
       if (formatter === null) continue;

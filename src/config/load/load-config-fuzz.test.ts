@@ -1,8 +1,11 @@
 /** Whatever the bytes, loading answers with a message or with errors: it never throws and never hangs. */
+
 import { describe, expect, test } from 'bun:test';
 import { readdirSync, readFileSync } from 'node:fs';
 import { toBinary } from '@bufbuild/protobuf';
+import { editedText } from '../../../test/support/text-edits.ts';
 import { openApiRegistry } from '../../api/api-registry.ts';
+import { SeededRandom } from '../../base/random.ts';
 import { renderErrors } from '../diagnostics/render.ts';
 import { ConstraintChecker } from '../validate/constraint-checker.ts';
 import { type ConfigFormat, loadConfig } from './load-config.ts';
@@ -12,66 +15,6 @@ const desc = api.message('envoy.config.bootstrap.v3.Bootstrap')!;
 const checker = new ConstraintChecker(api);
 const folder = new URL('../../../test/config-cases/valid/', import.meta.url);
 const corpus = readdirSync(folder).map((file) => readFileSync(new URL(file, folder), 'utf8'));
-
-/** xorshift32: the runs are the same every time. */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) / 2 ** 32;
-  };
-}
-
-const PIECES = [
-  '{',
-  '}',
-  '[',
-  ']',
-  ':',
-  ': ',
-  ',',
-  '\n',
-  '  ',
-  '- ',
-  '"',
-  "'",
-  '&a ',
-  '*a',
-  '!x ',
-  '|',
-  '>',
-  '#',
-  '\\',
-  '\0',
-  '\u{1F600}',
-  '0x',
-  '~',
-  '@type',
-  '?',
-  '%',
-  '<',
-  '---\n',
-  '1e9',
-  '\t',
-];
-
-function mutate(text: string, next: () => number): string {
-  let made = text;
-  const edits = 1 + Math.floor(next() * 4);
-  for (let i = 0; i < edits; i++) {
-    const at = Math.floor(next() * made.length);
-    const kind = next();
-    if (kind < 0.3) made = made.slice(0, at) + made.slice(at + 1 + Math.floor(next() * 8));
-    else if (kind < 0.7) made = made.slice(0, at) + PIECES[Math.floor(next() * PIECES.length)] + made.slice(at);
-    else if (kind < 0.85) {
-      const from = Math.floor(next() * made.length);
-      made = made.slice(0, at) + made.slice(from, from + 40) + made.slice(at);
-    } else made = made.slice(0, at) + String.fromCharCode(Math.floor(next() * 256)) + made.slice(at + 1);
-  }
-  return made;
-}
 
 function run(content: string | Uint8Array, format: ConfigFormat): boolean {
   const loaded = loadConfig([{ name: 'fuzz', format, content }], { api, desc });
@@ -89,12 +32,12 @@ function run(content: string | Uint8Array, format: ConfigFormat): boolean {
 describe('fuzz', () => {
   for (const format of ['yaml', 'json', 'pb_text'] as const) {
     test(`mutated ${format}`, () => {
-      const next = random(0x5eed + format.length);
+      const random = new SeededRandom(0x5eed + format.length);
       let accepted = 0;
       for (let i = 0; i < 2000; i++) {
-        const text = corpus[Math.floor(next() * corpus.length)] ?? '';
+        const text = corpus[random.below(corpus.length)] ?? '';
         const flow = format === 'yaml' ? text : format === 'json' ? JSONISH : TEXTISH;
-        if (run(mutate(flow, next), format)) accepted++;
+        if (run(editedText(flow, random), format)) accepted++;
       }
       expect(accepted).toBeGreaterThan(0);
       expect(accepted).toBeLessThan(2000);
@@ -105,10 +48,10 @@ describe('fuzz', () => {
     const loaded = loadConfig([{ name: 'x', format: 'json', content: JSONISH }], { api, desc });
     if (!loaded.ok) throw new Error(loaded.error[0]?.reason);
     const bytes = toBinary(desc, loaded.value.message);
-    const next = random(77);
+    const random = new SeededRandom(77);
     for (let i = 0; i < 3000; i++) {
-      const copy = bytes.slice(0, next() < 0.2 ? Math.floor(next() * bytes.length) : bytes.length);
-      for (let k = 0; k < 3 && copy.length > 0; k++) copy[Math.floor(next() * copy.length)] = Math.floor(next() * 256);
+      const copy = bytes.slice(0, random.float() < 0.2 ? random.below(bytes.length) : bytes.length);
+      for (let k = 0; k < 3 && copy.length > 0; k++) copy[random.below(copy.length)] = random.below(256);
       run(copy, 'pb');
     }
   }, 60_000);

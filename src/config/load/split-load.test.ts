@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'bun:test';
 import { readdirSync, readFileSync } from 'node:fs';
 import { type JsonObject, type Message, toBinary, toJson } from '@bufbuild/protobuf';
+import { editedText } from '../../../test/support/text-edits.ts';
 import { openApiRegistry } from '../../api/api-registry.ts';
 import type { Bootstrap } from '../../api/gen/envoy/config/bootstrap/v3/bootstrap_pb.d.ts';
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
@@ -155,45 +156,6 @@ test('configurations of the corpus with clusters are read in pieces', () => {
   expect(corpus.filter((text) => agrees(input(text, 'yaml'))).length).toBeGreaterThan(40);
 });
 
-const PIECES = [
-  '{',
-  '}',
-  '[',
-  ']',
-  ': ',
-  ',',
-  '\n',
-  '  ',
-  '- ',
-  '"',
-  "'",
-  '&a ',
-  '*a',
-  '!x ',
-  '|',
-  '>',
-  '#',
-  '\\',
-  '---\n',
-  '\t',
-  '?',
-  '\n  - ',
-  '\nclusters:\n',
-];
-
-function mutate(text: string, random: SeededRandom): string {
-  let made = text;
-  for (let edits = 1 + (random.uint32() % 3); edits > 0; edits--) {
-    const at = random.uint32() % made.length;
-    const from = random.uint32() % made.length;
-    const kind = random.uint32() % 10;
-    if (kind < 3) made = made.slice(0, at) + made.slice(at + 1 + (random.uint32() % 8));
-    else if (kind < 7) made = made.slice(0, at) + PIECES[random.uint32() % PIECES.length] + made.slice(at);
-    else made = made.slice(0, at) + made.slice(from, from + 30) + made.slice(at);
-  }
-  return made;
-}
-
 test.each(['yaml', 'json'] as const)(
   'edits of any kind never make a difference: %s',
   (format) => {
@@ -208,7 +170,7 @@ test.each(['yaml', 'json'] as const)(
     });
     let read = 0;
     for (let round = 0; round < 1500; round++) {
-      const text = mutate(texts[random.uint32() % texts.length]!, random);
+      const text = editedText(texts[random.below(texts.length)]!, random);
       if (agrees(input(text, format))) read++;
     }
     expect(read).toBeGreaterThan(20);

@@ -1,23 +1,10 @@
 import { expect, test } from 'bun:test';
+import { SeededRandom } from '../../base/random.ts';
 import { RequestHeaders } from '../header-map.ts';
 import requests from './envoy-requests.json' with { type: 'json' };
 import responses from './envoy-responses.json' with { type: 'json' };
 import { http1Options, UnderscoreAction } from './http1-options.ts';
 import { ClientPeer, ServerPeer } from './test-peers.ts';
-
-/** Small seeded generator (mulberry32): every run sees the same inputs. */
-class Random {
-  #state: number;
-  constructor(seed: number) {
-    this.#state = seed;
-  }
-  below(limit: number): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % limit;
-  }
-}
 
 const SPICE = [
   '\r',
@@ -45,7 +32,7 @@ const SPICE = [
   'Host: q\r\n',
 ];
 
-function mutate(random: Random, text: string): string {
+function mutate(random: SeededRandom, text: string): string {
   for (let times = random.below(4); times >= 0; times--) {
     const at = random.below(text.length + 1);
     switch (random.below(5)) {
@@ -87,7 +74,7 @@ function toldOfRequests(peer: ServerPeer): string {
   return `${parts.join('\n')}\n${JSON.stringify(peer.error)}\n${peer.error === null ? peer.transport.output.latin1() : ''}`;
 }
 
-function feedInPieces(peer: ServerPeer | ClientPeer, random: Random, text: string): void {
+function feedInPieces(peer: ServerPeer | ClientPeer, random: SeededRandom, text: string): void {
   for (let at = 0; at < text.length; ) {
     const size = 1 + random.below(20);
     peer.feed(text.substring(at, at + size));
@@ -108,7 +95,7 @@ const options = [
 ];
 
 test('requests: mutated input gives the same however it is split', () => {
-  const random = new Random(20261);
+  const random = new SeededRandom(20261);
   for (let round = 0; round < 6000; round++) {
     const seed = requests[random.below(requests.length)]![2] as string;
     const text = mutate(random, seed.substring(0, 1500));
@@ -128,7 +115,7 @@ test('requests: mutated input gives the same however it is split', () => {
 });
 
 test('responses: mutated input gives the same however it is split', () => {
-  const random = new Random(4711);
+  const random = new SeededRandom(4711);
   const told = (peer: ClientPeer) =>
     `${peer.heads} ${peer.error === null || peer.end > 0 ? peer.body : ''} ${peer.end} ${JSON.stringify(peer.error)}`;
   for (let round = 0; round < 6000; round++) {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import { ByteBuffer } from '../../base/byte-buffer.ts';
+import { SeededRandom } from '../../base/random.ts';
 import { ResetReason } from '../codec.ts';
 import { HeaderMap, RequestHeaders, ResponseHeaders } from '../header-map.ts';
 import { Http1ClientCodec } from './client-codec.ts';
@@ -294,14 +295,11 @@ describe('client', () => {
 });
 
 test('what a client encodes a server decodes, and back', () => {
-  let seed = 7;
-  const below = (limit: number): number => {
-    seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
-    return (seed >>> 8) % limit;
-  };
+  const random = new SeededRandom(7);
   const text = (size: number): string => {
     let out = '';
-    for (let i = 0; i < size; i++) out += String.fromCharCode(33 + below(90) + (below(9) === 0 ? 100 : 0));
+    for (let i = 0; i < size; i++)
+      out += String.fromCharCode(33 + random.below(90) + (random.below(9) === 0 ? 100 : 0));
     return out.replaceAll('\x7f', 'x');
   };
   for (let round = 0; round < 500; round++) {
@@ -314,16 +312,16 @@ test('what a client encodes a server decodes, and back', () => {
       http1Options({ enableTrailers: true }),
       NO_HTTP1_STATS,
     );
-    const headers = get(below(2) === 0 ? 'POST' : 'PUT');
-    headers.path = `/${encodeURIComponent(text(below(30)))}`;
-    for (let i = below(20); i > 0; i--) headers.add(`x-${i}-${below(1000)}`, text(below(60)));
-    const body = text(below(300));
+    const headers = get(random.below(2) === 0 ? 'POST' : 'PUT');
+    headers.path = `/${encodeURIComponent(text(random.below(30)))}`;
+    for (let i = random.below(20); i > 0; i--) headers.add(`x-${i}-${random.below(1000)}`, text(random.below(60)));
+    const body = text(random.below(300));
     const trailers = new HeaderMap();
-    for (let i = below(3); i > 0; i--) trailers.add(`t-${i}`, text(below(20)));
+    for (let i = random.below(3); i > 0; i--) trailers.add(`t-${i}`, text(random.below(20)));
     const encoder = client.newStream({ on1xxHeaders() {}, onHeaders() {}, onData() {}, onTrailers() {} });
     encoder.encodeHeaders(headers, false);
     for (let at = 0; at < body.length; ) {
-      const size = 1 + below(100);
+      const size = 1 + random.below(100);
       encoder.encodeData(bytesOf(body.substring(at, at + size)), false);
       at += size;
     }

@@ -150,10 +150,10 @@ test('all gauges are back at zero when nothing is left to do', () => {
     if (seed % 3 === 0) answersAtOnce(pair, 100_000);
     const open = [];
     for (let step = 0; step < 60; step++) {
-      switch (random.uint32() % 5) {
+      switch (random.below(5)) {
         case 0: {
           const asked = pair.client.request(requestHeaders('POST'), false);
-          asked.encoder.encodeData(body(random.uint32() % 50_000), random.uint32() % 2 === 0);
+          asked.encoder.encodeData(body(random.below(50_000)), random.below(2) === 0);
           open.push(asked);
           break;
         }
@@ -164,7 +164,7 @@ test('all gauges are back at zero when nothing is left to do', () => {
           const next = held.pop();
           if (next === undefined || next[1].resetReason !== null) break;
           next[0].encodeHeaders(responseHeaders(200), false);
-          next[0].encodeData(body(random.uint32() % 150_000), true);
+          next[0].encodeData(body(random.below(150_000)), true);
           break;
         }
         case 3:

@@ -2,6 +2,7 @@ import { expect, test } from 'bun:test';
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as make from '../../../test/support/certificate-maker.ts';
+import { SeededRandom } from '../../base/random.ts';
 import { Certificate } from './certificate.ts';
 import { certificateFacts } from './certificate-facts.ts';
 
@@ -72,14 +73,10 @@ test('whatever is changed in a certificate, all of it is read or none', () => {
     cn: 'fuzz',
     extensions: [make.altNames(make.dns('a'), make.ip(1, 2, 3, 4), make.uri('b:c')), make.authority(true, 3)],
   });
-  let seed = 7;
-  const random = (limit: number): number => {
-    seed = (seed * 1103515245 + 12345) & 0x7fffffff;
-    return seed % limit;
-  };
+  const random = new SeededRandom(7);
   for (let round = 0; round < 5000; round++) {
     const bytes = Buffer.from(der);
-    for (let i = 0; i <= random(3); i++) bytes[random(bytes.length)] = random(256);
+    for (let edits = random.below(3); edits >= 0; edits--) bytes[random.below(bytes.length)] = random.below(256);
     const one = Certificate.parse(bytes);
     if (one === null) continue;
     void [one.subject, one.issuer, one.serialNumber, one.dnsNames, one.uriNames, one.emailNames, one.ipNames, one.pem];

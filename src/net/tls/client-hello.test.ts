@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import { ByteBuffer } from '../../base/byte-buffer.ts';
+import { SeededRandom } from '../../base/random.ts';
 import { ClientHello } from './client-hello.ts';
 import { HelloReader, HelloState } from './hello-reader.ts';
 
@@ -25,15 +26,6 @@ function hello(): Buffer {
   ]);
   const message = Buffer.concat([Buffer.of(1, 0, body.length >> 8, body.length & 255), body]);
   return Buffer.concat([Buffer.of(22, 3, 1, message.length >> 8, message.length & 255), message]);
-}
-
-/** Small and seeded: failures can be repeated. */
-function* numbers(seed: number): Generator<number, never> {
-  let state = seed;
-  for (;;) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    yield state;
-  }
 }
 
 function read(bytes: Buffer, step: number): { state: HelloState; parsed: ClientHello | null } {
@@ -72,29 +64,33 @@ describe('ClientHello', () => {
   });
 
   test('whatever is changed in it, it is read without a throw, and alike in pieces of any size', () => {
-    const random = numbers(20261122);
-    const next = (below: number): number => random.next().value % below;
+    const random = new SeededRandom(20261122);
     for (let round = 0; round < 4000; round++) {
       let bytes = hello();
-      for (let changes = next(4); changes >= 0; changes--) {
-        const at = next(bytes.length);
-        const kind = next(4);
-        if (kind === 0) bytes[at] = next(256);
-        else if (kind === 1) bytes[at]! ^= 1 << next(8);
+      for (let changes = random.below(4); changes >= 0; changes--) {
+        const at = random.below(bytes.length);
+        const kind = random.below(4);
+        if (kind === 0) bytes[at] = random.below(256);
+        else if (kind === 1) bytes[at]! ^= 1 << random.below(8);
         else if (kind === 2) bytes = bytes.subarray(0, at + 1);
-        else bytes = Buffer.concat([bytes.subarray(0, at), Buffer.alloc(next(20), next(256)), bytes.subarray(at)]);
+        else
+          bytes = Buffer.concat([
+            bytes.subarray(0, at),
+            Buffer.alloc(random.below(20), random.below(256)),
+            bytes.subarray(at),
+          ]);
       }
       const whole = read(bytes, bytes.length);
-      const pieces = read(bytes, 1 + next(7));
+      const pieces = read(bytes, 1 + random.below(7));
       expect([pieces.state, facts(pieces.parsed)]).toEqual([whole.state, facts(whole.parsed)]);
     }
   });
 
   test('noise', () => {
-    const random = numbers(7);
+    const random = new SeededRandom(7);
     for (let round = 0; round < 500; round++) {
-      const bytes = Buffer.alloc(1 + (random.next().value % 600));
-      for (let i = 0; i < bytes.length; i++) bytes[i] = random.next().value >>> 24;
+      const bytes = Buffer.alloc(1 + random.below(600));
+      for (let i = 0; i < bytes.length; i++) bytes[i] = random.below(256);
       if (round % 2 === 0) bytes.set([22, 3, 1]);
       facts(read(bytes, 64).parsed);
       facts(ClientHello.parse(bytes));

@@ -66,7 +66,7 @@ test('a query never breaks the request line, whatever it holds', () => {
   const context = {} as FormatContext;
   for (let i = 0; i < 5000; i++) {
     let path = '/p?';
-    for (let n = random.uint32() % 12; n > 0; n--) path += alphabet[random.uint32() % alphabet.length]!;
+    for (let n = random.below(12); n > 0; n--) path += alphabet[random.below(alphabet.length)]!;
     const edited = editQuery(
       path,
       [{ kind: 'append', name: 'new', value: new ConstantFormatter('v &\r\n'), action: 0 }],

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test';
 import { TestBuild } from '../../../../test/support/build-messages.ts';
 import { ByteBuffer } from '../../../base/byte-buffer.ts';
+import { SeededRandom } from '../../../base/random.ts';
 import { type AcceptedSocket, PeekStatus } from '../../../net/filter.ts';
 import type { WorkerEnvironment } from '../../../pipeline/environment.ts';
 import { httpInspectorFilter } from './factory.ts';
@@ -72,16 +73,12 @@ describe('http_inspector', () => {
   });
 
   test('random bytes: all at once and byte by byte end alike', () => {
-    let state = 3;
-    const below = (limit: number): number => {
-      state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
-      return (state >> 8) % limit;
-    };
+    const random = new SeededRandom(3);
     for (let round = 0; round < 1000; round++) {
-      let text = CASES[below(CASES.length)]![0];
-      for (let edits = below(3); edits >= 0; edits--) {
-        const at = below(text.length);
-        text = text.slice(0, at) + String.fromCharCode(below(256)) + text.slice(at + below(2));
+      let text = CASES[random.below(CASES.length)]![0];
+      for (let edits = random.below(3); edits >= 0; edits--) {
+        const at = random.below(text.length);
+        text = text.slice(0, at) + String.fromCharCode(random.below(256)) + text.slice(at + random.below(2));
       }
       expect(inspect(text, 1)).toEqual(inspect(text));
     }

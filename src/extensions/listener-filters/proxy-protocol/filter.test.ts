@@ -2,6 +2,7 @@ import { describe, expect, test } from 'bun:test';
 import { type StubSocket, stubSocket } from '../../../../test/support/accepted-socket.ts';
 import { TestBuild } from '../../../../test/support/build-messages.ts';
 import { ByteBuffer } from '../../../base/byte-buffer.ts';
+import { SeededRandom } from '../../../base/random.ts';
 import { ipAddress } from '../../../net/address.ts';
 import { PeekStatus } from '../../../net/filter.ts';
 import { PROXY_PROTOCOL_STATE, type ProxyProtocolState } from '../../../net/proxy-protocol-state.ts';
@@ -170,17 +171,13 @@ test('a stat prefix', () => {
 });
 
 test('whatever is changed in a header, all at once and byte by byte end alike', () => {
-  let state = 7;
-  const below = (limit: number): number => {
-    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
-    return (state >> 8) % limit;
-  };
+  const random = new SeededRandom(7);
   const headers = ADDRESSES.map((each) => each[1]).filter((header) => header.length < 200);
   for (let round = 0; round < 3000; round++) {
-    let text = headers[below(headers.length)]! + REST;
-    for (let edits = below(3); edits >= 0; edits--) {
-      const at = below(text.length);
-      text = text.slice(0, at) + String.fromCharCode(below(256)) + text.slice(at + below(3));
+    let text = headers[random.below(headers.length)]! + REST;
+    for (let edits = random.below(3); edits >= 0; edits--) {
+      const at = random.below(text.length);
+      text = text.slice(0, at) + String.fromCharCode(random.below(256)) + text.slice(at + random.below(3));
     }
     const whole = run('{}', text);
     const pieces = run('{}', text, 1);

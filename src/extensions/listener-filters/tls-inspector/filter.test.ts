@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test';
 import { TestBuild } from '../../../../test/support/build-messages.ts';
 import { ByteBuffer } from '../../../base/byte-buffer.ts';
+import { SeededRandom } from '../../../base/random.ts';
 import { type AcceptedSocket, PeekStatus } from '../../../net/filter.ts';
 import type { WorkerEnvironment } from '../../../pipeline/environment.ts';
 import { tlsInspectorFilter } from './factory.ts';
@@ -215,15 +216,12 @@ describe('fingerprints', () => {
 });
 
 test('whatever is changed in a hello, all at once and byte by byte end alike', () => {
-  let state = 11;
-  const below = (limit: number): number => {
-    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
-    return (state >> 8) % limit;
-  };
+  const random = new SeededRandom(11);
   const yaml = 'enable_ja3_fingerprinting: true\nenable_ja4_fingerprinting: true';
   for (let round = 0; round < 1500; round++) {
-    const bytes = records(full, 20 + below(300));
-    for (let edits = below(4); edits >= 0; edits--) bytes[below(bytes.length)] = below(3) === 0 ? 0 : below(256);
+    const bytes = records(full, 20 + random.below(300));
+    for (let edits = random.below(4); edits >= 0; edits--)
+      bytes[random.below(bytes.length)] = random.below(3) === 0 ? 0 : random.below(256);
     expect(inspect(bytes, yaml, 1)).toEqual(inspect(bytes, yaml));
   }
 });

@@ -69,9 +69,9 @@ test('rubbish is refused or means nothing, and never throws', () => {
   const letters = '0123456789abcdefABCDEF-xd \0\u00ff';
   for (let i = 0; i < 20_000; i++) {
     let text = i % 3 === 0 ? `${HIGH}${LOW}-${SPAN}-1-${PARENT}` : '';
-    const length = random.uint32() % 70;
-    for (let k = 0; k < length; k++) text += letters[random.uint32() % letters.length];
-    if (i % 3 === 0) text = text.slice(random.uint32() % 40, 40 + (random.uint32() % 60));
+    const length = random.below(70);
+    for (let k = 0; k < length; k++) text += letters[random.below(letters.length)];
+    if (i % 3 === 0) text = text.slice(random.below(40), 40 + random.below(60));
     const found = contextIn(headers('b3', text), true, true);
     sampledIn(headers('b3', text), true);
     if (found === null || found === UNREADABLE) continue;
