@@ -18,6 +18,7 @@ export function speaksHttp2(connection: Connection, type: CodecType): boolean | 
   const input = connection.readBuffer;
   const length = Math.min(input.length, PREFACE.length);
   for (let i = 0; i < length; i++) if (input.byteAt(i) !== PREFACE[i]) return false;
-  // Envoy takes a preface in pieces for HTTP/1, and refuses it.
-  return length === PREFACE.length ? true : null;
+  if (length === PREFACE.length) return true;
+  // Envoy takes a preface in pieces for HTTP/1, and refuses it. What is never completed is taken for HTTP/1 here too.
+  return connection.isOpen ? null : false;
 }

@@ -443,9 +443,12 @@ export class HttpConnectionManager
 
   onConnectionEvent(event: ConnectionEvent): void {
     if (event === ConnectionEvent.Connected || this.#closed) return;
-    this.#closed = true;
     const { stats } = this.config;
     const remote = event === ConnectionEvent.RemoteClose;
+    // A request whose first bytes could have been those of HTTP/2 too.
+    const { readBuffer } = this.connection;
+    if (remote && this.#codec === null && readBuffer.length > 0) this.onRead(readBuffer, true);
+    this.#closed = true;
     this.#remoteClosed = remote;
     stats.downstreamCxDestroy.inc();
     if (remote) stats.downstreamCxDestroyRemote.inc();

@@ -5,6 +5,7 @@ import type { ListenerSpec } from '../config/builders/listener.ts';
 import { type Address, ipAddress } from '../net/address.ts';
 import { CloseType, Connection, ConnectionEvent, type ConnectionEvents } from '../net/connection.ts';
 import { ConnectionCount, type ConnectionLimits, CountedLimits } from '../net/connection-limits.ts';
+import type { TurnTask } from '../net/dispatcher.ts';
 import type { AcceptedSocket } from '../net/filter.ts';
 import { type ConnectionReceiver, type DropReason, ListenerRuntime, replay } from '../net/listener-chain.ts';
 import type { ListenerDirectory } from '../net/listener-directory.ts';
@@ -359,8 +360,13 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     this.#cxDestroy.inc();
     const { dispatcher } = this.#environment;
     this.#cxLength.recordValue(Math.max(0, Math.round(dispatcher.nowMs - connection.startMs)));
-    if (this.#accessLoggers.length > 0) this.#log(this.#infoOf(connection));
+    if (this.#accessLoggers.length > 0) dispatcher.defer(new ClosingLog(this, connection));
     this.#checkGone();
+  }
+
+  /** Not for users: the connection has closed, and so has everything on it. */
+  logConnection(connection: Connection): void {
+    this.#log(this.#infoOf(connection));
   }
 
   #infoOf(connection: Connection): StreamInfo {
@@ -430,6 +436,21 @@ class OldChain implements TimerTarget {
     this.#chain.onEmpty = null;
     this.#chain.release();
     this.#onOver();
+  }
+}
+
+/** The listener's line of a connection stands behind those of its requests, which end with it. */
+class ClosingLog implements TurnTask {
+  readonly #listener: ActiveListener;
+  readonly #connection: Connection;
+
+  constructor(listener: ActiveListener, connection: Connection) {
+    this.#listener = listener;
+    this.#connection = connection;
+  }
+
+  onTurnEnd(): void {
+    this.#listener.logConnection(this.#connection);
   }
 }
 

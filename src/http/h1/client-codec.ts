@@ -261,8 +261,11 @@ export class Http1ClientCodec extends MessageParser implements ClientCodec {
     return this.#status < 200 || this.#status === 204 || this.#status === 304;
   }
 
-  protected onMessageBegin(byte: number): ProtocolError | null {
+  protected onMessageBegin(_available: number): void {
     this.protocol = Protocol.Http11;
+  }
+
+  protected onHeadBegin(byte: number): ProtocolError | null {
     if (byte !== 72) return this.fail('http1.codec_error', 0, 'HPE_INVALID_CONSTANT');
     if (this.#stream === null && !this.#mustClose) {
       // Nothing was asked. The head is read to its end for the sake of the message (408: the peer closes an idle connection).

@@ -39,6 +39,43 @@ describe('server', () => {
     expect(peer.transport.pauses).toBe(0);
   });
 
+  test('a request begins with its first byte, a blank line included', () => {
+    const peer = new ServerPeer(http1Options());
+    peer.feed('\r');
+    expect(peer.requests.length).toBe(1);
+    peer.feed('\n\r\n');
+    peer.feed(GET);
+    expect(peer.requests.length).toBe(1);
+    expect(peer.requests[0]!.ends).toBe(1);
+    peer.feed('\n');
+    expect(peer.requests.length).toBe(2);
+    peer.feed(' ');
+    expect(peer.error?.message).toEndWith('NO_REQUEST_LINE_IN_REQUEST');
+    expect(peer.requests.length).toBe(2);
+  });
+
+  test('what comes together counts for each request that it is looked at for, errors or not', () => {
+    const counted = (...pieces: string[]): number[] => {
+      const peer = new ServerPeer(http1Options());
+      for (const piece of pieces) peer.feed(piece);
+      return peer.requests.map((request) => request.encoder.stream.meter.wireBytesReceived);
+    };
+    const size = GET.length;
+    expect(counted(GET, GET)).toEqual([size, size]);
+    expect(counted(GET + GET)).toEqual([2 * size, size]);
+    expect(counted('\r', '\n', GET)).toEqual([size + 2]);
+    expect(counted('GET / HTTP/1.1\r\na b: c\r\n\r\nand more')).toEqual([34]);
+    const chunks = 'POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n';
+    expect(counted(chunks, '3\r\nabc\r\n', 'x and more')).toEqual([chunks.length + 18]);
+    expect(counted(...chunks)).toEqual([chunks.length]);
+  });
+
+  test('a head without fields counts three bytes of headers', () => {
+    const peer = new ServerPeer(http1Options());
+    peer.feed('GET / HTTP/1.1\r\n\r\n');
+    expect(peer.requests[0]!.encoder.stream.meter.headerBytesReceived).toBe(3);
+  });
+
   test('dispatch from within an event is left to the outer one', () => {
     const peer = new ServerPeer(http1Options());
     const respond = peer.respond.bind(peer);

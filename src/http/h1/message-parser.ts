@@ -37,12 +37,14 @@ export const ParserState = {
   Complete: 11,
   /** After an error or a reset: what comes is dropped. */
   Dead: 12,
+  /** A message has begun by blank lines; its head has not. */
+  BlankLines: 13,
 } as const;
 export type ParserState = (typeof ParserState)[keyof typeof ParserState];
 
 const CR = 13;
 const LF = 10;
-/** Envoy's header byte counts: name, value, and three bytes for the colon and the line end. */
+/** Envoy's header byte counts: name, value, and three bytes for the colon and the line end; a head without fields counts as one. */
 const HEADER_MARKS = 3;
 
 /**
@@ -127,8 +129,10 @@ export abstract class MessageParser {
     this.stats.metadataNotSupportedError.inc();
   }
 
-  /** First byte of a message. @returns an error when no message can begin with it */
-  protected abstract onMessageBegin(byte: number): ProtocolError | null;
+  /** A message begins. @param available bytes that have come, of this message and maybe of others behind it */
+  protected abstract onMessageBegin(available: number): void;
+  /** First byte of a message's head. @returns an error when none can begin with it */
+  protected abstract onHeadBegin(byte: number): ProtocolError | null;
   /** An empty target for the fields that follow. */
   protected abstract newHeaders(): HeaderMap;
   /**
@@ -140,7 +144,10 @@ export abstract class MessageParser {
   protected abstract firstLine(line: string): ProtocolError | null;
   /** All fields are there. The subclass calls `beginBody` or changes the state itself. */
   protected abstract onHead(headers: HeaderMap): ProtocolError | null;
-  /** Bytes of the present message were taken from the wire; told before what they lead to. */
+  /**
+   * Bytes came while a message was under way; told before what they lead to. They all count for that message, also when others follow
+   * it in the same bytes (Envoy: ConnectionImpl::dispatch).
+   */
   protected abstract countReceived(bytes: number): void;
   /** Part of the body; `end` at most once. */
   protected abstract onBody(data: ByteBuffer, end: boolean): void;
@@ -213,32 +220,18 @@ export abstract class MessageParser {
 
   /** Consumes `input` up to the end of a message. */
   protected parse(input: ByteBuffer): ProtocolError | null {
+    if (this.state !== ParserState.Complete) this.countReceived(input.length);
     while (input.length > 0) {
       let error: ProtocolError | null = null;
       switch (this.state) {
-        case ParserState.Start: {
+        case ParserState.Start:
           if (this.holdsBack) return null;
-          const slice = input.firstSlice()!;
-          const first = slice.bytes[slice.start]!;
-          if ((first === CR || first === LF) && this.skipsBlankLines) {
-            input.drain(1);
-            break;
-          }
-          error = this.onMessageBegin(first);
-          if (error !== null) return error;
-          this.state = ParserState.Head;
-          this.#startHolding();
-          const size = this.#fastHead(slice.bytes, slice.start, slice.end);
-          if (size > 0) {
-            input.drain(size);
-            this.countReceived(size);
-            error = this.onHead(this.#headers!);
-            this.#headers = null;
-            break;
-          }
-          error = this.#holdHead(input);
+          this.onMessageBegin(input.length);
+          error = this.#beginHead(input);
           break;
-        }
+        case ParserState.BlankLines:
+          error = this.#beginHead(input);
+          break;
         case ParserState.Head:
           error = this.#holdHead(input);
           break;
@@ -254,7 +247,6 @@ export abstract class MessageParser {
         case ParserState.ChunkData: {
           const size = Math.min(this.#remaining, input.length);
           this.#bodyBuffer().moveFrom(input, size);
-          this.countReceived(size);
           this.#remaining -= size;
           if (this.#remaining === 0) {
             this.state = ParserState.ChunkEnd;
@@ -267,7 +259,6 @@ export abstract class MessageParser {
           break;
         case ParserState.UntilClose:
         case ParserState.Raw:
-          this.countReceived(input.length);
           this.#bodyBuffer().moveFrom(input);
           break;
         case ParserState.Complete:
@@ -280,6 +271,26 @@ export abstract class MessageParser {
     }
     this.#deliverBody(false);
     return null;
+  }
+
+  #beginHead(input: ByteBuffer): ProtocolError | null {
+    const slice = input.firstSlice()!;
+    const first = slice.bytes[slice.start]!;
+    if ((first === CR || first === LF) && this.skipsBlankLines) {
+      this.state = ParserState.BlankLines;
+      input.drain(1);
+      return null;
+    }
+    let error = this.onHeadBegin(first);
+    if (error !== null) return error;
+    this.state = ParserState.Head;
+    this.#startHolding();
+    const size = this.#fastHead(slice.bytes, slice.start, slice.end);
+    if (size === 0) return this.#holdHead(input);
+    input.drain(size);
+    error = this.onHead(this.#headers!);
+    this.#headers = null;
+    return error;
   }
 
   #bodyBuffer(): ByteBuffer {
@@ -309,7 +320,6 @@ export abstract class MessageParser {
     const size = Math.min(this.#remaining, input.length);
     this.#remaining -= size;
     this.#bodyBuffer().moveFrom(input, size);
-    this.countReceived(size);
     if (this.#remaining === 0) {
       this.state = ParserState.Complete;
       this.#deliverBody(true);
@@ -393,7 +403,6 @@ export abstract class MessageParser {
     }
     this.state = state;
     input.drain(at - start);
-    this.countReceived(at - start);
     if (error !== null) {
       // As in Envoy, the size of the last chunk hands on the body before what follows it is looked at.
       if (state === ParserState.ChunkExtension && this.#remaining === 0) this.#deliverBody(false);
@@ -487,6 +496,7 @@ export abstract class MessageParser {
       const name = id >= 0 ? KNOWN_NAMES[id]! : lowerName(text, bytes, nameStart, nameEnd, start);
       this.#add(headers, id, name, keepNames ? text.substring(nameStart - start, nameEnd - start) : null, value);
     }
+    if (count === 0) this.headerBytes += HEADER_MARKS;
     this.#headers = headers;
     return headEnd - start;
   }
@@ -543,7 +553,6 @@ export abstract class MessageParser {
       const from = this.#heldLength;
       const { taken, ended } = this.#hold(slice.bytes, slice.start, slice.end);
       input.drain(taken);
-      this.countReceived(taken);
       if (this.#firstLineEnd === 0 && this.#heldLength > from) {
         const at = this.#held!.indexOf(LF, from);
         if (at >= 0 && at < this.#heldLength) {
@@ -574,7 +583,6 @@ export abstract class MessageParser {
       const slice = input.firstSlice()!;
       const { taken, ended } = this.#hold(slice.bytes, slice.start, slice.end);
       input.drain(taken);
-      this.countReceived(taken);
       if (ended) {
         // The body has gone on when trailers are judged, as in Envoy.
         this.#deliverBody(false);
@@ -699,6 +707,7 @@ export abstract class MessageParser {
     }
     if (trailers && !this.options.enableTrailers) return null;
     if (trailers) this.#seen = 0;
+    if (names.length === 0) this.headerBytes += HEADER_MARKS;
     let count = 0;
     for (let i = 0; i < names.length; i++) {
       const wire = names[i]!;

@@ -178,9 +178,9 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
       }
       return null;
     }
-    if (this.state === ParserState.Start || this.state === ParserState.Complete || this.state === ParserState.Dead) {
-      return null;
-    }
+    const { state } = this;
+    if (state === ParserState.Start || state === ParserState.Complete || state === ParserState.Dead) return null;
+    if (state === ParserState.BlankLines) return null;
     this.state = ParserState.Dead;
     return {
       scope: 'connection',
@@ -277,11 +277,13 @@ export class Http1ServerCodec extends MessageParser implements ServerCodec {
     return false;
   }
 
-  protected onMessageBegin(byte: number): ProtocolError | null {
+  protected onMessageBegin(available: number): void {
     this.protocol = Protocol.Http11;
-    if (byte <= 32) return this.fail('http1.codec_error', 400, 'NO_REQUEST_LINE_IN_REQUEST');
-    this.#begin();
-    return null;
+    this.#begin().meter.wireBytesReceived = available;
+  }
+
+  protected onHeadBegin(byte: number): ProtocolError | null {
+    return byte <= 32 ? this.fail('http1.codec_error', 400, 'NO_REQUEST_LINE_IN_REQUEST') : null;
   }
 
   #begin(): Http1ServerStream {
