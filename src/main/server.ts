@@ -19,7 +19,7 @@ import { type Scope, StatsStore } from '../stats/store.ts';
 import { ClusterManager } from '../upstream/cluster-manager.ts';
 import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from '../worker/log-files.ts';
 import { membersOf } from '../worker/members.ts';
-import type { DrainAction, WorkerOptions } from '../worker/messages.ts';
+import type { DrainAction, Members, WorkerOptions } from '../worker/messages.ts';
 import { WorkerSecrets } from '../worker/worker-secrets.ts';
 import { AdminServer } from './admin/admin-server.ts';
 import { createAdminRouter } from './admin/create-admin-router.ts';
@@ -418,7 +418,7 @@ export class Server implements WorkerObserver {
   }
 
   /** Of every worker, and of main's own connections to control planes. */
-  async members(): Promise<readonly ReturnType<typeof membersOf>[]> {
+  async members(): Promise<readonly Members[]> {
     const replies = await Promise.all(this.workers.map((worker) => worker.request({ kind: 'hostStats' })));
     return [
       ...replies.flatMap((reply) => (reply.kind === 'hostStats' ? reply : [])),

@@ -1,13 +1,10 @@
 import type { ClusterManager } from '../upstream/cluster-manager.ts';
 import { type Host, HostStats } from '../upstream/host.ts';
 import { DEFAULT_OVERPROVISIONING } from '../upstream/priority-set.ts';
-import type { ClusterPolicy, HostStatus } from './messages.ts';
+import type { ClusterPolicy, HostStatus, Members } from './messages.ts';
 
 /** All hosts of all clusters with what this thread has counted, and what holds for each cluster as a whole. */
-export function membersOf(clusters: ClusterManager): {
-  readonly hosts: readonly HostStatus[];
-  readonly policies: readonly ClusterPolicy[];
-} {
+export function membersOf(clusters: ClusterManager): Members {
   const hosts: HostStatus[] = [];
   const policies: ClusterPolicy[] = [];
   for (const cluster of clusters.all()) {

@@ -182,6 +182,12 @@ export interface ClusterPolicy {
   readonly dropCategory: string;
 }
 
+/** The clusters of one thread. */
+export interface Members {
+  readonly hosts: readonly HostStatus[];
+  readonly policies: readonly ClusterPolicy[];
+}
+
 export const HOST_COUNTERS = [
   'cx_connect_fail',
   'cx_total',
@@ -201,12 +207,7 @@ export type FromWorker =
   | { readonly kind: 'failed'; readonly id: number; readonly message: string }
   | { readonly kind: 'listening'; readonly id: number; readonly outcomes: readonly ListenOutcome[] }
   | { readonly kind: 'stats'; readonly id: number; readonly delta: StatsDelta }
-  | {
-      readonly kind: 'hostStats';
-      readonly id: number;
-      readonly hosts: readonly HostStatus[];
-      readonly policies: readonly ClusterPolicy[];
-    }
+  | ({ readonly kind: 'hostStats'; readonly id: number } & Members)
   | { readonly kind: 'loads'; readonly id: number; readonly loads: readonly ClusterLoad[] }
   | { readonly kind: 'certs'; readonly id: number; readonly contexts: readonly TlsContextInUse[] }
   | { readonly kind: 'rehearsed'; readonly id: number; readonly faults: readonly RehearsalFault[] }

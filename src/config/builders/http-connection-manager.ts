@@ -29,6 +29,7 @@ import { HttpDateCache } from '../../pipeline/http-date.ts';
 import type { HttpFilterBuilder, HttpFilter as StreamFilter } from '../../pipeline/http-filter.ts';
 import { MissingConfigFilter } from '../../pipeline/missing-config-filter.ts';
 import { EscapedSlashesAction } from '../../routing/path-normalization.ts';
+import type { RouteTable } from '../../routing/route-table.ts';
 import { FractionalPercent, RuntimeFraction } from '../../routing/runtime-fraction.ts';
 import { ScopedRoutes } from '../../routing/scoped-routes.ts';
 import { createHttp2CodecStats } from '../../upstream/codec-stats.ts';
@@ -122,7 +123,7 @@ export function buildConnectionManager(
   const filters = buildFilters(inner, 'http_filters', message.httpFilters);
   const upgrades = message.upgradeConfigs.map((upgrade, index) => buildUpgrade(inner, index, upgrade));
   checkUpgradeNames(context, message.upgradeConfigs);
-  let table: ReturnType<typeof buildRouteTable> = null;
+  let table: RouteTable | null = null;
   let discovered: RouteDependency | null = null;
   let scoped: BuiltScopes | null = null;
   switch (message.routeSpecifier.case) {

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import type { Duration } from '@bufbuild/protobuf/wkt';
 import type { DataSource, Metadata } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type {
   DirectResponseAction as DirectResponseMessage,
@@ -72,7 +73,7 @@ function lbMetadata(metadata: Metadata | undefined): MetadataStruct | null {
 }
 
 /** Milliseconds without fraction, as Envoy counts them; null when unset. */
-function optionalMs(duration: Parameters<typeof durationMs>[0] | undefined): number | null {
+function optionalMs(duration: Duration | undefined): number | null {
   return duration === undefined ? null : Math.trunc(durationMs(duration));
 }
 

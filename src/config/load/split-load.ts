@@ -4,7 +4,7 @@ import { SourceFile } from '../diagnostics/source-file.ts';
 import { AnyMessages } from './any-messages.ts';
 import { splitJson } from './json-tree.ts';
 import { type ConfigInput, type LoadOptions, parseTree } from './load-config.ts';
-import { type MessageShapes, treeToMessage } from './message-builder.ts';
+import { type BuildOptions, type MessageShapes, treeToMessage } from './message-builder.ts';
 import { PositionMap } from './position-map.ts';
 import { type SplitTree, splitYaml } from './split-yaml.ts';
 
@@ -59,11 +59,7 @@ export function loadSplit<M extends Message>(
   };
 }
 
-function* messagesOf(
-  split: SplitTree,
-  desc: DescMessage,
-  options: Parameters<typeof treeToMessage>[2],
-): Generator<Message | null> {
+function* messagesOf(split: SplitTree, desc: DescMessage, options: BuildOptions): Generator<Message | null> {
   for (const tree of split.items()) {
     const built = tree?.kind === 'mapping' ? treeToMessage(tree, desc, options, create(desc)) : null;
     if (built === null || built.errors.length + built.warnings.length > 0) {

@@ -17,6 +17,6 @@ export interface SecretDependency {
   readonly source: SourceSpec | null;
   /** Bytes of an envoy.extensions.transport_sockets.tls.v3.Secret with its file names; empty when it is discovered. */
   readonly secret: Uint8Array;
-  /** Of a static one: bytes of the Secret that it was merged over (`combined_validation_context`); empty: of none. */
+  /** Bytes of the Secret that it is merged over (`combined_validation_context`); empty: of none. */
   readonly base: Uint8Array;
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { create, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
+import { create, type DescMessage, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
 import type {
   CertificateValidationContext,
   TlsCertificate as TlsCertificateMessage,
@@ -145,9 +145,8 @@ function discoveredKey(
   const key = `sds|${kind}|${config.name}|${digestOf(context, config.sdsConfig)}${baseKey}`;
   if (context.shared.tls !== undefined) {
     const source = buildConfigSource(context, 'sds_config', config.sdsConfig);
-    const secret =
-      base === null ? NOTHING : encode(context, ownSecret(context, { case: 'validationContext', value: base }));
-    if (source !== null) context.shared.tls?.require({ key, kind, name: config.name, source, secret, base: NOTHING });
+    const from = { key, kind, name: config.name, secret: NOTHING, base: encodeBase(context, base) };
+    if (source !== null) context.shared.tls.require({ ...from, source });
   }
   return key;
 }
@@ -170,21 +169,26 @@ function requireStatic(
     );
     return;
   }
-  const own = base === null ? NOTHING : encode(context, ownSecret(context, { case: 'validationContext', value: base }));
-  const secret = base === null ? found : mergeSecrets(context.shared.api.message(SECRET)!, own, encode(context, found));
+  const own = encodeBase(context, base);
+  const bytes = encode(context, found);
+  const secret = base === null ? found : mergeSecrets(context.shared.api.message(SECRET)!, own, bytes);
   const before = context.errorCount;
   if (secret.type.case === 'tlsCertificate') buildCertificate(context, secret.type.value);
   else if (secret.type.case === 'validationContext') buildValidation(context, secret.type.value);
   if (context.errorCount === before) {
-    context.shared.tls?.require({ key, kind, name, source: null, secret: encode(context, secret), base: own });
+    tls.require({ key, kind, name, source: null, secret: bytes, base: own });
   }
+}
+
+function encodeBase(context: BuildContext, base: CertificateValidationContext | null): Uint8Array {
+  return base === null ? NOTHING : encode(context, ownSecret(context, { case: 'validationContext', value: base }));
 }
 
 /**
  * `dynamic` over `base`: lists are joined, what is set replaces. Bytes of one message behind those of another are the merge of
  * both (protobuf: encoding, "Last One Wins").
  */
-export function mergeSecrets(desc: Parameters<typeof fromBinary>[0], base: Uint8Array, dynamic: Uint8Array): Secret {
+export function mergeSecrets(desc: DescMessage, base: Uint8Array, dynamic: Uint8Array): Secret {
   return fromBinary(desc, Buffer.concat([base, dynamic])) as Message as Secret;
 }
 

@@ -4,12 +4,14 @@ import { type DescMessage, fromBinary, type Message } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Result } from '../../base/result.ts';
+import type { StaticResource } from '../../config/builders/bootstrap.ts';
 import type { ConfigError } from '../../config/diagnostics/config-error.ts';
 import { renderErrors } from '../../config/diagnostics/render.ts';
+import type { AnyMessages } from '../../config/load/any-messages.ts';
 import type { DiscoveredResource, ResourceRefusal } from '../../xds/resource-source.ts';
 import type { LoadedBootstrap } from '../load-bootstrap.ts';
 import type { DynamicConfig } from '../updates/dynamic-config.ts';
-import { planReload, planText, type ReloadPlan, type ResourceChanges } from './reload-plan.ts';
+import { planReload, planText, type ReloadPlan } from './reload-plan.ts';
 
 /** A burst of writes is one edit: the file is read when it has been left alone for this long, ms. */
 const SETTLE_MS = 20;
@@ -140,17 +142,16 @@ export class StaticReload {
   /** What can be known before anything is changed, down to whether addresses can be opened. */
   async #refusalsOf(plan: ReloadPlan, next: LoadedBootstrap): Promise<readonly ResourceRefusal[]> {
     const { clusters, listeners, orders } = this.#dynamic;
-    const changedClusters = changedClustersOf(next, plan.clusters, this.#api);
-    const changedListeners = changedListenersOf(next, plan.listeners);
+    const changes = changesOf(next, plan, this.#api);
     const names = new Set([...clusters.names(), ...plan.clusters.added]);
     const refusals = [
-      ...clusters.refusalsOf(changedClusters),
-      ...listeners.refusalsOf(changedListeners, plan.listeners.removed, names),
+      ...clusters.refusalsOf(changes.clusters),
+      ...listeners.refusalsOf(changes.listeners, plan.listeners.removed, names),
     ];
     if (refusals.length > 0) return refusals;
     return orders.rehearse(
-      changedClusters.map(({ bytes }) => bytes),
-      changedListeners.map(({ bytes }) => bytes),
+      changes.clusters.map(({ bytes }) => bytes),
+      changes.listeners.map(({ bytes }) => bytes),
     );
   }
 
@@ -182,8 +183,7 @@ export class StaticReload {
   /** What is new first, what others may still need last. */
   async #apply(plan: ReloadPlan, next: LoadedBootstrap): Promise<readonly ResourceRefusal[]> {
     const { clusters, listeners, secrets } = this.#dynamic;
-    const changedClusters = changedClustersOf(next, plan.clusters, this.#api);
-    const changedListeners = changedListenersOf(next, plan.listeners);
+    const changes = changesOf(next, plan, this.#api);
     if (plan.secrets.changed.length > 0) secrets.replaceStatic(next.staticSecrets);
     const update = (changed: readonly DiscoveredResource[], removed: readonly string[]) => ({
       changed,
@@ -191,11 +191,11 @@ export class StaticReload {
       version: '',
     });
     const refusals: ResourceRefusal[] = [];
-    if (changedClusters.length > 0) {
-      refusals.push(...(await clusters.apply(update(changedClusters, []), 'file', false)));
+    if (changes.clusters.length > 0) {
+      refusals.push(...(await clusters.apply(update(changes.clusters, []), 'file', false)));
     }
-    if (changedListeners.length + plan.listeners.removed.length > 0) {
-      refusals.push(...(await listeners.apply(update(changedListeners, plan.listeners.removed), 'file', false)));
+    if (changes.listeners.length + plan.listeners.removed.length > 0) {
+      refusals.push(...(await listeners.apply(update(changes.listeners, plan.listeners.removed), 'file', false)));
     }
     // A listener whose new version was refused still serves with what the old one names.
     if (refusals.length > 0) return refusals;
@@ -205,35 +205,34 @@ export class StaticReload {
 }
 
 /** What a plan adds or changes, as it is in `bootstrap`. */
-function changedClustersOf(
+function changesOf(
   { plan, origin }: LoadedBootstrap,
-  { added, changed }: ResourceChanges,
+  changes: ReloadPlan,
   api: ApiRegistry,
-): DiscoveredResource[] {
-  const type = api.message('envoy.config.cluster.v3.Cluster')!;
-  const wanted = new Set([...added, ...changed]);
-  return plan.clusters.flatMap(({ name, bytes }, index) => {
-    if (!wanted.has(name)) return [];
-    const path = `static_resources.clusters[${index}]`;
-    const place = { positions: origin?.positions ?? null, path, anys: null };
-    return [{ name, version: '', message: fromBinary(type, bytes), bytes, origin: place }];
-  });
-}
-
-function changedListenersOf(
-  { plan, origin }: LoadedBootstrap,
-  { added, changed }: ResourceChanges,
-): DiscoveredResource[] {
+): Readonly<Record<'clusters' | 'listeners', readonly DiscoveredResource[]>> {
+  const clusterType = api.message('envoy.config.cluster.v3.Cluster')!;
   const messages = plan.message.staticResources?.listeners ?? [];
-  const wanted = new Set([...added, ...changed]);
-  return plan.listeners.flatMap(({ name, bytes }, index) => {
-    if (!wanted.has(name)) return [];
+  const resourcesOf = (
+    kind: 'clusters' | 'listeners',
+    anys: AnyMessages | null,
+    messageOf: (resource: StaticResource<unknown>, index: number) => Message,
+  ): readonly DiscoveredResource[] => {
+    const { added, changed } = changes[kind];
+    const wanted = new Set([...added, ...changed]);
+    return plan[kind].flatMap((resource, index) => {
+      const { name, bytes } = resource;
+      if (!wanted.has(name)) return [];
+      const place = { positions: origin?.positions ?? null, path: `static_resources.${kind}[${index}]`, anys };
+      return [{ name, version: '', message: messageOf(resource, index), bytes, origin: place }];
+    });
+  };
+  return {
+    clusters: resourcesOf('clusters', null, ({ bytes }) => fromBinary(clusterType, bytes)),
     // One without a name has an id there alone.
-    const message = Object.assign({}, messages[index] as Message, { name });
-    const path = `static_resources.listeners[${index}]`;
-    const place = { positions: origin?.positions ?? null, path, anys: origin?.anys ?? null };
-    return [{ name, version: '', message, bytes, origin: place }];
-  });
+    listeners: resourcesOf('listeners', origin?.anys ?? null, ({ name }, index) => {
+      return Object.assign({}, messages[index] as Message, { name });
+    }),
+  };
 }
 
 function contentOf(path: string): string {

@@ -3,6 +3,7 @@ import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_p
 import type { LoggerRegistry } from '../../base/log.ts';
 import type { ListenerSpec } from '../../config/builders/listener.ts';
 import type { Address } from '../../net/address.ts';
+import type { ListenOutcome } from '../../worker/messages.ts';
 import type { DiscoveredResource, ResourceRefusal, ResourceUpdate } from '../../xds/resource-source.ts';
 import type { LISTENER_MANAGER_STATS } from '../server-stats.ts';
 import { noteError, sameBytes } from './cluster-updates.ts';
@@ -118,9 +119,9 @@ export class ListenerUpdates {
     this.#started = true;
     for (;;) {
       const { failure } = await this.#open([...this.active.values()], false);
-      if (failure === '') break;
-      const [name = '', ...reason] = failure.split('|');
-      const details = this.#failedToBind(name, reason.join('|'));
+      if (failure === null) break;
+      const name = failure.listener;
+      const details = this.#failedToBind(name, failure.error);
       const version = this.active.get(name);
       if (version?.addedViaApi !== true) throw new Error(details);
       // It could be bound when it came: somebody else was quicker. One that was discovered ends nothing.
@@ -156,26 +157,26 @@ export class ListenerUpdates {
     return '';
   }
 
-  /** @returns the first that failed, as `name|reason` (empty: all are open), and how many workers have carried the order out */
+  /** @returns the first that failed (null: all are open), and how many workers have carried the order out */
   async #open(
     versions: readonly ListenerVersion[],
     inPlace: boolean,
-  ): Promise<{ readonly failure: string; readonly workers: number }> {
+  ): Promise<{ readonly failure: ListenOutcome | null; readonly workers: number }> {
     const { orders, stats, workerCount } = this.#parts;
-    let error = '';
+    const failed: ListenOutcome[] = [];
     const workers = await orders.listeners(
       versions.map(({ name, bytes }) => ({ name, bytes, inPlace })),
       (outcome) => {
         if (outcome.error !== '') {
-          if (error === '') error = `${outcome.listener}|${outcome.error}`;
+          failed.push(outcome);
           return;
         }
         const version = versions.find((each) => each.name === outcome.listener);
         if (version !== undefined) version.addresses[outcome.addressIndex] = outcome.address;
       },
     );
-    if (error === '') stats.listener_create_success.add(versions.length * workerCount);
-    return { failure: error, workers };
+    if (failed.length === 0) stats.listener_create_success.add(versions.length * workerCount);
+    return { failure: failed[0] ?? null, workers };
   }
 
   /** What LDS (or the watched file) says. Removals come first: an address may go from one listener to another. */
@@ -367,10 +368,10 @@ export class ListenerUpdates {
     const keepsSockets = inPlace && previous !== undefined;
     if (keepsSockets) version.addresses.splice(0, version.addresses.length, ...previous.addresses);
     const { failure, workers } = await this.#open([version], keepsSockets);
-    if (failure !== '') {
+    if (failure !== null) {
       this.#forget(version);
       if (workers > 0) await this.#goBack(name, previous, workers, keepsSockets);
-      return this.#failedToBind(name, failure.slice(failure.indexOf('|') + 1));
+      return this.#failedToBind(name, failure.error);
     }
     // `/drain_listeners` came in between, and some workers had not opened it yet.
     if (this.stopped) await this.#parts.orders.removeListeners([name]);

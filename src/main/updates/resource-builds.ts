@@ -193,7 +193,7 @@ export class ResourceBuilds {
   #noteSupported({ virtualHosts }: RouteConfiguration): void {
     for (const host of virtualHosts) {
       if (this.#supported.has(host)) continue;
-      for (const route of host.routes) if (!this.#supported.has(route)) this.#supported.add(route);
+      for (const route of host.routes) this.#supported.add(route);
       this.#supported.add(host);
     }
   }

@@ -109,11 +109,10 @@ class SecretProvider implements ResourceWatcher {
 
   /** The configuration file has been edited. */
   replaceStatic(secrets: StaticSecrets): void {
-    const { source, kind, name, base } = this.dependency;
+    const { source, kind, name } = this.dependency;
     const found = source === null && name !== '' ? secrets.find(kind, name) : null;
     if (found === null) return;
-    const desc = this.#parts.api.message(SECRET)!;
-    const fault = this.#take(base.length === 0 ? found : mergeSecrets(desc, base, toBinary(desc, found)));
+    const fault = this.#take(found);
     if (fault !== '') this.#parts.logger.warning(`Failed to load certificates: ${fault}`);
   }
 
@@ -159,12 +158,10 @@ class SecretProvider implements ResourceWatcher {
 
   /** @returns what is wrong with it; empty: it is in force */
   #take(secret: Secret): string {
-    const { source } = this.dependency;
-    const base = this.dependency.secret;
+    const { kind, base } = this.dependency;
+    if (secret.type.case !== FIELDS[kind]) return `Unexpected SDS secret type ${secret.type.case ?? ''}`;
     const desc = this.#parts.api.message(SECRET)!;
-    if (secret.type.case !== FIELDS[this.dependency.kind])
-      return `Unexpected SDS secret type ${secret.type.case ?? ''}`;
-    const whole = source === null || base.length === 0 ? secret : mergeSecrets(desc, base, toBinary(desc, secret));
+    const whole = base.length === 0 ? secret : mergeSecrets(desc, base, toBinary(desc, secret));
     // Even one that is not good is watched: it may become so.
     this.#watch(whole);
     const fault = this.#publish(whole, secret);
