@@ -29,6 +29,8 @@ export class Dispatcher {
   onBug: (error: unknown) => void = (error) => {
     throw error;
   };
+  /** Turns that began: how busy the thread is, between two looks. */
+  turns = 0;
   /** Connections of this thread are numbered from here. */
   nextConnectionId = 0;
   #scratch: Buffer | null = null;
@@ -92,6 +94,7 @@ export class Dispatcher {
 
   enter(): void {
     if (this.#depth++ > 0) return;
+    this.turns++;
     this.nowMs = this.clock.monotonicMs();
     this.timers.turnMs = this.nowMs;
   }

@@ -21,6 +21,7 @@ import type { Scope } from '../stats/store.ts';
 import { ActiveChain } from './active-chain.ts';
 import { DrainState } from './drain-state.ts';
 import { HandshakeTimeout } from './handshake-timeout.ts';
+import type { HeapSteward } from './heap-steward.ts';
 import { listenSpecOf } from './listen-spec.ts';
 import { ListeningAddress } from './listening-address.ts';
 import type { ListenOutcome } from './messages.ts';
@@ -51,6 +52,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
   readonly #environment: WorkerEnvironment;
   readonly #sockets: SocketRuntime;
   readonly #directory: ListenerDirectory;
+  readonly #heap: HeapSteward;
   readonly #decision: DrainDecision;
   /** By specification. */
   readonly #chains = new Map<FilterChainSpec, ActiveChain>();
@@ -82,8 +84,10 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     workerIndex: number,
     stats: Scope,
     directory: ListenerDirectory,
+    heap: HeapSteward,
   ) {
     this.#directory = directory;
+    this.#heap = heap;
     this.#stats = stats;
     this.spec = spec;
     this.scope = spec.scope;
@@ -298,6 +302,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     this.#cxActive.inc();
     this.#workerTotal.inc();
     this.#workerActive.inc();
+    this.#heap.onConnectionChange();
     this.#connections.add(connection);
     try {
       this.#start(connection, chain);
@@ -354,6 +359,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
   /** Called once for every connection that had a filter chain. */
   onConnectionClosed(connection: Connection): void {
     if (!this.#connections.delete(connection)) return;
+    this.#heap.onConnectionChange();
     this.#runtime.limits.release();
     this.#cxActive.dec();
     this.#workerActive.dec();

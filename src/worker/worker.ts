@@ -6,6 +6,7 @@ import type { Listener as ListenerMessage } from '../api/gen/envoy/config/listen
 import type { RouteConfiguration as RouteConfigurationMessage } from '../api/gen/envoy/config/route/v3/route_pb.d.ts';
 import type { Tracing_Http } from '../api/gen/envoy/config/trace/v3/http_tracer_pb.d.ts';
 import type { Clock } from '../base/clock.ts';
+import { THREAD_HEAP } from '../base/heap.ts';
 import { LoggerRegistry, type LogSink } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { SharedTable } from '../base/shared-table.ts';
@@ -27,6 +28,7 @@ import { RuntimeSnapshot } from '../pipeline/runtime-snapshot.ts';
 import { StatsStore } from '../stats/store.ts';
 import { ClusterManager } from '../upstream/cluster-manager.ts';
 import { ActiveListener } from './active-listener.ts';
+import { HeapSteward } from './heap-steward.ts';
 import { listenSpecOf } from './listen-spec.ts';
 import { LoadCounts } from './load-counts.ts';
 import { BufferedLogFiles, DEFAULT_LOG_FILE_SETTINGS } from './log-files.ts';
@@ -60,6 +62,7 @@ export class Worker {
   readonly #parts: WorkerParts;
   readonly #sockets: SocketRuntime;
   readonly #directory = new ListenerDirectory();
+  readonly #heap: HeapSteward;
   readonly #clusters: ClusterManager;
   readonly #listeners = new Map<string, ActiveListener>();
   /** Replaced or removed, until their last connection has ended. */
@@ -82,6 +85,7 @@ export class Worker {
     this.#demands = new WorkerDemands(parts.post);
     const dispatcher = new Dispatcher(parts.clock, parts.random);
     dispatcher.onBug = (error) => parts.post({ kind: 'bug', message: describe(error) });
+    this.#heap = new HeapSteward(dispatcher, THREAD_HEAP);
     const sockets = new InternalSockets(parts.createSockets(dispatcher), dispatcher, this.#directory);
     sockets.bufferBytes = options.internalBufferBytes;
     this.#sockets = sockets;
@@ -386,6 +390,7 @@ export class Worker {
       this.#options.index,
       stats,
       this.#directory,
+      this.#heap,
     );
     listener.announce();
     listener.onGone = () => this.#draining.delete(listener);
