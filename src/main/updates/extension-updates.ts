@@ -16,6 +16,7 @@ import { EXTENSION_TYPE } from '../../xds/resource-type.ts';
 import { sameBytes } from './cluster-updates.ts';
 import { type InitTarget, InitTargets } from './init-targets.ts';
 import type { Needs, NeedsKeeper } from './needs.ts';
+import { FirstAnswer, type Provider, Providers } from './providers.ts';
 import type { ResourceBuilds } from './resource-builds.ts';
 import type { Subscriptions } from './subscriptions.ts';
 import type { WorkerOrders } from './worker-orders.ts';
@@ -45,15 +46,16 @@ export interface ExtensionUpdatesParts {
 }
 
 /** One discovered extension, for all places that name it by the same source. Source: Envoy, FilterConfigSubscription. */
-class ExtensionProvider implements ResourceWatcher {
+class ExtensionProvider implements ResourceWatcher, Provider {
   readonly key: string;
   readonly kind: DiscoveredKind;
   readonly name: string;
+  readonly first = new FirstAnswer();
+  users = 0;
   /** By what they ask for: each as often as a version of a listener has it. */
   readonly uses: ExtensionDependency[] = [];
   /** In force in the workers. */
   current: ExtensionVersion | null = null;
-  lastRefusal = '';
   /** Taken, and waiting for what it needs. */
   #next: ExtensionVersion | null = null;
   readonly #parts: ExtensionUpdatesParts;
@@ -61,9 +63,7 @@ class ExtensionProvider implements ResourceWatcher {
   readonly #stats;
   readonly #subscription: Subscription;
   #started = false;
-  #answered = false;
   #stopped = false;
-  #waiting: InitTarget[] = [];
   /** Orders go out in turn. */
   #queue: Promise<void> = Promise.resolve();
 
@@ -87,15 +87,14 @@ class ExtensionProvider implements ResourceWatcher {
     if (!built.ok) this.#stats.config_conflict.inc();
   }
 
+  disuse(dependency: ExtensionDependency): void {
+    const at = this.uses.indexOf(dependency);
+    if (at >= 0) this.uses.splice(at, 1);
+  }
+
   /** @param target is ready with the first answer, whatever it is; null: nobody waits */
   start(target: InitTarget | null): void {
-    if (target !== null) {
-      if (this.#answered) target.ready();
-      else {
-        target.lastRefusal = this.lastRefusal;
-        this.#waiting.push(target);
-      }
-    }
+    if (target !== null) this.first.await(target);
     if (this.#started) return;
     this.#started = true;
     this.#subscription.start();
@@ -126,7 +125,7 @@ class ExtensionProvider implements ResourceWatcher {
     }
     const last = this.#next ?? this.current;
     if (last !== null && sameBytes(last.resource.bytes, resource.bytes)) {
-      this.lastRefusal = '';
+      this.first.lastRefusal = '';
       return Promise.resolve([]);
     }
     let needs: Needs | null = null;
@@ -149,25 +148,24 @@ class ExtensionProvider implements ResourceWatcher {
     this.#next = next;
     this.#parts.keeper().acquire(needs, targets);
     if (passedOver !== null) this.#release(passedOver);
-    this.lastRefusal = '';
+    this.first.lastRefusal = '';
     // Not awaited: what it needs may come behind this answer on the same stream.
     targets.whenReady(() => this.#inTurn(() => this.#takeOver(next)));
     return this.#queue.then(() => []);
   }
 
   onFailure(reason: 'timeout' | 'rejected' | 'connection', details: string): void {
-    this.lastRefusal = details;
-    for (const target of this.#waiting) target.lastRefusal = details;
+    this.first.refused(details);
     if (reason === 'connection') return;
     this.#stats.config_fail.inc();
-    this.#answer();
+    this.first.came();
   }
 
   #inTurn(step: () => Promise<void>): void {
     this.#queue = this.#queue.then(step).catch((error: unknown) => {
       // A worker could not take it (a bug: main has built it): it must be seen, and nobody waits for it.
-      this.lastRefusal = String(error);
-      this.#answer();
+      this.first.lastRefusal = String(error);
+      this.first.came();
     });
   }
 
@@ -179,7 +177,7 @@ class ExtensionProvider implements ResourceWatcher {
     await this.#parts.orders.extensions([{ key: this.key, bytes: next.resource.bytes }], []);
     this.#stats.config_reload.inc();
     if (previous !== null) this.#release(previous);
-    this.#answer();
+    this.first.came();
   }
 
   /** Its places have their defaults again. */
@@ -192,20 +190,13 @@ class ExtensionProvider implements ResourceWatcher {
       await this.#parts.orders.extensions([], [this.key]);
       this.#stats.config_reload.inc();
       if (current !== null) this.#release(current);
-      this.#answer();
+      this.first.came();
     });
   }
 
   /** Connections that began with it go on for the drain time, and may look up its routes. */
   #release(version: ExtensionVersion): void {
     this.#parts.keeper().releaseLater(version.needs);
-  }
-
-  #answer(): void {
-    this.#answered = true;
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const target of waiting) target.ready();
   }
 }
 
@@ -219,7 +210,7 @@ function distinct(uses: readonly ExtensionDependency[]): ExtensionDependency[] {
 /** The discovered extensions of the process, on main. */
 export class ExtensionUpdates {
   readonly #parts: ExtensionUpdatesParts;
-  readonly #providers = new Map<string, ExtensionProvider>();
+  readonly #providers = new Providers<ExtensionProvider>();
 
   constructor(parts: ExtensionUpdatesParts) {
     this.#parts = parts;
@@ -232,19 +223,12 @@ export class ExtensionUpdates {
 
   /** Those whose last update was refused. */
   refusals(): { readonly name: string; readonly details: string }[] {
-    return [...this.#providers.values()]
-      .filter((provider) => provider.lastRefusal !== '')
-      .map((provider) => ({ name: provider.name, details: provider.lastRefusal }));
+    return this.#providers.refusals();
   }
 
   /** A listener's version needs the extension. Its first configuration is asked for by {@link start}. */
   acquire(dependency: ExtensionDependency): void {
-    let provider = this.#providers.get(dependency.key);
-    if (provider === undefined) {
-      provider = new ExtensionProvider(dependency, this.#parts);
-      this.#providers.set(dependency.key, provider);
-    }
-    provider.use(dependency);
+    this.#providers.acquire(dependency.key, () => new ExtensionProvider(dependency, this.#parts)).use(dependency);
   }
 
   /** @param target null: nobody waits for it */
@@ -254,17 +238,12 @@ export class ExtensionUpdates {
 
   /** The listener's version is gone. */
   release(dependency: ExtensionDependency): void {
-    const provider = this.#providers.get(dependency.key);
-    if (provider === undefined) return;
-    const at = provider.uses.indexOf(dependency);
-    if (at >= 0) provider.uses.splice(at, 1);
-    if (provider.uses.length > 0) return;
-    this.#providers.delete(dependency.key);
-    provider.stop();
-    void this.#parts.orders.extensions([], [dependency.key]).catch(() => {});
+    const { key } = dependency;
+    this.#providers.get(key)?.disuse(dependency);
+    if (this.#providers.release(key)) void this.#parts.orders.extensions([], [key]).catch(() => {});
   }
 
   stop(): void {
-    for (const provider of this.#providers.values()) provider.stop();
+    this.#providers.stop();
   }
 }

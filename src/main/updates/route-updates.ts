@@ -8,6 +8,7 @@ import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } f
 import { ROUTE_TYPE } from '../../xds/resource-type.ts';
 import { sameBytes } from './cluster-updates.ts';
 import type { InitTarget } from './init-targets.ts';
+import { FirstAnswer, type Provider, Providers } from './providers.ts';
 import type { ResourceBuilds } from './resource-builds.ts';
 import type { Subscriptions } from './subscriptions.ts';
 import { type EncodedHost, type HostedTable, VirtualHosts } from './virtual-hosts.ts';
@@ -42,18 +43,17 @@ function encodedWhole(table: EncodedTable, hosts: readonly EncodedHost[]): Uint8
 }
 
 /** One discovered route table, for all listeners that name it by the same source. Source: Envoy, RdsRouteConfigProviderImpl. */
-class RouteProvider implements ResourceWatcher {
+class RouteProvider implements ResourceWatcher, Provider {
   readonly dependency: RouteDependency;
+  readonly name: string;
+  readonly first = new FirstAnswer();
   users = 0;
   current: RouteVersion | null = null;
-  lastRefusal = '';
   readonly #owner: RouteUpdates;
   readonly #scope: Scope;
   readonly #stats;
   readonly #subscription: Subscription;
   #started = false;
-  #answered = false;
-  #waiting: InitTarget[] = [];
   /** Wait for a table, however long it takes. */
   #wanting: ((found: boolean) => void)[] = [];
   #stopped = false;
@@ -64,6 +64,7 @@ class RouteProvider implements ResourceWatcher {
 
   constructor(dependency: RouteDependency, owner: RouteUpdates, stats: Scope, subscriptions: Subscriptions) {
     this.dependency = dependency;
+    this.name = dependency.name;
     this.#owner = owner;
     this.#scope = stats.createScope(`${dependency.statPrefix}.rds.${dependency.name}`);
     this.#stats = RDS_STATS.create(this.#scope);
@@ -73,12 +74,7 @@ class RouteProvider implements ResourceWatcher {
 
   /** @param target is ready with the first answer, whatever it is */
   start(target: InitTarget): void {
-    if (this.#answered) {
-      target.ready();
-      return;
-    }
-    target.lastRefusal = this.lastRefusal;
-    this.#waiting.push(target);
+    this.first.await(target);
     if (this.#started) return;
     this.#started = true;
     this.#subscription.start();
@@ -101,7 +97,7 @@ class RouteProvider implements ResourceWatcher {
     this.#hosts?.stop();
     this.#scope.close();
     // Whoever waited has gone, too.
-    this.#answer();
+    this.first.came();
   }
 
   async onUpdate(update: ResourceUpdate): Promise<readonly ResourceRefusal[]> {
@@ -110,7 +106,7 @@ class RouteProvider implements ResourceWatcher {
     const [resource] = update.changed;
     if (resource === undefined) {
       this.#stats.update_empty.inc();
-      this.#answer();
+      this.first.came();
       return [];
     }
     if (update.changed.length > 1) return refuse(`Unexpected RDS resource length: ${update.changed.length}`);
@@ -139,13 +135,13 @@ class RouteProvider implements ResourceWatcher {
       this.#settle(true);
       this.#countReload();
       if (hosts !== null) {
-        this.lastRefusal = '';
-        hosts.start(() => this.#answer());
+        this.first.lastRefusal = '';
+        hosts.start(() => this.first.came());
         return [];
       }
     }
-    this.lastRefusal = '';
-    this.#answer();
+    this.first.lastRefusal = '';
+    this.first.came();
     return [];
   }
 
@@ -213,16 +209,8 @@ class RouteProvider implements ResourceWatcher {
   }
 
   onFailure(reason: 'timeout' | 'rejected' | 'connection', details: string): void {
-    this.lastRefusal = details;
-    for (const target of this.#waiting) target.lastRefusal = details;
-    if (reason !== 'connection') this.#answer();
-  }
-
-  #answer(): void {
-    this.#answered = true;
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const target of waiting) target.ready();
+    this.first.refused(details);
+    if (reason !== 'connection') this.first.came();
   }
 }
 
@@ -233,7 +221,7 @@ export class RouteUpdates {
   readonly builds: ResourceBuilds;
   readonly orders: WorkerOrders;
   readonly clusterNames: () => ReadonlySet<string>;
-  readonly #providers = new Map<string, RouteProvider>();
+  readonly #providers = new Providers<RouteProvider>();
   readonly stats: Scope;
   readonly subscriptions: Subscriptions;
 
@@ -265,19 +253,12 @@ export class RouteUpdates {
 
   /** Tables whose last update was refused. */
   refusals(): { readonly name: string; readonly details: string }[] {
-    return [...this.#providers.values()]
-      .filter((provider) => provider.lastRefusal !== '')
-      .map((provider) => ({ name: provider.dependency.name, details: provider.lastRefusal }));
+    return this.#providers.refusals();
   }
 
   /** A listener's version needs the table. Its first update is asked for by {@link start}. */
   acquire(dependency: RouteDependency): void {
-    let provider = this.#providers.get(dependency.key);
-    if (provider === undefined) {
-      provider = new RouteProvider(dependency, this, this.stats, this.subscriptions);
-      this.#providers.set(dependency.key, provider);
-    }
-    provider.users++;
+    this.#providers.acquire(dependency.key, () => new RouteProvider(dependency, this, this.stats, this.subscriptions));
   }
 
   start(key: string, target: InitTarget): void {
@@ -291,14 +272,10 @@ export class RouteUpdates {
 
   /** The listener's version is gone. */
   release(key: string): void {
-    const provider = this.#providers.get(key);
-    if (provider === undefined || --provider.users > 0) return;
-    this.#providers.delete(key);
-    provider.stop();
-    void this.orders.routes([], [key]).catch(() => {});
+    if (this.#providers.release(key)) void this.orders.routes([], [key]).catch(() => {});
   }
 
   stop(): void {
-    for (const provider of this.#providers.values()) provider.stop();
+    this.#providers.stop();
   }
 }

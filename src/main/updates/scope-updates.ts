@@ -14,6 +14,7 @@ import type {
 import { SCOPE_TYPE } from '../../xds/resource-type.ts';
 import { sameBytes } from './cluster-updates.ts';
 import { type InitTarget, InitTargets } from './init-targets.ts';
+import { FirstAnswer, type Provider, Providers } from './providers.ts';
 import type { ResourceBuilds } from './resource-builds.ts';
 import type { RouteUpdates } from './route-updates.ts';
 import type { Subscriptions } from './subscriptions.ts';
@@ -58,9 +59,10 @@ export interface ScopeUpdatesParts {
 }
 
 /** The scopes of one source, for all connection managers that name it. Source: Envoy, ScopedRdsConfigSubscription. */
-class ScopeProvider implements ResourceWatcher {
+class ScopeProvider implements ResourceWatcher, Provider {
+  readonly name: string;
+  readonly first = new FirstAnswer();
   users = 0;
-  lastRefusal = '';
   readonly dependency: ScopeDependency;
   readonly #parts: ScopeUpdatesParts;
   readonly #scope: Scope;
@@ -73,14 +75,13 @@ class ScopeProvider implements ResourceWatcher {
   #version = '';
   #updatedMs = 0;
   #started = false;
-  #answered = false;
   #stopped = false;
-  #waiting: InitTarget[] = [];
   /** Orders go out in turn. */
   #queue: Promise<void> = Promise.resolve();
 
   constructor(dependency: ScopeDependency, parts: ScopeUpdatesParts) {
     this.dependency = dependency;
+    this.name = dependency.name;
     this.#parts = parts;
     this.#scope = parts.stats.createScope(`${dependency.statPrefix}.scoped_rds.${dependency.name}`);
     this.#stats = SRDS_STATS.create(this.#scope);
@@ -94,11 +95,7 @@ class ScopeProvider implements ResourceWatcher {
 
   /** @param target is ready when the first scopes have their tables, or none came */
   start(target: InitTarget): void {
-    if (this.#answered) target.ready();
-    else {
-      target.lastRefusal = this.lastRefusal;
-      this.#waiting.push(target);
-    }
+    this.first.await(target);
     if (this.#started) return;
     this.#started = true;
     this.#subscription.start();
@@ -114,7 +111,7 @@ class ScopeProvider implements ResourceWatcher {
     this.#posted.clear();
     for (const scope of all) this.#letGo(scope);
     // Whoever waited has gone, too.
-    this.#answer();
+    this.first.came();
   }
 
   get inForce(): ScopesInForce | null {
@@ -132,7 +129,7 @@ class ScopeProvider implements ResourceWatcher {
       const fault = this.#faultOf(resource);
       if (fault !== '') return refused(resource.name, fault);
     }
-    this.lastRefusal = '';
+    this.first.lastRefusal = '';
     const changedNames = new Set(update.changed.map(({ name }) => name));
     const removed = update.removed.filter((name) => !changedNames.has(name) && this.#scopes.has(name));
     for (const name of removed) this.#drop(name);
@@ -175,9 +172,8 @@ class ScopeProvider implements ResourceWatcher {
   }
 
   onFailure(reason: 'timeout' | 'rejected' | 'connection', details: string): void {
-    this.lastRefusal = details;
-    for (const target of this.#waiting) target.lastRefusal = details;
-    if (reason !== 'connection') this.#answer();
+    this.first.refused(details);
+    if (reason !== 'connection') this.first.came();
   }
 
   /** What Envoy refuses as a whole. */
@@ -294,7 +290,7 @@ class ScopeProvider implements ResourceWatcher {
       if (!this.#stopped) await orders.scopes(this.dependency.key, news, names, false);
     }
     for (const scope of gone) this.#letGo(scope);
-    if (awaited.size === 0) this.#answer();
+    if (awaited.size === 0) this.first.came();
   }
 
   #letGo(scope: ScopeVersion): void {
@@ -308,8 +304,8 @@ class ScopeProvider implements ResourceWatcher {
   #inTurn(step: () => Promise<void>): void {
     this.#queue = this.#queue.then(step).catch((error: unknown) => {
       // A worker could not take it (a bug: main has built it): it must be seen, and nobody waits for it.
-      this.lastRefusal = String(error);
-      this.#answer();
+      this.first.lastRefusal = String(error);
+      this.first.came();
     });
   }
 
@@ -319,19 +315,12 @@ class ScopeProvider implements ResourceWatcher {
     this.#stats.on_demand_scopes.set(scopes.filter(({ message }) => message.onDemand).length);
     this.#stats.active_scopes.set(scopes.filter(({ route }) => route !== null).length);
   }
-
-  #answer(): void {
-    this.#answered = true;
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const target of waiting) target.ready();
-  }
 }
 
 /** The discovered scopes of the process, on main. */
 export class ScopeUpdates {
   readonly #parts: ScopeUpdatesParts;
-  readonly #providers = new Map<string, ScopeProvider>();
+  readonly #providers = new Providers<ScopeProvider>();
 
   constructor(parts: ScopeUpdatesParts) {
     this.#parts = parts;
@@ -343,19 +332,12 @@ export class ScopeUpdates {
 
   /** Sources whose last update was refused. */
   refusals(): { readonly name: string; readonly details: string }[] {
-    return [...this.#providers.values()]
-      .filter((provider) => provider.lastRefusal !== '')
-      .map((provider) => ({ name: provider.dependency.name, details: provider.lastRefusal }));
+    return this.#providers.refusals();
   }
 
   /** A listener's version needs the scopes. They are asked for by {@link start}. */
   acquire(dependency: ScopeDependency): void {
-    let provider = this.#providers.get(dependency.key);
-    if (provider === undefined) {
-      provider = new ScopeProvider(dependency, this.#parts);
-      this.#providers.set(dependency.key, provider);
-    }
-    provider.users++;
+    this.#providers.acquire(dependency.key, () => new ScopeProvider(dependency, this.#parts));
   }
 
   start(key: string, target: InitTarget): void {
@@ -369,14 +351,10 @@ export class ScopeUpdates {
 
   /** The listener's version is gone. */
   release(key: string): void {
-    const provider = this.#providers.get(key);
-    if (provider === undefined || --provider.users > 0) return;
-    this.#providers.delete(key);
-    provider.stop();
-    void this.#parts.orders.scopes(key, [], [], true).catch(() => {});
+    if (this.#providers.release(key)) void this.#parts.orders.scopes(key, [], [], true).catch(() => {});
   }
 
   stop(): void {
-    for (const provider of this.#providers.values()) provider.stop();
+    this.#providers.stop();
   }
 }

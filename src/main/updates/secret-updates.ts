@@ -14,6 +14,7 @@ import type { ResourceRefusal, ResourceUpdate, ResourceWatcher, Subscription } f
 import { SECRET_TYPE } from '../../xds/resource-type.ts';
 import { sameBytes } from './cluster-updates.ts';
 import type { InitTarget } from './init-targets.ts';
+import { FirstAnswer, type Provider, Providers } from './providers.ts';
 import type { Subscriptions } from './subscriptions.ts';
 
 const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
@@ -47,8 +48,10 @@ export interface SecretUpdatesParts {
 }
 
 /** One secret: from its source, and from the files that it names. Source: Envoy, SdsApi. */
-class SecretProvider implements ResourceWatcher {
+class SecretProvider implements ResourceWatcher, Provider {
   readonly dependency: SecretDependency;
+  readonly name: string;
+  readonly first = new FirstAnswer();
   users = 0;
   readonly sinceMs = Date.now();
   current: SecretVersion | null = null;
@@ -65,13 +68,12 @@ class SecretProvider implements ResourceWatcher {
   #sent: Uint8Array | null = null;
   #files: SecretFiles | null = null;
   #watched = '';
-  #answered = false;
-  #waiting: InitTarget[] = [];
 
   constructor(dependency: SecretDependency, parts: SecretUpdatesParts) {
     this.dependency = dependency;
     this.#parts = parts;
     const { name, source } = dependency;
+    this.name = name;
     if (source === null) {
       this.#rotationFailed = null;
       this.#subscription = null;
@@ -98,10 +100,7 @@ class SecretProvider implements ResourceWatcher {
       target?.ready();
       return;
     }
-    if (target !== null) {
-      if (this.#answered) target.ready();
-      else this.#waiting.push(target);
-    }
+    if (target !== null) this.first.await(target);
     if (this.#started) return;
     this.#started = true;
     this.#subscription.start();
@@ -140,20 +139,13 @@ class SecretProvider implements ResourceWatcher {
     this.#version = resource.version;
     const fault = this.#take(resource.message as Secret);
     if (fault !== '') return refuse(fault);
-    this.#answer();
+    this.first.came();
     return [];
   }
 
   onFailure(reason: 'timeout' | 'rejected' | 'connection', details: string): void {
-    for (const target of this.#waiting) target.lastRefusal = details;
-    if (reason !== 'connection') this.#answer();
-  }
-
-  #answer(): void {
-    this.#answered = true;
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const target of waiting) target.ready();
+    this.first.refused(details);
+    if (reason !== 'connection') this.first.came();
   }
 
   /** @returns what is wrong with it; empty: it is in force */
@@ -222,7 +214,7 @@ function readOrNothing(path: string): Uint8Array {
 /** The secrets of the process, on main: read, checked, watched, and given to workers. */
 export class SecretUpdates {
   readonly #parts: SecretUpdatesParts;
-  readonly #providers = new Map<string, SecretProvider>();
+  readonly #providers = new Providers<SecretProvider>();
 
   constructor(parts: SecretUpdatesParts) {
     this.#parts = parts;
@@ -233,22 +225,12 @@ export class SecretUpdates {
    * @param target waits for the first answer of one that is discovered
    */
   acquire(dependency: SecretDependency, target: InitTarget | null): void {
-    let provider = this.#providers.get(dependency.key);
-    if (provider === undefined) {
-      provider = new SecretProvider(dependency, this.#parts);
-      this.#providers.set(dependency.key, provider);
-    }
-    provider.users++;
-    provider.start(target);
+    this.#providers.acquire(dependency.key, () => new SecretProvider(dependency, this.#parts)).start(target);
   }
 
   /** One that needed it is gone. What nobody needs is not followed any more. */
   release(key: string): void {
-    const provider = this.#providers.get(key);
-    if (provider === undefined || --provider.users > 0) return;
-    this.#providers.delete(key);
-    provider.stop();
-    this.#parts.remove(key);
+    if (this.#providers.release(key)) this.#parts.remove(key);
   }
 
   /** Those of the configuration file that are in use, as they are in another version of it, which has been checked. */
@@ -271,6 +253,6 @@ export class SecretUpdates {
   }
 
   stop(): void {
-    for (const provider of this.#providers.values()) provider.stop();
+    this.#providers.stop();
   }
 }
