@@ -44,6 +44,8 @@ suite(
     ...stage,
     config: httpProxy({
       log: LOG,
+      // The digits of a duration would count.
+      router: { suppress_envoy_headers: true },
       listener: { access_log: [fileLog('listener %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT%')] },
     }),
   },
