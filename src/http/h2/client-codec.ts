@@ -152,7 +152,7 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec {
     const block = this.block;
     block.begin(BlockKind.Response);
     if (!this.decodeBlock(bytes, start, end)) return;
-    this.countBlock(stream, wireBytes);
+    this.countFields(stream);
     let verdict = block.finish(endStream);
     const headers = block.takeResponse();
     const status = headers.status;
@@ -164,6 +164,7 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec {
       this.failMessage(stream, verdict);
       return;
     }
+    this.countBlock(stream, wireBytes);
     if (status < 200) {
       stream.decoder.on1xxHeaders(headers);
       return;

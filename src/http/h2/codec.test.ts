@@ -73,6 +73,23 @@ for (const step of STEPS) {
       expect(pair.client.streamsChanges).toBe(1);
     });
 
+    test('fields count as they come, frames once nothing is wrong with them', () => {
+      const pair = new Pair({ step });
+      const head = ['content-length', '2'];
+      const sound = pair.client.request(requestHeaders('POST', '/', head), false);
+      sound.encoder.encodeData(bytes('ab'), true);
+      const long = pair.client.request(requestHeaders('POST', '/', head), false);
+      long.encoder.encodeData(bytes('abc'), true);
+      pair.client.request(requestHeaders('POST', '/', ['content-length', '3']), true);
+      pair.exchange();
+      const [first, second, third] = pair.server.encoders.map((encoder) => encoder.stream.meter);
+      expect(first!.wireBytesReceived).toBe(first!.headerBytesReceived + 9 + 2);
+      expect(second!.wireBytesReceived).toBe(second!.headerBytesReceived);
+      expect(second!.headerBytesReceived).toBeGreaterThan(0);
+      expect([third!.wireBytesReceived, third!.headerBytesReceived]).toEqual([0, 0]);
+      expect(third!.decompressedHeaderBytesReceived).toBe(second!.decompressedHeaderBytesReceived);
+    });
+
     test('many streams at once, answered backwards', () => {
       const pair = new Pair({ step });
       const held: [ResponseEncoder, RecordedStream][] = [];

@@ -583,11 +583,15 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     this.decodeBlock(bytes, start, end);
   }
 
+  /** Fields count as they are read; the frame that brings them, like any other, only once nothing is wrong with it (Envoy: onFrameReceived). */
+  protected countFields(stream: Http2Stream): void {
+    stream.meter.decompressedHeaderBytesReceived += this.block.bytes;
+  }
+
   protected countBlock(stream: Http2Stream, wireBytes: number): void {
     const meter = stream.meter;
     meter.wireBytesReceived += wireBytes;
     meter.headerBytesReceived += wireBytes;
-    meter.decompressedHeaderBytesReceived += this.block.bytes;
   }
 
   /** A further header block of a stream whose head has been passed on. */
@@ -605,13 +609,14 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     }
     this.block.begin(BlockKind.Trailers);
     if (!this.decodeBlock(bytes, start, end)) return;
-    this.countBlock(stream, wireBytes);
+    this.countFields(stream);
     let verdict = this.block.finish(endStream);
     if (verdict === Verdict.Ok) verdict = trailerVerdict(stream, this.block.contentLength);
     if (verdict !== Verdict.Ok) {
       this.failMessage(stream, verdict);
       return;
     }
+    this.countBlock(stream, wireBytes);
     stream.transition(StreamEvent.ReceiveEnd);
     stream.body?.onTrailers(this.block.takeTrailers());
     this.settle(stream);
@@ -670,7 +675,6 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
       return;
     }
     stream.receiveWindow -= size;
-    stream.meter.wireBytesReceived += FRAME_HEADER_BYTES + size;
     if (stream.receiveWindow < 0) {
       this.#consumeConnection(size);
       this.failOpenStream(stream, ErrorCode.FlowControlError, ResetReason.ProtocolError, 'http2.unknown.nghttp2.error');
@@ -689,6 +693,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
         return;
       }
     }
+    stream.meter.wireBytesReceived += FRAME_HEADER_BYTES + size;
     this.#dataStream = stream;
   }
 

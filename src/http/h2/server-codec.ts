@@ -148,7 +148,7 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec {
     const block = this.block;
     block.begin(BlockKind.Request);
     if (!this.decodeBlock(bytes, start, end)) return;
-    this.countBlock(stream, wireBytes);
+    this.countFields(stream);
     let verdict = block.finish(endStream);
     const length = block.contentLength;
     if (endStream && length > 0 && verdict === Verdict.Ok) verdict = Verdict.InvalidMessage;
@@ -157,6 +157,7 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec {
       this.failMessage(stream, verdict);
       return;
     }
+    this.countBlock(stream, wireBytes);
     stream.body = decoder;
     stream.headReceived = true;
     if (length !== NO_CONTENT_LENGTH) stream.contentLeft = length;
