@@ -73,6 +73,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
   readonly #noChain: Counter;
   readonly #handshakeTimeout: Counter;
   readonly #configMissing: Counter;
+  readonly #acceptedPerEvent: Histogram;
   readonly #workerTotal: Counter;
   readonly #workerActive: Gauge;
 
@@ -105,7 +106,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     this.#cxLength = scope.histogram('downstream_cx_length_ms', HistogramUnit.Milliseconds);
     this.#noChain = scope.counter('no_filter_chain_match');
     this.#handshakeTimeout = scope.counter('downstream_cx_transport_socket_connect_timeout');
-    scope.histogram('connections_accepted_per_socket_event');
+    this.#acceptedPerEvent = scope.histogram('connections_accepted_per_socket_event');
     this.#configMissing = scope.counter('network_extension_config_missing');
     this.#workerTotal = scope.counter(`worker_${workerIndex}.downstream_cx_total`);
     this.#workerActive = scope.gauge(`worker_${workerIndex}.downstream_cx_active`);
@@ -168,7 +169,12 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     const { spec } = this;
     const configured = spec.addresses[addressIndex]!;
     const address = configured.kind === 'ip' && port >= 0 ? ipAddress(configured.ip, port) : configured;
-    const open = new ListeningAddress(addressIndex, this.#runtime);
+    const open = new ListeningAddress(
+      addressIndex,
+      this.#environment.dispatcher,
+      this.#runtime,
+      this.#acceptedPerEvent,
+    );
     const socket = this.#sockets.listen(listenSpecOf(spec, address, this.#sockets.features), open);
     open.socket = socket;
     this.#listening.push(open);
@@ -186,7 +192,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     this.#listening = previous.#listening;
     previous.#listening = [];
     for (const open of this.#listening) {
-      open.acceptor = this.#runtime;
+      open.handOver(this.#runtime, this.#acceptedPerEvent);
       if (open.socket !== null) this.#directory.add(open.socket.address, this.#runtime, this.spec.ipv4Compat);
       outcomes.push({
         listener: this.spec.name,

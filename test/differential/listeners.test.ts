@@ -462,3 +462,32 @@ suite(
     ),
   ],
 );
+
+suite(
+  'connections per event of the listening socket',
+  {
+    config: bootstrap(
+      [
+        {
+          name: 'a',
+          stat_prefix: 'a',
+          address: '{{listen:a}}',
+          filter_chains: [{ filters: [networkFilter('echo', 'Echo')] }],
+        },
+      ],
+      [],
+      { stats_flush_interval: '0.05s' },
+    ),
+  },
+  [
+    steps('one by one', async (exchange) => {
+      for (let i = 0; i < 3; i++) {
+        const client = await exchange.connect();
+        client.send('here');
+        await client.until(() => client.received === 'here');
+      }
+      const path = '/stats?filter=^listener\\.a\\.connections_accepted&histogram_buckets=cumulative';
+      await exchange.expect('three events', async () => (await exchange.proxy.admin(path)).body.includes('B5(0,3)'));
+    }),
+  ],
+);
