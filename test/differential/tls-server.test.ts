@@ -9,7 +9,8 @@ const FACTS =
   'local=%DOWNSTREAM_LOCAL_SUBJECT%';
 const LOG =
   'failure=%DOWNSTREAM_TRANSPORT_FAILURE_REASON% flags=%RESPONSE_FLAGS% details=%CONNECTION_TERMINATION_DETAILS% ' +
-  'close=%DOWNSTREAM_LOCAL_CLOSE_REASON%';
+  'close=%DOWNSTREAM_LOCAL_CLOSE_REASON% ' +
+  FACTS;
 
 function listener(name: string, socket: Fields, more: { readonly hcm?: Fields; readonly chain?: Fields } = {}): Fields {
   const made = httpListener({
@@ -70,6 +71,13 @@ suite(
           }),
         ),
         listener('curves', downstreamTls({ tls_certificates: both, tls_params: { ecdh_curves: ['P-256'] } })),
+        listener(
+          'odd-curve',
+          downstreamTls({
+            tls_certificates: both,
+            tls_params: { ecdh_curves: ['P-521'], tls_minimum_protocol_version: 'TLSv1_3' },
+          }),
+        ),
         listener('chain', downstreamTls({ tls_certificates: [certificate('server-inter')] })),
         listener('slow', downstreamTls({ tls_certificates: both }), {
           chain: { transport_socket_connect_timeout: '0.2s' },
@@ -143,6 +151,21 @@ suite(
       maxVersion: 'TLSv1.2',
       ciphers: 'ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES128-GCM-SHA256',
     }),
+    tls('a suite for ECDSA that is not configured, and one for RSA that is', {
+      listener: 'suites',
+      maxVersion: 'TLSv1.2',
+      ciphers: 'ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384',
+    }),
+    tls('a suite for ECDSA that is none of the default ones, and one for RSA that is', {
+      listener: 'both',
+      maxVersion: 'TLSv1.2',
+      ciphers: 'ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-GCM-SHA256',
+    }),
+    tls('TLS 1.2 at most, a client of 1.3 whose older suites are for RSA', {
+      listener: 'v12',
+      ciphers: 'ECDHE-RSA-AES128-GCM-SHA256',
+    }),
+    tls('TLS 1.3 alone, no group in common', { listener: 'odd-curve' }),
     tls('curves as configured', { listener: 'curves' }),
     steps(
       'a session is resumed',

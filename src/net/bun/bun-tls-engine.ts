@@ -95,9 +95,14 @@ class ServerOwner implements TlsOwner {
     ok: boolean,
     error: Error | null,
   ): TransportError | null {
-    if (!ok) return unfinished(error, this.#counts);
+    const { policy } = this.context;
+    if (!ok) {
+      const cipher = socket.getCipher()?.name ?? '';
+      transport.facts = policy.broken(transport.certificate, socket.getTLSVersion(), cipher, transport.curve);
+      return unfinished(error, this.#counts);
+    }
     const view = viewOf(transport, socket, transport.curve, error);
-    const conclusion = this.context.policy.onHandshake(view, transport, this.#counts, transport.certificate);
+    const conclusion = policy.onHandshake(view, transport, this.#counts, transport.certificate);
     transport.facts = conclusion.facts;
     return conclusion.failure;
   }
@@ -159,6 +164,7 @@ class BunServerSocket implements DownstreamTransportSocket {
       this.#owner = new ServerOwner(this.#engine.serverContext(settings), this.#counts);
     }
     const transport = new BunTlsTransport(raw, this.#owner);
+    transport.security = this.#owner.context.policy.begun(0);
     const data = new ByteBuffer();
     data.moveFrom(peeked);
     const wait = new HelloWait(new Hello(this, transport, this.#owner), data);
@@ -180,6 +186,7 @@ class BunServerSocket implements DownstreamTransportSocket {
     transport.serverName = serverName;
     transport.curve = policy.curveFor(hello);
     transport.certificate = policy.chooseCertificate(hello, serverName);
+    transport.security = policy.begun(transport.certificate);
     const alpn = hello === null ? '' : selectAlpn(settings.alpnProtocols, hello.applicationProtocols());
     const keyLog = settings.keyLog?.wants(transport.localAddress.text, transport.remoteAddress.text) === true;
     const handlers = this.#engine.handlers(false, keyLog);

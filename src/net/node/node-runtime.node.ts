@@ -32,6 +32,6 @@ describe('TLS over NodeRuntime on Node', () => {
       test(name, body);
     },
     (dispatcher) => ({ sockets: new NodeRuntime(dispatcher), engine: new NodeTlsEngine(dispatcher) }),
-    { otherWords: true },
+    { otherWords: true, noBrokenHandshakes: true },
   );
 });

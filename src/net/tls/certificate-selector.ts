@@ -1,7 +1,9 @@
 import { X509Certificate } from 'node:crypto';
+import { cipherNumber, DEFAULT_SERVER_CIPHERS, UNKNOWN_CIPHER, withoutGroups } from './cipher-names.ts';
 import type { ClientHello } from './client-hello.ts';
 import type { TlsCertificate, TlsServerSettings } from './tls-settings.ts';
 
+const TLS_1_2 = 0x0303;
 const TLS_1_3 = 0x0304;
 /** IANA numbers of groups and of the signature schemes that stand for the same curves. */
 const CURVES: ReadonlyMap<number, string> = new Map([
@@ -12,15 +14,15 @@ const CURVES: ReadonlyMap<number, string> = new Map([
   [25, 'secp521r1'],
   [0x0603, 'secp521r1'],
 ]);
-/** ECDHE-ECDSA suites of TLS 1.2 and older that BoringSSL knows. */
-const ECDSA_SUITES: ReadonlySet<number> = new Set([0xc009, 0xc00a, 0xc023, 0xc024, 0xc02b, 0xc02c, 0xcca9]);
+/** ECDHE-ECDSA suites of TLS 1.2 and older that BoringSSL knows; the first two are of older versions too. */
+const ECDSA_SUITES: ReadonlySet<number> = new Set([0xc009, 0xc00a, 0xc023, 0xc02b, 0xc02c, 0xcca9]);
+const LAST_OLD_SUITE = 0xc00a;
 const NO_CURVES: readonly string[] = [];
 
-/** Curves of certificates that the client can check, by name; none: it wants RSA. */
-export function ecdsaCurvesOf(hello: ClientHello): readonly string[] {
-  if (hello.supportedVersions()?.includes(TLS_1_3) === true) return curvesOf(hello.signatureAlgorithms());
-  const curves = curvesOf(hello.supportedGroups());
-  return curves.length > 0 && hello.cipherSuites.some((suite) => ECDSA_SUITES.has(suite)) ? curves : NO_CURVES;
+/** Those of a list that the server would agree to. What is no name of a suite, such as `ALL`, could stand for any. */
+function ecdsaSuitesOf(ciphers: string): ReadonlySet<number> {
+  const numbers = withoutGroups(ciphers).split(':').map(cipherNumber);
+  return numbers.includes(UNKNOWN_CIPHER) ? ECDSA_SUITES : new Set(numbers.filter((each) => ECDSA_SUITES.has(each)));
 }
 
 function curvesOf(numbers: readonly number[]): string[] {
@@ -54,8 +56,13 @@ export class CertificateSelector {
   readonly #curves: readonly string[];
   readonly #names = new Map<string, Entry>();
   readonly #fullScan: boolean;
+  readonly #speaksTls13: boolean;
+  readonly #ecdsaSuites: ReadonlySet<number>;
 
   constructor(settings: TlsServerSettings) {
+    const { maxVersion, cipherSuites } = settings.parameters;
+    this.#speaksTls13 = maxVersion === 'TLSv1.3';
+    this.#ecdsaSuites = ecdsaSuitesOf(cipherSuites === '' ? DEFAULT_SERVER_CIPHERS : cipherSuites);
     this.#certificates = settings.certificates;
     this.#fullScan = settings.fullScanOnSniMismatch;
     this.#curves = settings.certificates.map(curveOf);
@@ -87,8 +94,20 @@ export class CertificateSelector {
     return this.#certificates.length > 1;
   }
 
+  /** Curves of certificates that the client can check and that a session can be agreed upon with, by name; none: it wants RSA. */
+  #ecdsaCurvesOf(hello: ClientHello): readonly string[] {
+    if (this.#speaksTls13 && hello.supportedVersions()?.includes(TLS_1_3) === true) {
+      return curvesOf(hello.signatureAlgorithms());
+    }
+    const curves = curvesOf(hello.supportedGroups());
+    const isOld = hello.version < TLS_1_2;
+    const agrees = (suite: number): boolean => this.#ecdsaSuites.has(suite) && (!isOld || suite <= LAST_OLD_SUITE);
+    return curves.length > 0 && hello.cipherSuites.some(agrees) ? curves : NO_CURVES;
+  }
+
   /** @returns the index of a certificate */
-  select(sni: string, curves: readonly string[]): number {
+  select(sni: string, hello: ClientHello): number {
+    const curves = this.#ecdsaCurvesOf(hello);
     if (sni !== '') {
       let index = this.#byName(sni, curves);
       if (index < 0) {

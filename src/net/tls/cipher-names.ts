@@ -22,11 +22,11 @@ const NUMBERS: ReadonlyMap<string, number> = new Map([
   ['ECDHE-ECDSA-CHACHA20-POLY1305', 0xcca9],
 ]);
 
-const UNKNOWN = 0xffff;
+export const UNKNOWN_CIPHER = 0xffff;
 
 /** IANA number of a cipher suite by its OpenSSL name. */
 export function cipherNumber(name: string): number {
-  return NUMBERS.get(name) ?? UNKNOWN;
+  return NUMBERS.get(name) ?? UNKNOWN_CIPHER;
 }
 
 /** Envoy's defaults; equal preference groups (`[a|b]`) are BoringSSL's own syntax. */

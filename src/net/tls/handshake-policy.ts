@@ -1,7 +1,7 @@
 import type { TransportError } from '../transport.ts';
 import type { TransportSocketOptions } from '../transport-socket.ts';
 import { certificatesOf } from './certificate.ts';
-import { CertificateSelector, ecdsaCurvesOf } from './certificate-selector.ts';
+import { CertificateSelector } from './certificate-selector.ts';
 import { DEFAULT_CURVES } from './cipher-names.ts';
 import type { ClientHello } from './client-hello.ts';
 import type { HandshakeCounts } from './handshake-outcome.ts';
@@ -23,6 +23,8 @@ export interface Conclusion {
   /** Of a refused peer too: access logs tell who it was. Null: nothing is known. */
   readonly facts: SessionFacts | null;
 }
+
+const NOBODY: LiveSession = { peerChain: () => [] };
 
 const NO_ROOTS: ReadonlySet<string> = new Set();
 
@@ -151,6 +153,7 @@ export class ServerPolicy extends HandshakePolicy {
   readonly runtimeRefuses: boolean;
   readonly #curves: readonly number[];
   readonly #requests: boolean;
+  readonly #begun: SessionFacts[] = [];
 
   constructor(settings: TlsServerSettings, now: () => number) {
     super(settings.validation, 'client', now);
@@ -175,7 +178,7 @@ export class ServerPolicy extends HandshakePolicy {
 
   chooseCertificate(hello: ClientHello | null, serverName: string): number {
     if (hello === null || !this.selector.needsHello) return 0;
-    return this.selector.select(serverName, ecdsaCurvesOf(hello));
+    return this.selector.select(serverName, hello);
   }
 
   /** The group that a server with its own order of preference takes; empty: none in common. */
@@ -189,6 +192,30 @@ export class ServerPolicy extends HandshakePolicy {
       if (offered.includes(curve)) return GROUP_NAMES.get(curve) ?? '';
     }
     return '';
+  }
+
+  /** The facts of a handshake whose version is not agreed upon yet: until then BoringSSL calls it 1.2, and so do Envoy's logs. */
+  begun(certificate: number): SessionFacts {
+    this.#begun[certificate] ??= this.broken(certificate, 'TLSv1.2', '', '');
+    return this.#begun[certificate];
+  }
+
+  /** The facts of a handshake that has failed. */
+  broken(certificate: number, protocolVersion: string, cipher: string, group: string): SessionFacts {
+    return new SessionFacts({
+      protocolVersion,
+      cipher,
+      group: cipher === '' ? '' : group,
+      alpn: '',
+      serverName: '',
+      sessionId: '',
+      resumed: false,
+      validated: false,
+      local: this.settings.certificates[certificate]?.leaf ?? null,
+      leaf: null,
+      live: NOBODY,
+      trustedRoots: this.roots,
+    });
   }
 
   onHandshake(view: HandshakeView, live: LiveSession, counts: HandshakeCounts, certificate: number): Conclusion {

@@ -32,6 +32,8 @@ export interface TlsContractGaps {
   /** The runtime reports another word for what BoringSSL says. */
   readonly otherWords?: boolean;
   readonly noSessions?: boolean;
+  /** Of a handshake that the runtime ends, nothing is known. */
+  readonly noBrokenHandshakes?: boolean;
 }
 
 /** Counts in a plain object. */
@@ -501,8 +503,39 @@ export function tlsContract(test: RegisterTest, make: MakeTls, gaps: TlsContract
     assert.equal(await shown('unknown.test'), 'other-rsa');
     assert.equal(await shown(''), 'other-ec');
     assert.equal(await shown('', rsaOnly), 'other-rsa');
+    // What would not be agreed upon does not count.
+    const both = { ...rsaOnly, cipherSuites: 'ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-GCM-SHA256' };
+    assert.equal(await shown('server.test', both), 'server-rsa');
+    bench.server.current = serverSettings({ certificates: names.map(certificate), parameters: both });
+    assert.equal(await shown('server.test', both), 'server-ec');
+    const older = { ...PARAMETERS, maxVersion: 'TLSv1.2' as const };
+    bench.server.current = serverSettings({ certificates: names.map(certificate), parameters: older });
+    assert.equal(await shown('server.test', { ...rsaOnly, maxVersion: 'TLSv1.3' }), 'server-rsa');
     bench.server.current = serverSettings({ certificates: names.map(certificate), fullScanOnSniMismatch: true });
     assert.equal(await shown('unknown.test'), 'other-ec');
+  });
+
+  check('what is known of a handshake that failed', async (bench) => {
+    const known = async (): Promise<readonly string[] | null> => {
+      bench.dial();
+      const server = await bench.accepted();
+      await server.hears('closed');
+      const { security } = server.transport;
+      if (security === null) return null;
+      return [security.protocolVersion, security.cipher, security.local?.subject ?? ''];
+    };
+    const expect = async (...facts: readonly string[]): Promise<void> => {
+      assert.deepEqual(await known(), gaps.noBrokenHandshakes === true ? null : facts);
+    };
+    const local = 'CN=server-ec,O=Nuncio';
+    const only = (version: 'TLSv1.2' | 'TLSv1.3') => ({ ...PARAMETERS, minVersion: version, maxVersion: version });
+    bench.server.current = serverSettings({ validation: validation(), requireClientCertificate: true });
+    bench.client.current = clientSettings({ parameters: only('TLSv1.3') });
+    await expect('TLSv1.3', 'TLS_AES_128_GCM_SHA256', local);
+    bench.client.current = clientSettings({ parameters: only('TLSv1.2') });
+    await expect('TLSv1.2', 'ECDHE-ECDSA-AES128-GCM-SHA256', local);
+    bench.server.current = serverSettings({ parameters: only('TLSv1.3') });
+    await expect('TLSv1.2', '', local);
   });
 
   check('new settings are for new connections', async (bench) => {
