@@ -11,7 +11,7 @@ const NO_TABLE = { current: () => null };
 class RouteSlot {
   #table: RouteTable | null = null;
   #stats: Scope | null = null;
-  /** Of the table: what is equal in the next one is not built again. Null: it was built as a whole, or there is none. */
+  /** Of the table: what is equal in the next one is not built again. Null: there is none. */
   pieces: RoutePieces | null = null;
 
   current(): RouteTable | null {

@@ -3,7 +3,6 @@ import type { ApiRegistry } from '../api/api-registry.ts';
 import type { Cluster as ClusterMessage } from '../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import type { TypedExtensionConfig } from '../api/gen/envoy/config/core/v3/extension_pb.d.ts';
 import type { Listener as ListenerMessage } from '../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
-import type { RouteConfiguration as RouteConfigurationMessage } from '../api/gen/envoy/config/route/v3/route_pb.d.ts';
 import type { Tracing_Http } from '../api/gen/envoy/config/trace/v3/http_tracer_pb.d.ts';
 import type { Clock } from '../base/clock.ts';
 import { THREAD_HEAP } from '../base/heap.ts';
@@ -14,7 +13,7 @@ import { BuildContext, type BuildIssue, type BuildScope } from '../config/build-
 import { buildCluster } from '../config/builders/cluster.ts';
 import type { ExtensionFeed } from '../config/builders/discovered-extension.ts';
 import { buildListener, type ListenerSpec } from '../config/builders/listener.ts';
-import { buildFromPieces, buildRouteTable } from '../config/builders/route-config.ts';
+import { buildFromPieces } from '../config/builders/route-config.ts';
 import { splitTable } from '../config/builders/route-pieces.ts';
 import type { ExtensionRegistry } from '../config/extension-registry.ts';
 import { AnyMessages } from '../config/load/any-messages.ts';
@@ -40,7 +39,6 @@ import { WorkerExtensions } from './worker-extensions.ts';
 import { WorkerSecrets } from './worker-secrets.ts';
 
 const EXTENSION_CONFIG = 'envoy.config.core.v3.TypedExtensionConfig';
-const ROUTE_CONFIGURATION = 'envoy.config.route.v3.RouteConfiguration';
 
 /** What a worker is made of that differs between a thread and the main thread, or in tests. */
 export interface WorkerParts {
@@ -341,13 +339,10 @@ export class Worker {
       const stats = this.store.root.createScope('');
       const context = this.#context({ stats });
       const split = splitTable(bytes, slot.pieces);
-      const table =
-        split === null
-          ? buildRouteTable(context, this.#decode<RouteConfigurationMessage>(ROUTE_CONFIGURATION, bytes), true)
-          : buildFromPieces(context, split.decodeUnbuilt(this.#parts.api), split.pieces);
+      const table = buildFromPieces(context, split.decodeUnbuilt(this.#parts.api), split.pieces);
       if (table === null) throw new Error(`worker cannot build route table ${key}: ${issues(context)}`);
       table.onDemandKey = key;
-      slot.replace(table, stats, split?.pieces ?? null);
+      slot.replace(table, stats, split.pieces);
     }
     for (const key of removed) this.#routes.remove(key);
   }

@@ -108,13 +108,9 @@ function orderValue(
 function orderAny(any: Any, api: ApiRegistry, anys: AnyMessages): boolean {
   const desc = api.byTypeUrl(any.typeUrl);
   if (desc === undefined) return false;
-  let inner: Message;
-  if (TYPED_STRUCTS.has(desc.typeName)) inner = fromBinary(desc, any.value);
-  else {
-    const unpacked = anys.unpack(any);
-    if (!unpacked.ok) return false;
-    inner = unpacked.message;
-  }
+  const unpacked = anys.unpack(any);
+  if (!unpacked.ok) return false;
+  const inner = TYPED_STRUCTS.has(desc.typeName) ? fromBinary(desc, any.value) : unpacked.message;
   if (!orderMaps(inner, desc, api, anys)) return false;
   any.value = toBinary(desc, inner) as Uint8Array<ArrayBuffer>;
   return true;

@@ -3,8 +3,9 @@ import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../api/api-registry.ts';
 import type { RouteConfiguration } from '../api/gen/envoy/config/route/v3/route_pb.d.ts';
 import type { Resource } from '../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
+import { soundEncoding } from '../api/sound-encoding.ts';
 import { err, ok, type Result } from '../base/result.ts';
-import { type HostPiece, nameOfTable, splitTable } from '../config/builders/route-pieces.ts';
+import { type HostPiece, nameOfTable, type SplitTable, splitTable } from '../config/builders/route-pieces.ts';
 import { type ConfigError, configError } from '../config/diagnostics/config-error.ts';
 import { errorLine } from '../config/diagnostics/render.ts';
 import { AnyMessages } from '../config/load/any-messages.ts';
@@ -12,10 +13,13 @@ import { checkUnknownFields } from '../config/load/unknown-fields.ts';
 import { ConstraintChecker } from '../config/validate/constraint-checker.ts';
 import { orderMaps } from './map-order.ts';
 import type { DiscoveredResource, HeldResources, ResourceOrigin } from './resource-source.ts';
-import { RESOURCE_WRAPPER, type ResourceType, ROUTE_TYPE, VIRTUAL_HOST_TYPE } from './resource-type.ts';
+import { RESOURCE_WRAPPER, type ResourceType, ROUTE_TYPE } from './resource-type.ts';
 
 /** What is done about fields that are not known: `--reject-unknown-dynamic-fields`, `--ignore-unknown-dynamic-fields`. */
 export type UnknownFields = 'reject' | 'warn' | 'ignore';
+
+/** Kinds of unknown fields that are remembered; those beyond count each time. */
+const MAX_UNKNOWN_FIELDS = 1000;
 
 /** Turns what arrives into resources whose fields are sound one by one; building them is the watcher's part. */
 export class ResourceDecoder {
@@ -23,6 +27,7 @@ export class ResourceDecoder {
   readonly unknownFields: UnknownFields;
   readonly #constraints: ConstraintChecker;
   readonly #onUnknownField: () => void;
+  readonly #unknown = new Set<string>();
   /** Messages in which nothing was found, that nobody changes any more. */
   readonly #sound = new WeakSet<Message>();
 
@@ -34,8 +39,13 @@ export class ResourceDecoder {
     this.#onUnknownField = onUnknownField;
   }
 
+  /** As Envoy, of which a field counts once for ever, wherever it stands. */
   noteUnknownFields(warnings: readonly ConfigError[]): void {
-    for (const warning of warnings) if (/unknown field|has no field/i.test(warning.reason)) this.#onUnknownField();
+    for (const { reason } of warnings) {
+      if (!/unknown field|has no field/i.test(reason) || this.#unknown.has(reason)) continue;
+      if (this.#unknown.size < MAX_UNKNOWN_FIELDS) this.#unknown.add(reason);
+      this.#onUnknownField();
+    }
   }
 
   /**
@@ -75,9 +85,6 @@ export class ResourceDecoder {
     const desc = this.api.message(type.typeName)!;
     const cameEncoded = any.value.length > 0;
     const reordered = cameEncoded && orderMaps(message, desc, this.api, anys);
-    // Route tables and virtual hosts are taken apart later: by an encoding whose parts say what the message says. Broken lengths and wire
-    // types of which the decoder made something would say something else there.
-    const isOwnEncoding = cameEncoded && !reordered && type !== ROUTE_TYPE && type !== VIRTUAL_HOST_TYPE;
     return ok({
       name:
         type.nameField === ''
@@ -85,8 +92,8 @@ export class ResourceDecoder {
           : String((message as unknown as Record<string, unknown>)[camel(type.nameField)] ?? ''),
       version,
       message,
-      // As it came over the wire it is its own encoding.
-      bytes: isOwnEncoding ? any.value : toBinary(desc, message),
+      // As it came over the wire, and was made sound, it is its own encoding.
+      bytes: cameEncoded && !reordered ? any.value : toBinary(desc, message),
       origin: { ...origin, anys },
     });
   }
@@ -101,11 +108,13 @@ export class ResourceDecoder {
     origin: ResourceOrigin,
     held: HeldResources,
   ): Result<DiscoveredResource, string> | null {
-    const previous = held.latest(nameOfTable(any.value))?.pieces ?? null;
-    const split = splitTable(any.value, previous);
-    if (split === null) return null;
+    const desc = this.api.message(ROUTE_TYPE.typeName)!;
+    let bytes: Uint8Array;
+    let split: SplitTable;
     let message: RouteConfiguration;
     try {
+      bytes = soundEncoding(desc, any.value);
+      split = splitTable(bytes, held.latest(nameOfTable(bytes))?.pieces ?? null);
       message = split.decode(this.api);
     } catch {
       // Whoever decodes it as a whole says what is wrong.
@@ -115,7 +124,6 @@ export class ResourceDecoder {
     const anys = new AnyMessages(this.api);
     const { faults, isClean } = this.#check(message, any, anys, origin);
     if (faults.length > 0) return err(faults.map(errorLine).join('\n'));
-    const desc = this.api.message(message.$typeName)!;
     let reordered = false;
     for (const host of pieces.hosts) if (isClean ? this.#settleHost(host, anys) : wasReordered(host)) reordered = true;
     if (orderMaps(message, desc, this.api, anys, this.#sound)) reordered = true;
@@ -123,7 +131,7 @@ export class ResourceDecoder {
       name: message.name,
       version,
       message,
-      bytes: reordered ? toBinary(desc, message) : any.value,
+      bytes: reordered ? toBinary(desc, message) : bytes,
       origin: { ...origin, anys },
       // What has unknown fields is looked at, and counted, each time.
       ...(isClean ? { pieces } : {}),

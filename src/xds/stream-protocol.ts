@@ -9,6 +9,7 @@ import type {
   DiscoveryResponse,
   Resource,
 } from '../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
+import { soundEncoding } from '../api/sound-encoding.ts';
 import type { TypeDelta, TypeEngine } from './delta-engine.ts';
 import type { DiscoveredResource, ResourceOrigin } from './resource-source.ts';
 import { RESOURCE_WRAPPER } from './resource-type.ts';
@@ -173,7 +174,8 @@ export class SotwProtocol implements TypeProtocol {
   #unwrap(any: Any): Resource | null {
     if (!any.typeUrl.endsWith(`/${RESOURCE_WRAPPER}`)) return null;
     try {
-      return fromBinary(this.#api.message(RESOURCE_WRAPPER)!, any.value) as Resource;
+      const desc = this.#api.message(RESOURCE_WRAPPER)!;
+      return fromBinary(desc, soundEncoding(desc, any.value)) as Resource;
     } catch {
       return null;
     }
@@ -303,7 +305,8 @@ export class DeltaProtocol implements TypeProtocol {
 /** @throws Error for bytes that are no answer */
 export function readAnswer(api: ApiRegistry, isDelta: boolean, bytes: Uint8Array): Answer {
   const name = isDelta ? 'DeltaDiscoveryResponse' : 'DiscoveryResponse';
-  const message = fromBinary(api.message(`${DISCOVERY}.${name}`)!, bytes) as DiscoveryResponse | DeltaDiscoveryResponse;
+  const desc = api.message(`${DISCOVERY}.${name}`)!;
+  const message = fromBinary(desc, soundEncoding(desc, bytes)) as DiscoveryResponse | DeltaDiscoveryResponse;
   return {
     typeUrl: message.typeUrl,
     nonce: message.nonce,

@@ -1,6 +1,7 @@
 import { fromBinary } from '@bufbuild/protobuf';
-import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import type { ApiRegistry } from '../../api/api-registry.ts';
+import { FieldScanner } from '../../api/field-scanner.ts';
 import type { Route, VirtualHost } from '../../api/gen/envoy/config/route/v3/route_components_pb.d.ts';
 import type { RouteConfiguration } from '../../api/gen/envoy/config/route/v3/route_pb.d.ts';
 import type { RouteSpec } from '../../routing/route.ts';
@@ -78,68 +79,15 @@ const ROUTES_FIELD = 3;
 const HOST_DEPTH = 99;
 const ROUTE_DEPTH = 98;
 
-/** Goes over the fields of one message without looking into them. */
-class FieldScanner {
-  readonly bytes: Buffer;
-  readonly #reader: BinaryReader;
-  field = 0;
-  /** The field with its tag. */
-  start = 0;
-  /** Its content, where it has a length: from here to `next`. */
-  content = 0;
-  hasLength = false;
-
-  constructor(bytes: Buffer, start: number, end: number) {
-    this.bytes = bytes;
-    this.#reader = new BinaryReader(bytes.subarray(0, end));
-    this.#reader.pos = start;
-  }
-
-  /** Behind the field. */
-  get next(): number {
-    return this.#reader.pos;
-  }
-
-  get isAtEnd(): boolean {
-    return this.#reader.pos === this.#reader.len;
-  }
-
-  /** Takes the next field. @returns false for what is no field, or a group: the decoder has to say what is wrong */
-  advance(): boolean {
-    const reader = this.#reader;
-    this.start = reader.pos;
-    try {
-      const [field, wireType] = reader.tag();
-      if (wireType === WireType.StartGroup) return false;
-      this.field = field;
-      this.content = reader.pos;
-      this.hasLength = wireType === WireType.LengthDelimited;
-      if (this.hasLength) {
-        const length = reader.uint32();
-        this.content = reader.pos;
-        reader.pos += length;
-      } else reader.skip(wireType, field);
-      return reader.pos <= reader.len;
-    } catch {
-      return false;
-    }
-  }
-
-  get text(): string {
-    return this.bytes.toString('latin1', this.start, this.next);
-  }
-}
-
 function viewOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
-/** The name of an encoded table; empty: it has none, or is no table. */
+/** The name of an encoded table; empty: it has none. @param bytes a sound encoding */
 export function nameOfTable(bytes: Uint8Array): string {
-  const scan = new FieldScanner(viewOf(bytes), 0, bytes.length);
-  while (!scan.isAtEnd) {
-    if (!scan.advance()) return '';
-    if (scan.field === NAME_FIELD && scan.hasLength) return scan.bytes.toString('utf8', scan.content, scan.next);
+  const scan = new FieldScanner(bytes);
+  while (scan.advance()) {
+    if (scan.field === NAME_FIELD) return viewOf(bytes).toString('utf8', scan.content, scan.next);
   }
   return '';
 }
@@ -222,23 +170,17 @@ function decodeRoute(api: ApiRegistry, piece: RoutePiece): Route {
 
 /**
  * Takes an encoded RouteConfiguration apart, without decoding it.
+ * @param bytes a sound encoding
  * @param previous the version before: its pieces are used again where they are equal
- * @returns null for what is better decoded as a whole: it is broken, or encoded in an unusual way
  */
-export function splitTable(bytes: Uint8Array, previous: RoutePieces | null): SplitTable | null {
+export function splitTable(bytes: Uint8Array, previous: RoutePieces | null): SplitTable {
   const view = viewOf(bytes);
-  const scan = new FieldScanner(view, 0, view.length);
+  const scan = new FieldScanner(bytes);
   const headParts: Buffer[] = [];
   const hosts: RawHost[] = [];
-  while (!scan.isAtEnd) {
-    if (!scan.advance()) return null;
-    if (scan.field !== VIRTUAL_HOSTS_FIELD) {
-      headParts.push(view.subarray(scan.start, scan.next));
-      continue;
-    }
-    const host = scan.hasLength ? scanHost(view, scan.content, scan.next) : null;
-    if (host === null) return null;
-    hosts.push(host);
+  while (scan.advance()) {
+    if (scan.field === VIRTUAL_HOSTS_FIELD) hosts.push(scanHost(view, scan.inside()));
+    else headParts.push(view.subarray(scan.start, scan.next));
   }
   const headBytes = Buffer.concat(headParts);
   const head = headBytes.toString('latin1');
@@ -258,20 +200,17 @@ interface RawHost {
   readonly routes: readonly string[];
 }
 
-function scanHost(view: Buffer, start: number, end: number): RawHost | null {
-  const scan = new FieldScanner(view, start, end);
+function scanHost(view: Buffer, scan: FieldScanner): RawHost {
   const headParts: Buffer[] = [];
   let defaults = '';
   const routes: string[] = [];
-  while (!scan.isAtEnd) {
-    if (!scan.advance()) return null;
+  while (scan.advance()) {
     if (scan.field === ROUTES_FIELD) {
-      if (!scan.hasLength) return null;
       routes.push(view.toString('latin1', scan.content, scan.next));
       continue;
     }
     headParts.push(view.subarray(scan.start, scan.next));
-    if (scan.field !== DOMAINS_FIELD) defaults += scan.text;
+    if (scan.field !== DOMAINS_FIELD) defaults += view.toString('latin1', scan.start, scan.next);
   }
   const headBytes = Buffer.concat(headParts);
   return { headBytes, head: headBytes.toString('latin1'), defaults, routes };

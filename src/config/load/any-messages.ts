@@ -1,6 +1,7 @@
 import { fromBinary, type JsonObject, type Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ApiRegistry } from '../../api/api-registry.ts';
+import { soundEncoding } from '../../api/sound-encoding.ts';
 import { SourceFile } from '../diagnostics/source-file.ts';
 import { type BuiltMessage, treeToMessage } from './message-builder.ts';
 import { treeFromJson } from './tree.ts';
@@ -17,7 +18,8 @@ export type Unpacked =
 
 /**
  * The messages inside the Anys of a configuration. Those that the loader has read from text are remembered; others (from
- * a binary file or a control plane) are decoded on first use. An Any must not be changed once it was asked for.
+ * a binary file or a control plane) are decoded on first use, from bytes that are made sound by it. An Any must not be changed once it
+ * was asked for.
  */
 export class AnyMessages {
   readonly #api: ApiRegistry;
@@ -46,6 +48,7 @@ export class AnyMessages {
     if (desc === undefined) return { ok: false, reason: `unknown type ${any.typeUrl}` };
     let message: Message;
     try {
+      any.value = soundEncoding(desc, any.value) as typeof any.value;
       message = fromBinary(desc, any.value);
     } catch (thrown) {
       return { ok: false, reason: `cannot decode ${desc.typeName}: ${(thrown as Error).message}` };

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { create, type DescMessage, type Message, mergeFromBinary } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
+import { soundEncoding } from '../../api/sound-encoding.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { type ConfigError, configError } from '../diagnostics/config-error.ts';
 import { SourceFile } from '../diagnostics/source-file.ts';
@@ -203,7 +204,7 @@ function loadBinary(
 ): void {
   const bytes = typeof input.content === 'string' ? Buffer.from(input.content, 'latin1') : input.content;
   try {
-    mergeFromBinary(options.desc, message, bytes);
+    mergeFromBinary(options.desc, message, soundEncoding(options.desc, bytes));
   } catch (thrown) {
     const reason = `unable to parse ${input.name} as ${options.desc.typeName} in protobuf binary: ${(thrown as Error).message}`;
     errors.push(configError('error', '', reason));

@@ -1,5 +1,6 @@
 import type { DescMessage, Message } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
+import { numberOfUnknown } from '../../api/sound-encoding.ts';
 import { type ConfigError, configError } from '../diagnostics/config-error.ts';
 import { FieldPath } from '../field-path.ts';
 import type { AnyMessages } from './any-messages.ts';
@@ -24,7 +25,7 @@ export function checkUnknownFields(
       if (known.has(inner)) return false;
       const unknown = inner.$unknown;
       if (unknown !== undefined && unknown.length > 0) {
-        const numbers = [...new Set(unknown.map((field) => field.no))].join(', ');
+        const numbers = [...new Set(unknown.map(({ no }) => numberOfUnknown(no)))].join(', ');
         into.push(configError(severity, path.text, `${innerDesc.typeName} has no field with the number ${numbers}`));
       }
       return true;

@@ -2,6 +2,7 @@ import { create, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { ClientStatusRequest } from '../../api/gen/envoy/service/status/v3/csds_pb.d.ts';
+import { soundEncoding } from '../../api/sound-encoding.ts';
 import { buildNodeMatchers } from '../../config/builders/node-matcher.ts';
 import type { GrpcServerCall, GrpcServerCallHandler, GrpcServices } from '../../grpc/grpc-server.ts';
 import { GrpcStatus } from '../../http/grpc-headers.ts';
@@ -47,7 +48,8 @@ export class ClientStatusService implements GrpcServices {
   answer(message: Uint8Array, call: GrpcServerCall): string | null {
     let request: ClientStatusRequest;
     try {
-      request = fromBinary(this.#api.message(`${PACKAGE}ClientStatusRequest`)!, message) as ClientStatusRequest;
+      const desc = this.#api.message(`${PACKAGE}ClientStatusRequest`)!;
+      request = fromBinary(desc, soundEncoding(desc, message)) as ClientStatusRequest;
     } catch (error) {
       return `no ClientStatusRequest: ${(error as Error).message}`;
     }

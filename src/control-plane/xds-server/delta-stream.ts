@@ -1,5 +1,6 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import type { DeltaDiscoveryRequest } from '../../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
+import { soundEncoding } from '../../api/sound-encoding.ts';
 import { GrpcStatus } from '../../http/grpc-headers.ts';
 import { DiscoveryStream, reasonOf } from './discovery-stream.ts';
 import { CLUSTER_URL, VIRTUAL_HOST_URL } from './resource-view.ts';
@@ -19,7 +20,7 @@ export class DeltaStream extends DiscoveryStream {
     let request: DeltaDiscoveryRequest;
     try {
       const desc = api.message('envoy.service.discovery.v3.DeltaDiscoveryRequest')!;
-      request = fromBinary(desc, message) as DeltaDiscoveryRequest;
+      request = fromBinary(desc, soundEncoding(desc, message)) as DeltaDiscoveryRequest;
     } catch (error) {
       this.end(GrpcStatus.InvalidArgument, `no DeltaDiscoveryRequest: ${(error as Error).message}`);
       return;

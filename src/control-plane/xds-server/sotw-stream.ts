@@ -1,5 +1,6 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import type { DiscoveryRequest } from '../../api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
+import { soundEncoding } from '../../api/sound-encoding.ts';
 import { GrpcStatus } from '../../http/grpc-headers.ts';
 import { DiscoveryStream, reasonOf } from './discovery-stream.ts';
 import { CLUSTER_URL, LISTENER_URL, SCOPED_ROUTE_URL } from './resource-view.ts';
@@ -20,7 +21,8 @@ export class SotwStream extends DiscoveryStream {
     const { api } = this.context;
     let request: DiscoveryRequest;
     try {
-      request = fromBinary(api.message('envoy.service.discovery.v3.DiscoveryRequest')!, message) as DiscoveryRequest;
+      const desc = api.message('envoy.service.discovery.v3.DiscoveryRequest')!;
+      request = fromBinary(desc, soundEncoding(desc, message)) as DiscoveryRequest;
     } catch (error) {
       this.end(GrpcStatus.InvalidArgument, `no DiscoveryRequest: ${(error as Error).message}`);
       return;

@@ -2,6 +2,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { LoadStatsResponse } from '../../api/gen/envoy/service/load_stats/v3/lrs_pb.d.ts';
+import { soundEncoding } from '../../api/sound-encoding.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
 import type { GrpcCall, GrpcCallHandler, GrpcClient } from '../../grpc/grpc-client.ts';
@@ -151,7 +152,7 @@ export class LoadReporter implements GrpcCallHandler, TimerTarget {
     const desc = this.#parts.api.message('envoy.service.load_stats.v3.LoadStatsResponse')!;
     let response: LoadStatsResponse;
     try {
-      response = fromBinary(desc, bytes) as LoadStatsResponse;
+      response = fromBinary(desc, soundEncoding(desc, bytes)) as LoadStatsResponse;
     } catch {
       call.cancel();
       this.#ended('an answer cannot be read', true);

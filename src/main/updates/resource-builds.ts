@@ -155,38 +155,32 @@ export class ResourceBuilds {
   }
 
   /**
-   * @param pieces of its encoding; null: there are none
+   * @param pieces of its encoding
    * @param clusterNames that exist: discovered routes are checked against them only when they ask for it
    */
   routeTable(
     resource: DiscoveredResource,
-    pieces: RoutePieces | null,
+    pieces: RoutePieces,
     clusterNames: ReadonlySet<string>,
   ): Result<true, string> {
     const message = resource.message as RouteConfiguration;
     const more = message.validateClusters === true ? { clusterNames } : {};
-    const built = this.#build(resource, more, (context) => this.#checkTable(context, message, pieces));
+    const built = this.#build(resource, more, (context) => (checkPieces(context, message, pieces) ? true : null));
     if (built.ok) this.#noteSupported(message);
     return built;
   }
 
   /**
    * What is wrong with a table to which virtual hosts were added; empty: nothing.
-   * @param pieces of its encoding; null: there are none
+   * @param pieces of its encoding
    */
-  routesFault(message: RouteConfiguration, pieces: RoutePieces | null, clusterNames: ReadonlySet<string>): string {
+  routesFault(message: RouteConfiguration, pieces: RoutePieces, clusterNames: ReadonlySet<string>): string {
     const context = this.#context({ ...(message.validateClusters === true ? { clusterNames } : {}) });
     this.#fields.check(context, this.#api.message(message.$typeName)!, message, this.#supported);
-    this.#checkTable(context, message, pieces);
+    checkPieces(context, message, pieces);
     const { errors } = context.shared;
     if (errors.length === 0) this.#noteSupported(message);
     return errors.map((issue) => `${issue.path}: ${issue.reason}`).join('\n');
-  }
-
-  #checkTable(context: BuildContext, message: RouteConfiguration, pieces: RoutePieces | null): true | null {
-    const isGood =
-      pieces === null ? buildRouteTable(context, message, true) !== null : checkPieces(context, message, pieces);
-    return isGood ? true : null;
   }
 
   /** Versions of a table share what is equal in them: it need not be looked through again. */

@@ -116,7 +116,7 @@ class RouteProvider implements ResourceWatcher, Provider {
       return refuse('vhds: ADS must use DELTA_GRPC api_type when used as VHDS config source.');
     }
     if (this.current === null || !sameBytes(this.current.bytes, resource.bytes)) {
-      const pieces = resource.pieces ?? splitTable(resource.bytes, this.#pieces)?.pieces ?? null;
+      const pieces = resource.pieces ?? splitTable(resource.bytes, this.#pieces).pieces;
       const built = this.#owner.builds.routeTable(resource, pieces, this.#owner.clusterNames());
       if (!built.ok) return refuse(built.error);
       const known = vhds === undefined ? [] : this.#discovered;
@@ -176,7 +176,7 @@ class RouteProvider implements ResourceWatcher, Provider {
   /** What is wrong with a table together with virtual hosts that were discovered; empty: nothing. */
   #faultOf(table: EncodedTable, hosts: readonly EncodedHost[]): string {
     const { builds, clusterNames } = this.#owner;
-    const pieces = splitTable(encodedWhole(table, hosts), this.#pieces)?.pieces ?? null;
+    const pieces = splitTable(encodedWhole(table, hosts), this.#pieces).pieces;
     const fault = builds.routesFault(wholeOf(table, hosts), pieces, clusterNames());
     if (fault === '') this.#pieces = pieces;
     return fault;

@@ -281,12 +281,12 @@ class Way {
       const { pieces: _, ...rest } = resource;
       resource = rest;
     }
-    let pieces: RoutePieces | null = null;
-    if (this.sharing) pieces = resource.pieces ?? splitTable(resource.bytes, this.mainPieces)?.pieces ?? null;
+    const shared = this.sharing ? resource.pieces : undefined;
+    const pieces = shared ?? splitTable(resource.bytes, this.mainPieces).pieces;
     const built = this.builds.routeTable(resource, pieces, clusters);
     if (!built.ok) return built.error;
     this.latest = resource;
-    this.mainPieces = pieces;
+    if (this.sharing) this.mainPieces = pieces;
     return resource;
   }
 
