@@ -16,9 +16,9 @@ const MAX_VARINT_BYTES = 10;
  */
 export class FieldScanner {
   readonly bytes: Uint8Array;
-  readonly #end: number;
+  #end: number;
   /** How many more may stand in each other. */
-  readonly #levels: number;
+  #levels = MAX_LEVELS;
   field = 0;
   wireType: WireType = WireType.Varint;
   /** The field, with its tag. */
@@ -28,13 +28,12 @@ export class FieldScanner {
   /** Behind the field. */
   next: number;
 
-  constructor(bytes: Uint8Array, start = 0, end = bytes.length, levels = MAX_LEVELS) {
+  constructor(bytes: Uint8Array) {
     this.bytes = bytes;
-    this.#end = end;
-    this.#levels = levels;
-    this.start = start;
-    this.content = start;
-    this.next = start;
+    this.#end = bytes.length;
+    this.start = 0;
+    this.content = 0;
+    this.next = 0;
   }
 
   /** Takes the next field. @returns false: there is none. @throws Error: what comes is no field */
@@ -49,10 +48,23 @@ export class FieldScanner {
     return true;
   }
 
-  /** The fields of the message that the field holds. @throws Error: messages stand too deep in each other */
-  inside(): FieldScanner {
+  /**
+   * The next fields are those of the message that the field holds. Once there is none left, `leave` goes on behind it.
+   * @returns for `leave`
+   * @throws Error: messages stand too deep in each other
+   */
+  enter(): number {
     if (this.#levels === 0) throw new Error(`more than ${MAX_LEVELS} messages in each other`);
-    return new FieldScanner(this.bytes, this.content, this.next, this.#levels - 1);
+    const end = this.#end;
+    this.#levels--;
+    this.#end = this.next;
+    this.next = this.content;
+    return end;
+  }
+
+  leave(end: number): void {
+    this.#levels++;
+    this.#end = end;
   }
 
   /** @throws Error: the field holds no numbers of that type one behind the other */

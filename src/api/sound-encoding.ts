@@ -115,7 +115,11 @@ function isSound(shape: Shape, scan: FieldScanner): boolean {
     const field = shape.get(scan.field);
     if (field === undefined) continue;
     if (scan.wireType === field.wireType) {
-      if (field.inner !== null && !isSound(field.inner, scan.inside())) sound = false;
+      const { inner } = field;
+      if (inner === null) continue;
+      const outside = scan.enter();
+      if (!isSound(inner, scan)) sound = false;
+      scan.leave(outside);
     } else if (field.isPackable && scan.wireType === WireType.LengthDelimited) scan.checkPacked(field.wireType);
     else sound = false;
   }
@@ -133,7 +137,12 @@ function renumbered(shape: Shape, scan: FieldScanner): Uint8Array {
     else if (scan.wireType !== field.wireType)
       writer.tag(scan.field + MISTYPED, WireType.LengthDelimited).bytes(record);
     else if (field.inner === null) writer.raw(record);
-    else writer.tag(scan.field, WireType.LengthDelimited).bytes(renumbered(field.inner, scan.inside()));
+    else {
+      writer.tag(scan.field, WireType.LengthDelimited);
+      const outside = scan.enter();
+      writer.bytes(renumbered(field.inner, scan));
+      scan.leave(outside);
+    }
   }
   return writer.finish();
 }

@@ -179,7 +179,7 @@ export function splitTable(bytes: Uint8Array, previous: RoutePieces | null): Spl
   const headParts: Buffer[] = [];
   const hosts: RawHost[] = [];
   while (scan.advance()) {
-    if (scan.field === VIRTUAL_HOSTS_FIELD) hosts.push(scanHost(view, scan.inside()));
+    if (scan.field === VIRTUAL_HOSTS_FIELD) hosts.push(scanHost(view, scan));
     else headParts.push(view.subarray(scan.start, scan.next));
   }
   const headBytes = Buffer.concat(headParts);
@@ -200,7 +200,9 @@ interface RawHost {
   readonly routes: readonly string[];
 }
 
+/** @param scan at the field that holds it */
 function scanHost(view: Buffer, scan: FieldScanner): RawHost {
+  const outside = scan.enter();
   const headParts: Buffer[] = [];
   let defaults = '';
   const routes: string[] = [];
@@ -212,6 +214,7 @@ function scanHost(view: Buffer, scan: FieldScanner): RawHost {
     headParts.push(view.subarray(scan.start, scan.next));
     if (scan.field !== DOMAINS_FIELD) defaults += view.toString('latin1', scan.start, scan.next);
   }
+  scan.leave(outside);
   const headBytes = Buffer.concat(headParts);
   return { headBytes, head: headBytes.toString('latin1'), defaults, routes };
 }
