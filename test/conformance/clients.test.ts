@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { counterparts } from '../../tools/counterparts.ts';
 import { findServers } from '../../tools/servers.ts';
-import { cluster, type Fields } from '../differential/configs.ts';
+import { cluster, type Fields, http2Cluster } from '../differential/configs.ts';
 import { answerTo, exchangeLines, startHttp1Server } from './answers.ts';
 import { runProgram, ServerProgram } from './programs.ts';
-import { envoy, http2Cluster, RunningProxy } from './proxy.ts';
+import { envoy, RunningProxy } from './proxy.ts';
 
 interface Backend {
   readonly name: string;

@@ -1,9 +1,9 @@
 /** The gRPC interop cases: grpc-go's client and server with Nuncio between them, alone and with a real Envoy on either side. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { counterparts } from '../../tools/counterparts.ts';
-import { type Fields, httpFilter, to } from '../differential/configs.ts';
+import { type Fields, http2Cluster, httpFilter, to } from '../differential/configs.ts';
 import { runProgram, ServerProgram } from './programs.ts';
-import { envoy, http2Cluster, nuncio, pemPath, RunningProxy, upstreamTls } from './proxy.ts';
+import { envoy, nuncio, pemPath, RunningProxy, upstreamTls } from './proxy.ts';
 
 const CASES = [
   'empty_unary',

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findEnvoy } from '../../tools/envoy.ts';
-import { bootstrap, cluster, type Fields, type HttpListener, httpListener, typed } from '../differential/configs.ts';
+import { bootstrap, type Fields, type HttpListener, httpListener, typed } from '../differential/configs.ts';
 import { fillIn, withAdmin } from '../differential/side.ts';
 import { nuncioCommand } from '../support/nuncio-command.ts';
 import { ProxyProcess, type ProxyProgram } from '../support/proxy-process.ts';
@@ -13,18 +13,6 @@ export function envoy(): ProxyProgram {
   const path = findEnvoy();
   if (path === null) throw new Error('Envoy is not installed: run `node_modules/.bin/bun tools/envoy.ts`');
   return { name: 'envoy', command: [path] };
-}
-
-const OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
-
-/** A cluster `name` at upstream `{{upstream:name}}` that is spoken to by HTTP/2. */
-export function http2Cluster(name: string, options: Fields = {}, more: Fields = {}): Fields {
-  return cluster(name, undefined, {
-    ...more,
-    typed_extension_protocol_options: {
-      [OPTIONS]: typed(OPTIONS, { explicit_http_config: { http2_protocol_options: options } }),
-    },
-  });
 }
 
 /** Path of one of the certificates of `src/net/tls/testdata/make.sh`; `server-ec` is good for 127.0.0.1, signed by `root`. */

@@ -1,8 +1,10 @@
 /** One gRPC stream for a long time: HTTP/2 over TLS on both sides, as many messages as an hour brings. */
+
 import { expect, test } from 'bun:test';
 import { join } from 'node:path';
+import { http2Cluster } from '../differential/configs.ts';
 import { ServerProgram } from './programs.ts';
-import { http2Cluster, nuncio, pemPath, RunningProxy, upstreamTls } from './proxy.ts';
+import { nuncio, pemPath, RunningProxy, upstreamTls } from './proxy.ts';
 
 const MESSAGES = 1_000_000;
 const PEER = join(import.meta.dir, 'streaming-peer.mjs');

@@ -1,7 +1,7 @@
 /** WebSocket through the proxy, over HTTP/1 and HTTP/2 on either side: Autobahn's cases against a server that is not ours. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { cluster, type Fields } from '../differential/configs.ts';
-import { envoy, http2Cluster, RunningProxy } from './proxy.ts';
+import { cluster, type Fields, http2Cluster } from '../differential/configs.ts';
+import { envoy, RunningProxy } from './proxy.ts';
 import { openOverHttp1, openOverHttp2, type Tunnel } from './tunnel.ts';
 import { describeFrames, type WebSocketCase, webSocketCases } from './websocket-cases.ts';
 

@@ -1,13 +1,12 @@
 /** go-control-plane's other types, all on one stream: secrets, the runtime, scopes, filters. (Its cache cannot serve virtual hosts.) */
 import { type Fields, http, router, typed } from '../differential/configs.ts';
-import { clusterResource, listenerResource, routes, says } from '../differential/discovery.ts';
+import { ADS, clusterResource, listenerResource, routes, says } from '../differential/discovery.ts';
 import type { Exchange } from '../differential/exchange.ts';
 import { type Case, steps, suite } from '../differential/harness.ts';
 import { downstreamTls, pem, tlsExchange } from '../differential/tls-peers.ts';
 import { GoControlPlane } from './go-control-plane.ts';
 import { change, Follower, judged, NODE, planeOf } from './go-follower.ts';
 import {
-  ADS,
   CDS,
   followingBootstrap,
   groupsOf,

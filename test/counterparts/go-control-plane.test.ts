@@ -1,13 +1,12 @@
 /** Envoy and Nuncio beside each other behind go-control-plane: one state, whatever befalls the way there. */
 import { type Fields, http, to, typed } from '../differential/configs.ts';
-import { clusterResource, endpoints, listenerResource, routes, says } from '../differential/discovery.ts';
+import { ADS, clusterResource, endpoints, listenerResource, routes, says } from '../differential/discovery.ts';
 import type { Exchange } from '../differential/exchange.ts';
 import { type Case, steps, suite } from '../differential/harness.ts';
 import type { Side } from '../differential/side.ts';
 import { GoControlPlane } from './go-control-plane.ts';
 import { change, Follower, judged, NODE, planeOf } from './go-follower.ts';
 import {
-  ADS,
   CDS,
   EDS,
   eds,

@@ -5,10 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { counterparts } from '../../tools/counterparts.ts';
 import { type Fields, router, typed } from '../differential/configs.ts';
-import { CLUSTER, ENDPOINTS, LISTENER, ROUTES } from '../differential/discovery.ts';
+import { ADS, CLUSTER, ENDPOINTS, LISTENER, ROUTES } from '../differential/discovery.ts';
 import { freePort } from '../support/free-port.ts';
 import { nuncioCommand } from '../support/nuncio-command.ts';
-import { ADS } from './resources.ts';
 
 const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
 /** A machine that is busy with other suites may be slow to start a process. */

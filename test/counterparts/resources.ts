@@ -1,11 +1,15 @@
 /** Resources of scenarios with control planes, and how the state of a proxy is written down. */
 import { type Fields, to, typed } from '../differential/configs.ts';
 import {
+  ADS,
+  adsBootstrap,
+  BACK_SOON,
   CLUSTER,
   ENDPOINTS,
   endpoints,
   LISTENER,
   listenerResource,
+  planeApi,
   ROUTES,
   routes,
 } from '../differential/discovery.ts';
@@ -27,9 +31,6 @@ export const RDS = url(ROUTES);
 export const SDS = url(SECRET);
 export const RTDS = url(RUNTIME);
 
-/** Where everything comes from but what the bootstrap holds. */
-export const ADS: Fields = { ads: {}, resource_api_version: 'V3' };
-
 export const upstreams = {
   u1: httpUpstream(() => reply(200, 'one')),
   u2: httpUpstream(() => reply(200, 'two')),
@@ -37,45 +38,7 @@ export const upstreams = {
 
 /** A proxy that follows `{{upstream:xds}}`. */
 export function followingBootstrap(apiType: string, more: Fields = {}, ads: Fields = {}): Fields {
-  return {
-    node: { id: 'node-1', cluster: 'tests' },
-    dynamic_resources: {
-      ads_config: {
-        api_type: apiType,
-        transport_api_version: 'V3',
-        grpc_services: [
-          {
-            envoy_grpc: {
-              cluster_name: 'xds',
-              retry_policy: { retry_back_off: { base_interval: '0.01s', max_interval: '0.02s' } },
-            },
-          },
-        ],
-        ...ads,
-      },
-      lds_config: ADS,
-      cds_config: ADS,
-    },
-    static_resources: {
-      clusters: [
-        {
-          name: 'xds',
-          connect_timeout: '1s',
-          typed_extension_protocol_options: {
-            'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': typed(
-              'envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-              { explicit_http_config: { http2_protocol_options: {} } },
-            ),
-          },
-          load_assignment: {
-            cluster_name: 'xds',
-            endpoints: [{ lb_endpoints: [{ endpoint: { address: '{{upstream:xds}}' } }] }],
-          },
-        },
-      ],
-    },
-    ...more,
-  };
+  return adsBootstrap(planeApi(apiType, ads, BACK_SOON), undefined, more);
 }
 
 export const eds = (name: string, more: Fields = {}): Fields =>

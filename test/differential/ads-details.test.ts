@@ -1,8 +1,11 @@
 /** The finer points of the protocol: times to live, deadlines, rates, the node, answers that say odd things. */
 import { httpUpstream, reply } from '../support/scripted-upstream.ts';
-import { cluster, type Fields, http, to } from './configs.ts';
+import { type Fields, http, to } from './configs.ts';
 import {
+  ADS,
+  adsBootstrap,
   answered,
+  apiType,
   asked,
   CLUSTER,
   clusterResource,
@@ -11,6 +14,7 @@ import {
   endpoints,
   LISTENER,
   listenerResource,
+  planeApi,
   ROUTES,
   routes,
   says,
@@ -23,30 +27,10 @@ const upstreams = { u1: httpUpstream(() => reply(200, 'one')), u2: httpUpstream(
 const url = (type: string): string => `type.googleapis.com/${type}`;
 const RESOURCE = url('envoy.service.discovery.v3.Resource');
 const get = http('GET /');
-const HTTP2 = {
-  'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-    '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-    explicit_http_config: { http2_protocol_options: {} },
-  },
-};
-const ads = (more: Fields = {}): Fields => ({ ads: {}, resource_api_version: 'V3', ...more });
+const ads = (more: Fields = {}): Fields => ({ ...ADS, ...more });
 
-function config(delta: boolean, more: Fields = {}, source: Fields = ads()): Fields {
-  return {
-    node: { id: 'node-1', cluster: 'tests' },
-    dynamic_resources: {
-      ads_config: {
-        api_type: delta ? 'DELTA_GRPC' : 'GRPC',
-        transport_api_version: 'V3',
-        grpc_services: [{ envoy_grpc: { cluster_name: 'xds' } }],
-        ...more,
-      },
-      lds_config: source,
-      cds_config: source,
-    },
-    static_resources: { clusters: [{ ...cluster('xds'), typed_extension_protocol_options: HTTP2 }] },
-  };
-}
+const config = (delta: boolean, more: Fields = {}, source: Fields = ads()): Fields =>
+  adsBootstrap(planeApi(apiType(delta), more), { lds_config: source, cds_config: source });
 
 const filled = (side: Side, value: unknown): never => JSON.parse(fillIn(value as never, side.tmp, side.ports)) as never;
 

@@ -1,8 +1,12 @@
 import { httpUpstream, reply } from '../support/scripted-upstream.ts';
 import { type Fields, http, to } from './configs.ts';
 import {
+  ADS,
+  adsBootstrap,
   answered,
+  apiType,
   asked,
+  BACK_SOON,
   CLUSTER,
   clusterResource,
   dumpStates,
@@ -10,6 +14,7 @@ import {
   endpoints,
   LISTENER,
   listenerResource,
+  planeApi,
   ROUTES,
   routes,
   says,
@@ -31,57 +36,18 @@ const stats = [
 const get = http('GET /');
 const url = (type: string): string => `type.googleapis.com/${type}`;
 
-function byAds(delta: boolean, more: Fields = {}): Fields {
-  return {
-    node: { id: 'node-1', cluster: 'tests' },
-    dynamic_resources: {
-      ads_config: {
-        api_type: delta ? 'DELTA_GRPC' : 'GRPC',
-        transport_api_version: 'V3',
-        grpc_services: [
-          {
-            envoy_grpc: {
-              cluster_name: 'xds',
-              retry_policy: { retry_back_off: { base_interval: '0.01s', max_interval: '0.02s' } },
-            },
-          },
-        ],
-        ...more,
-      },
-      lds_config: { ads: {}, resource_api_version: 'V3' },
-      cds_config: { ads: {}, resource_api_version: 'V3' },
-    },
-    static_resources: {
-      clusters: [
-        {
-          name: 'xds',
-          connect_timeout: '1s',
-          typed_extension_protocol_options: {
-            'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-              '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-              explicit_http_config: { http2_protocol_options: {} },
-            },
-          },
-          load_assignment: {
-            cluster_name: 'xds',
-            endpoints: [{ lb_endpoints: [{ endpoint: { address: '{{upstream:xds}}' } }] }],
-          },
-        },
-      ],
-    },
-  };
-}
+const byAds = (delta: boolean, more: Fields = {}): Fields => adsBootstrap(planeApi(apiType(delta), more, BACK_SOON));
 
 const rds = {
   route_config: undefined,
-  rds: { route_config_name: 'r1', config_source: { ads: {}, resource_api_version: 'V3' } },
+  rds: { route_config_name: 'r1', config_source: ADS },
 };
 const eds = (name: string, more: Fields = {}): Fields => ({
   '@type': url(CLUSTER),
   name,
   type: 'EDS',
   connect_timeout: '1s',
-  eds_cluster_config: { eds_config: { ads: {}, resource_api_version: 'V3' } },
+  eds_cluster_config: { eds_config: ADS },
   ...more,
 });
 

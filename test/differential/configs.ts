@@ -123,6 +123,23 @@ export function cluster(
   };
 }
 
+const PROTOCOL_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
+
+/** A cluster's fields that say by which protocol its upstreams are spoken to, and how. */
+export function protocolOptions(fields: Fields): Fields {
+  return { typed_extension_protocol_options: { [PROTOCOL_OPTIONS]: typed(PROTOCOL_OPTIONS, fields) } };
+}
+
+/** The same for HTTP/2. */
+export function http2Options(fields: Fields = {}, common: Fields = {}): Fields {
+  return protocolOptions({ explicit_http_config: { http2_protocol_options: fields }, ...common });
+}
+
+/** A cluster at `{{upstream:<name>}}` that is spoken to by HTTP/2. */
+export function http2Cluster(name: string, options: Fields = {}, more: Fields = {}): Fields {
+  return cluster(name, undefined, { ...http2Options(options), ...more });
+}
+
 /** A whole bootstrap. */
 export function bootstrap(listeners: readonly Fields[], clusters: readonly Fields[], more: Fields = {}): Fields {
   return { static_resources: { listeners, clusters }, ...more };

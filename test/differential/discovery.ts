@@ -1,4 +1,4 @@
-import { cluster, type Fields, type HttpListener, httpListener, typed } from './configs.ts';
+import { cluster, type Fields, type HttpListener, http2Cluster, httpListener, typed } from './configs.ts';
 import type { Exchange } from './exchange.ts';
 import { fillIn, type Side } from './side.ts';
 
@@ -8,6 +8,45 @@ export const CLUSTER = 'envoy.config.cluster.v3.Cluster';
 export const LISTENER = 'envoy.config.listener.v3.Listener';
 export const ROUTES = 'envoy.config.route.v3.RouteConfiguration';
 export const ENDPOINTS = 'envoy.config.endpoint.v3.ClusterLoadAssignment';
+
+const NODE: Fields = { id: 'node-1', cluster: 'tests' };
+
+/** A ConfigSource: over the one stream for all. */
+export const ADS: Fields = { ads: {}, resource_api_version: 'V3' };
+
+/** The scripted control plane as a cluster. */
+export const planeCluster: Fields = http2Cluster('xds');
+
+/** For {@link planeApi}: whoever has lost the control plane comes back at once. */
+export const BACK_SOON: Fields = {
+  retry_policy: { retry_back_off: { base_interval: '0.01s', max_interval: '0.02s' } },
+};
+
+/** An ApiConfigSource that asks the scripted control plane. */
+export function planeApi(apiType: string, more: Fields = {}, target: Fields = {}): Fields {
+  return {
+    api_type: apiType,
+    transport_api_version: 'V3',
+    grpc_services: [{ envoy_grpc: { cluster_name: 'xds', ...target } }],
+    ...more,
+  };
+}
+
+/** A bootstrap that follows the scripted control plane by ADS. */
+export function adsBootstrap(
+  api: Fields,
+  sources: Fields = { lds_config: ADS, cds_config: ADS },
+  more: Fields = {},
+): Fields {
+  return {
+    node: NODE,
+    dynamic_resources: { ads_config: api, ...sources },
+    static_resources: { clusters: [planeCluster] },
+    ...more,
+  };
+}
+
+export const apiType = (delta: boolean): string => (delta ? 'DELTA_GRPC' : 'GRPC');
 
 /** A DiscoveryResponse. */
 export function answer(version: string, resources: readonly Fields[]): Fields {
@@ -21,7 +60,7 @@ export function source(file: string, more: Fields = {}): Fields {
 /** A bootstrap whose clusters and listeners come from `cds.json` and `lds.json`. */
 export function dynamicBootstrap(fields: Fields = {}): Fields {
   return {
-    node: { id: 'node-1', cluster: 'tests' },
+    node: NODE,
     dynamic_resources: { lds_config: source('lds.json'), cds_config: source('cds.json') },
     ...fields,
   };

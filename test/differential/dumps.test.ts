@@ -2,12 +2,17 @@
 import { httpUpstream, reply } from '../support/scripted-upstream.ts';
 import { cluster, type Fields, to, typed } from './configs.ts';
 import {
+  ADS,
+  adsBootstrap,
+  apiType,
   CLUSTER,
   clusterResource,
   ENDPOINTS,
   endpoints,
   LISTENER,
   listenerResource,
+  planeApi,
+  planeCluster,
   ROUTES,
   routes,
 } from './discovery.ts';
@@ -18,35 +23,16 @@ import { fillIn, type Side } from './side.ts';
 const upstreams = { u1: httpUpstream(() => reply(200, 'one')), u2: httpUpstream(() => reply(200, 'two')) };
 const url = (type: string): string => `type.googleapis.com/${type}`;
 const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
-const ads = { ads: {}, resource_api_version: 'V3', initial_fetch_timeout: '0s' };
-
-const HTTP2 = {
-  'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-    '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-    explicit_http_config: { http2_protocol_options: {} },
-  },
-};
+const ads = { ...ADS, initial_fetch_timeout: '0s' };
 
 function config(delta: boolean): Fields {
-  return {
-    node: { id: 'node-1', cluster: 'tests' },
-    dynamic_resources: {
-      ads_config: {
-        api_type: delta ? 'DELTA_GRPC' : 'GRPC',
-        transport_api_version: 'V3',
-        grpc_services: [{ envoy_grpc: { cluster_name: 'xds' } }],
-      },
-      lds_config: ads,
-      cds_config: ads,
-    },
-    static_resources: {
-      clusters: [
-        { ...cluster('xds'), typed_extension_protocol_options: HTTP2 },
-        { ...cluster('u1'), name: 'fixed' },
-        { name: 'by-eds', type: 'EDS', connect_timeout: '1s', eds_cluster_config: { eds_config: ads } },
-      ],
-    },
-  };
+  const clusters = [
+    planeCluster,
+    { ...cluster('u1'), name: 'fixed' },
+    { name: 'by-eds', type: 'EDS', connect_timeout: '1s', eds_cluster_config: { eds_config: ads } },
+  ];
+  const sources = { lds_config: ads, cds_config: ads };
+  return adsBootstrap(planeApi(apiType(delta)), sources, { static_resources: { clusters } });
 }
 
 const eds = (name: string, more: Fields = {}): Fields => ({

@@ -1,11 +1,15 @@
 import { type Fields, http, httpListener, networkFilter, router, tcpListener, typed } from './configs.ts';
 import {
+  ADS,
+  adsBootstrap,
   answer,
   answered,
+  apiType,
   asked,
   dumpStates,
   LISTENER,
   listenerResource,
+  planeApi,
   publish,
   publishListeners,
   says,
@@ -418,37 +422,7 @@ suite(
   ],
 );
 
-function byAds(delta: boolean): Fields {
-  return {
-    node: { id: 'node-1', cluster: 'tests' },
-    dynamic_resources: {
-      ads_config: {
-        api_type: delta ? 'DELTA_GRPC' : 'GRPC',
-        transport_api_version: 'V3',
-        grpc_services: [{ envoy_grpc: { cluster_name: 'xds' } }],
-      },
-      lds_config: { ads: {}, resource_api_version: 'V3' },
-    },
-    static_resources: {
-      clusters: [
-        {
-          name: 'xds',
-          connect_timeout: '1s',
-          typed_extension_protocol_options: {
-            'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-              '@type': url('envoy.extensions.upstreams.http.v3.HttpProtocolOptions'),
-              explicit_http_config: { http2_protocol_options: {} },
-            },
-          },
-          load_assignment: {
-            cluster_name: 'xds',
-            endpoints: [{ lb_endpoints: [{ endpoint: { address: '{{upstream:xds}}' } }] }],
-          },
-        },
-      ],
-    },
-  };
-}
+const byAds = (delta: boolean): Fields => adsBootstrap(planeApi(apiType(delta)), { lds_config: ADS });
 
 const ads = (timeout = '15s'): Fields => ({ ads: {}, resource_api_version: 'V3', initial_fetch_timeout: timeout });
 const adsListener = (more: Fields = {}, timeout?: string): Fields =>

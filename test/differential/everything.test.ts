@@ -1,9 +1,21 @@
 /** Everything that can be discovered, at once: which stats there are, and what admin shows of it. */
-
 import { altNames, dns, makeCertificate } from '../support/certificate-maker.ts';
 import { httpUpstream, reply } from '../support/scripted-upstream.ts';
-import { cluster, type Fields, http, httpFilter, httpListener, router, to, typed } from './configs.ts';
-import { CLUSTER, clusterResource, ENDPOINTS, endpoints, LISTENER, ROUTES, says, tell } from './discovery.ts';
+import { type Fields, http, httpFilter, httpListener, router, to, typed } from './configs.ts';
+import {
+  ADS,
+  apiType,
+  CLUSTER,
+  clusterResource,
+  ENDPOINTS,
+  endpoints,
+  LISTENER,
+  planeApi,
+  planeCluster,
+  ROUTES,
+  says,
+  tell,
+} from './discovery.ts';
 import { type Exchange, sortedJson } from './exchange.ts';
 import { steps, suite } from './harness.ts';
 import type { Side } from './side.ts';
@@ -16,43 +28,28 @@ const HOST = 'envoy.config.route.v3.VirtualHost';
 const EXTENSION = 'envoy.config.core.v3.TypedExtensionConfig';
 const certificate = makeCertificate({ cn: 'everything', extensions: [altNames(dns('everything'))] });
 const upstreams = { u1: httpUpstream(() => reply(200, 'one')), u2: httpUpstream(() => reply(200, 'two')) };
-const ads: Fields = { ads: {}, resource_api_version: 'V3' };
-
-const xds = cluster('xds', ['{{upstream:xds}}'], {
-  typed_extension_protocol_options: {
-    'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': typed(
-      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-      { explicit_http_config: { http2_protocol_options: {} } },
-    ),
-  },
-});
-const services = (type: string): Fields => ({
-  api_type: type,
-  transport_api_version: 'V3',
-  grpc_services: [{ envoy_grpc: { cluster_name: 'xds' } }],
-});
-const own = (type: string): Fields => ({ api_config_source: services(type), resource_api_version: 'V3' });
+const own = (type: string): Fields => ({ api_config_source: planeApi(type), resource_api_version: 'V3' });
 
 function config(delta: boolean): Fields {
   return {
     node: { id: 'node-1', cluster: 'tests', locality: { region: 'r', zone: 'z' } },
-    dynamic_resources: { ads_config: services(delta ? 'DELTA_GRPC' : 'GRPC'), lds_config: ads, cds_config: ads },
+    dynamic_resources: { ads_config: planeApi(apiType(delta)), lds_config: ADS, cds_config: ADS },
     layered_runtime: {
       layers: [
         { name: 'fixed', static_layer: { a: 1 } },
-        { name: 'told', rtds_layer: { name: 'told', rtds_config: ads } },
+        { name: 'told', rtds_layer: { name: 'told', rtds_config: ADS } },
         { name: 'by-hand', admin_layer: {} },
       ],
     },
-    cluster_manager: { load_stats_config: services('GRPC') },
-    static_resources: { clusters: [xds], secrets: [] },
+    cluster_manager: { load_stats_config: planeApi('GRPC') },
+    static_resources: { clusters: [planeCluster], secrets: [] },
   };
 }
 
 const eds = (name: string, source: Fields, more: Fields = {}): Fields =>
   typed(CLUSTER, { name, type: 'EDS', connect_timeout: '1s', eds_cluster_config: { eds_config: source }, ...more });
 
-const common = { common_tls_context: { tls_certificate_sds_secret_configs: [{ name: 'cert', sds_config: ads }] } };
+const common = { common_tls_context: { tls_certificate_sds_secret_configs: [{ name: 'cert', sds_config: ADS }] } };
 const upstreamTls: Fields = {
   transport_socket: {
     name: 'tls',
@@ -82,7 +79,7 @@ const placed: Fields = {
 function everything(delta: boolean, side: Side): void {
   const stream = own(delta ? 'DELTA_GRPC' : 'GRPC');
   tell(side, CLUSTER, '1', [
-    eds('c1', ads),
+    eds('c1', ADS),
     eds('c2', stream, { common_lb_config: { locality_weighted_lb_config: {} } }),
     clusterResource('c3', 'u2', upstreamTls),
     clusterResource('c4', 'u2', {
@@ -112,10 +109,10 @@ function everything(delta: boolean, side: Side): void {
   ]);
   const fault = {
     name: 'fault',
-    config_discovery: { config_source: ads, type_urls: [url('envoy.extensions.filters.http.fault.v3.HTTPFault')] },
+    config_discovery: { config_source: ADS, type_urls: [url('envoy.extensions.filters.http.fault.v3.HTTPFault')] },
   };
   const filters = [fault, httpFilter('on_demand', 'OnDemand')];
-  const byRds = { route_config: undefined, rds: { route_config_name: 'r1', config_source: ads } };
+  const byRds = { route_config: undefined, rds: { route_config_name: 'r1', config_source: ADS } };
   const byOwn = {
     stat_prefix: 'own',
     route_config: undefined,
@@ -127,8 +124,8 @@ function everything(delta: boolean, side: Side): void {
     scoped_routes: {
       name: 'scopes',
       scope_key_builder: { fragments: [{ header_value_extractor: { name: 'x-scope', index: 0 } }] },
-      rds_config_source: ads,
-      scoped_rds: { scoped_rds_config_source: ads },
+      rds_config_source: ADS,
+      scoped_rds: { scoped_rds_config_source: ADS },
     },
   };
   const secured = httpListener({ name: 'b', hcm: byOwn }) as { filter_chains: Fields[] };
@@ -156,7 +153,7 @@ function everything(delta: boolean, side: Side): void {
     {
       name: 'r2',
       virtual_hosts: [{ name: 'all', domains: ['b.com'], routes: [to('c2')] }],
-      ...(delta ? { vhds: { config_source: { ...ads, initial_fetch_timeout: '0.2s' } } } : {}),
+      ...(delta ? { vhds: { config_source: { ...ADS, initial_fetch_timeout: '0.2s' } } } : {}),
     },
     { name: 'r3', virtual_hosts: [{ name: 'all', domains: ['*'], routes: [to('c3')] }] },
   ]);
@@ -281,7 +278,7 @@ for (const delta of [false, true]) {
       config: config(delta),
       upstreams,
       controlPlane: (_plane, side) => {
-        tell(side, CLUSTER, '1', [eds('c1', ads)]);
+        tell(side, CLUSTER, '1', [eds('c1', ADS)]);
         tell(side, ENDPOINTS, '1', [endpoints('c1', ['u1'])]);
         tell(side, LISTENER, '1', [httpListener({ routes: [to('c1')] })]);
         tell(side, RUNTIME, '1', [{ name: 'told', layer: { b: 2 } }]);
@@ -306,7 +303,7 @@ for (const delta of [false, true]) {
         await exchange.request(http('GET /'));
         await counts(exchange, 'STATIC');
         tell(exchange.side, ENDPOINTS, '2', [endpoints('c1', ['u2'])]);
-        tell(exchange.side, CLUSTER, '3', [eds('c1', ads)]);
+        tell(exchange.side, CLUSTER, '3', [eds('c1', ADS)]);
         await exchange.expectStat('cluster_manager.cluster_modified', 2);
         await exchange.expectStat('cluster_manager.warming_clusters', 0);
         await exchange.request(http('GET /'));

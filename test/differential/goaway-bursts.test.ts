@@ -12,10 +12,9 @@ import {
   type SeenHttp2Request,
 } from '../support/http2-peer.ts';
 import type { UpstreamConnection, UpstreamScript } from '../support/scripted-upstream.ts';
-import { cluster, type Fields, httpProxy, to, typed } from './configs.ts';
+import { type Fields, http2Cluster, httpProxy, to } from './configs.ts';
 import { type Case, steps, suite } from './harness.ts';
 
-const OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 const BURST = 24;
 /** The last stream that the upstream looked at, where it does not look at all. */
 const HALF = 2 * (BURST / 2) - 1;
@@ -150,12 +149,7 @@ function burst(): Case {
   );
 }
 
-const h2cluster = cluster('u1', undefined, {
-  typed_extension_protocol_options: {
-    [OPTIONS]: typed(OPTIONS, { explicit_http_config: { http2_protocol_options: {} } }),
-  },
-  circuit_breakers: { thresholds: [{ max_retries: 1000 }] },
-});
+const h2cluster = http2Cluster('u1', {}, { circuit_breakers: { thresholds: [{ max_retries: 1000 }] } });
 const stats = [
   /^cluster\.u1\.upstream_rq_(200|503|2xx|5xx|total|retry|retry_success|rx_reset|tx_reset)$/,
   /^cluster\.u1\.upstream_cx_(total|close_notify|protocol_error)$/,

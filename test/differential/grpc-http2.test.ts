@@ -7,18 +7,10 @@ import {
   rstStream,
   type SeenHttp2Request,
 } from '../support/http2-peer.ts';
-import { cluster, type Fields, http, httpFilter, httpProxy, to, typed } from './configs.ts';
+import { cluster, type Fields, http, http2Cluster, httpFilter, httpProxy, to } from './configs.ts';
 import { type Case, type CaseOptions, request, steps, suite } from './harness.ts';
 
-const OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
-
-const h2cluster = (name: string, more: Fields = {}): Fields =>
-  cluster(name, undefined, {
-    typed_extension_protocol_options: {
-      [OPTIONS]: typed(OPTIONS, { explicit_http_config: { http2_protocol_options: {} } }),
-    },
-    ...more,
-  });
+const h2cluster = (name: string, more: Fields = {}): Fields => http2Cluster(name, {}, more);
 
 const LOG =
   '%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %GRPC_STATUS% %TRAILER(GRPC-STATUS)% ' +

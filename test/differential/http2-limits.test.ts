@@ -1,20 +1,15 @@
 /** HTTP/2: options that bound what one peer may do, and how our own fields are coded. */
 import { http2Upstream, respond2, rstStream, windowUpdate } from '../support/http2-peer.ts';
-import { bootstrap, cluster, type Fields, httpProxy, to, typed } from './configs.ts';
+import { bootstrap, cluster, type Fields, http2Options, httpProxy, to } from './configs.ts';
 import { accepted, type Case, refused, steps, suite, validateSuite } from './harness.ts';
 
-const OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 const LOG = '%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS%';
 
 const upstream = http2Upstream({
   respond: ({ id, path }, peer) => (path === '/hold' ? undefined : respond2(peer, id, 200, 'hello')),
 });
 const h2cluster = (fields: Fields = {}, common: Fields = {}): Fields =>
-  cluster('u1', undefined, {
-    typed_extension_protocol_options: {
-      [OPTIONS]: typed(OPTIONS, { explicit_http_config: { http2_protocol_options: fields }, ...common }),
-    },
-  });
+  cluster('u1', undefined, http2Options(fields, common));
 const stats = [
   'http.ingress.downstream_rq_',
   /^http\.ingress\.downstream_cx_(?!.*bytes)/,

@@ -17,9 +17,12 @@ import {
   type Fields,
   fileLog,
   http,
+  http2Cluster,
+  http2Options,
   httpFilter,
   httpListener,
   httpProxy,
+  protocolOptions,
   tcpListener,
   tcpProxy,
   to,
@@ -30,14 +33,7 @@ import { accepted, type Case, refused, request, steps, suite, validateSuite } fr
 const LOG =
   '%REQ(:METHOD)% %REQ(:AUTHORITY)% %REQ(:PATH)% %PROTOCOL% %UPSTREAM_PROTOCOL% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT%';
 
-const options = (fields: Fields): Fields => {
-  const type = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
-  return { typed_extension_protocol_options: { [type]: typed(type, fields) } };
-};
-const h2options = (fields: Fields = {}, common: Fields = {}): Fields =>
-  options({ explicit_http_config: { http2_protocol_options: fields }, ...common });
-const h2cluster = (name = 'u2', fields: Fields = {}, more: Fields = {}): Fields =>
-  cluster(name, [`{{upstream:${name}}}`], { ...h2options(fields), ...more });
+const h2cluster = (name = 'u2', fields: Fields = {}, more: Fields = {}): Fields => http2Cluster(name, fields, more);
 
 const stats = [
   'http.ingress.downstream_rq',
@@ -501,11 +497,22 @@ suite(
         cluster(
           'u1',
           ['{{upstream:u2}}'],
-          h2options({}, { common_http_protocol_options: { max_requests_per_connection: 1 } }),
+          http2Options({}, { common_http_protocol_options: { max_requests_per_connection: 1 } }),
         ),
-        cluster('u3', ['{{upstream:u2}}'], { ...h2options(), circuit_breakers: { thresholds: [{ max_requests: 1 }] } }),
-        cluster('u4', ['{{upstream:u2}}'], h2options({}, { common_http_protocol_options: { idle_timeout: '0.1s' } })),
-        cluster('u5', ['{{upstream:u2}}'], options({ use_downstream_protocol_config: { http2_protocol_options: {} } })),
+        cluster('u3', ['{{upstream:u2}}'], {
+          ...http2Options(),
+          circuit_breakers: { thresholds: [{ max_requests: 1 }] },
+        }),
+        cluster(
+          'u4',
+          ['{{upstream:u2}}'],
+          http2Options({}, { common_http_protocol_options: { idle_timeout: '0.1s' } }),
+        ),
+        cluster(
+          'u5',
+          ['{{upstream:u2}}'],
+          protocolOptions({ use_downstream_protocol_config: { http2_protocol_options: {} } }),
+        ),
         h2cluster('u2'),
       ],
     ),
@@ -765,8 +772,8 @@ suite(
   ],
 );
 
-const withHttp2 = (fields: Fields): Fields => bootstrap([], [cluster('u1', undefined, h2options(fields))]);
-const withOptions = (fields: Fields): Fields => bootstrap([], [cluster('u1', undefined, options(fields))]);
+const withHttp2 = (fields: Fields): Fields => bootstrap([], [cluster('u1', undefined, http2Options(fields))]);
+const withOptions = (fields: Fields): Fields => bootstrap([], [cluster('u1', undefined, protocolOptions(fields))]);
 
 validateSuite('http2 options', [
   accepted('nothing', withHttp2({})),

@@ -1,17 +1,9 @@
 /** HTTP/2: Envoy's METADATA frames, passed on where both sides allow them. */
 import { dataFrame, frame, headersFrame, http2Upstream, METADATA_FRAME, metadataFrame } from '../support/http2-peer.ts';
 import { httpUpstream, reply } from '../support/scripted-upstream.ts';
-import { bootstrap, cluster, type Fields, httpListener, to, typed } from './configs.ts';
+import { bootstrap, cluster, type Fields, http2Options, httpListener, to } from './configs.ts';
 import { steps, suite } from './harness.ts';
 
-const options = (fields: Fields): Fields => {
-  const type = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
-  return {
-    typed_extension_protocol_options: {
-      [type]: typed(type, { explicit_http_config: { http2_protocol_options: fields } }),
-    },
-  };
-};
 const listener = (name: string, upstream: string, fields: Fields): Fields =>
   httpListener({ name, routes: [to(upstream)], hcm: { stat_prefix: 'ingress', http2_protocol_options: fields } });
 
@@ -41,8 +33,8 @@ suite(
         listener('small', 'u2', { allow_metadata: true, max_metadata_size: 8192 }),
       ],
       [
-        cluster('u2', ['{{upstream:u2}}'], options({ allow_metadata: true })),
-        cluster('plain', ['{{upstream:u2}}'], options({})),
+        cluster('u2', ['{{upstream:u2}}'], http2Options({ allow_metadata: true })),
+        cluster('plain', ['{{upstream:u2}}'], http2Options({})),
         cluster('u1', ['{{upstream:u1}}']),
       ],
     ),

@@ -11,24 +11,14 @@ import {
   rstStream,
 } from '../support/http2-peer.ts';
 import { httpUpstream, reply } from '../support/scripted-upstream.ts';
-import { cluster, type Fields, http, httpProxy, to, typed } from './configs.ts';
+import { cluster, type Fields, http, http2Cluster, http2Options, httpProxy, protocolOptions, to } from './configs.ts';
 import type { Exchange } from './exchange.ts';
 import { type Case, type CaseOptions, request, steps, suite } from './harness.ts';
 
 const LOG =
   '%REQ(:METHOD)% %REQ(:AUTHORITY)% %REQ(:PATH)% %PROTOCOL% %UPSTREAM_PROTOCOL% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT%';
 
-/** Protocol options of a cluster. */
-function upstreamOptions(fields: Fields): Fields {
-  const type = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
-  return { typed_extension_protocol_options: { [type]: typed(type, fields) } };
-}
-
-const h2cluster = (name = 'u1', options: Fields = {}, more: Fields = {}): Fields =>
-  cluster(name, [`{{upstream:${name}}}`], {
-    ...upstreamOptions({ explicit_http_config: { http2_protocol_options: options } }),
-    ...more,
-  });
+const h2cluster = (name = 'u1', options: Fields = {}, more: Fields = {}): Fields => http2Cluster(name, options, more);
 
 /** A case of one request on an HTTP/2 connection. */
 function h2(
@@ -112,7 +102,7 @@ suite(
       cluster(
         'u1',
         undefined,
-        upstreamOptions({ explicit_http_config: { http_protocol_options: { enable_trailers: true } } }),
+        protocolOptions({ explicit_http_config: { http_protocol_options: { enable_trailers: true } } }),
       ),
     ]),
     upstreams: { u1: echo },
@@ -474,9 +464,9 @@ suite(
       },
       [
         h2cluster(),
-        cluster('u3', ['{{refused}}'], upstreamOptions({ explicit_http_config: { http2_protocol_options: {} } })),
+        cluster('u3', ['{{refused}}'], http2Options()),
         cluster('u4', ['{{upstream:u1}}'], {
-          ...upstreamOptions({ explicit_http_config: { http2_protocol_options: {} } }),
+          ...http2Options(),
           circuit_breakers: { thresholds: [{ max_requests: 1 }] },
         }),
       ],

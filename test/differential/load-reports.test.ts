@@ -1,5 +1,6 @@
 import { httpUpstream, reply } from '../support/scripted-upstream.ts';
 import { cluster, type Fields, http, httpListener, to } from './configs.ts';
+import { planeApi, planeCluster } from './discovery.ts';
 import type { Exchange } from './exchange.ts';
 import { accepted, refused, steps, suite, validateSuite } from './harness.ts';
 
@@ -11,13 +12,6 @@ const upstreams = {
     await Bun.sleep(600);
     return reply(200, 'slow');
   }),
-};
-
-const HTTP2 = {
-  'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-    '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-    explicit_http_config: { http2_protocol_options: {} },
-  },
 };
 
 const endpoint = (name: string): Fields => ({ endpoint: { address: `{{upstream:${name}}}` } });
@@ -39,15 +33,11 @@ const placed: Fields = {
 const config: Fields = {
   node: { id: 'node-1', cluster: 'tests', locality: { zone: 'here' } },
   cluster_manager: {
-    load_stats_config: {
-      api_type: 'GRPC',
-      transport_api_version: 'V3',
-      grpc_services: [{ envoy_grpc: { cluster_name: 'xds' } }],
-    },
+    load_stats_config: planeApi('GRPC'),
   },
   static_resources: {
     clusters: [
-      { ...cluster('xds'), typed_extension_protocol_options: HTTP2 },
+      planeCluster,
       { ...cluster('u1'), name: 'c1' },
       { ...cluster('slow'), name: 'slow' },
       placed,
@@ -328,7 +318,7 @@ suite(
       ...config,
       static_resources: {
         clusters: [
-          { ...cluster('xds'), typed_extension_protocol_options: HTTP2 },
+          planeCluster,
           telling('some', ['cpu_utilization', 'named_metrics.a', 'mem_utilization', 'nothing']),
           telling('all', [
             'named_metrics.*',

@@ -1,23 +1,15 @@
 /** Who discovers anything says who it is: `node.id` and `node.cluster`, or their flags. */
-import { bootstrap, cluster, type Fields, httpListener, to, typed } from './configs.ts';
+
+import { bootstrap, cluster, type Fields, http2Options, httpListener, to, typed } from './configs.ts';
+import { planeApi } from './discovery.ts';
 import { accepted, refused, type ValidateCase, validateSuite } from './harness.ts';
 
-const HTTP2 = typed('envoy.extensions.upstreams.http.v3.HttpProtocolOptions', {
-  explicit_http_config: { http2_protocol_options: {} },
-});
-const xds = cluster('xds', ['{{refused}}'], {
-  typed_extension_protocol_options: { 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': HTTP2 },
-});
-const grpc = (type: string): Fields => ({
-  api_type: type,
-  transport_api_version: 'V3',
-  grpc_services: [{ envoy_grpc: { cluster_name: 'xds' } }],
-});
+const xds = cluster('xds', ['{{refused}}'], http2Options());
 const sources: Readonly<Record<string, Fields>> = {
   'a file': { path_config_source: { path: '/dev/null' } },
-  'a stream': { api_config_source: grpc('GRPC') },
-  'a delta stream': { api_config_source: grpc('DELTA_GRPC') },
-  REST: { api_config_source: { ...grpc('REST'), grpc_services: [], cluster_names: ['xds'], refresh_delay: '1s' } },
+  'a stream': { api_config_source: planeApi('GRPC') },
+  'a delta stream': { api_config_source: planeApi('DELTA_GRPC') },
+  REST: { api_config_source: { ...planeApi('REST'), grpc_services: [], cluster_names: ['xds'], refresh_delay: '1s' } },
 };
 const both = { node: { id: 'me', cluster: 'us' } };
 
@@ -92,7 +84,7 @@ for (const [place, make] of Object.entries(places)) {
   }
 }
 const ads = (more: Fields = {}): Fields =>
-  bootstrap([], [xds], { dynamic_resources: { ads_config: grpc('GRPC') }, ...more });
+  bootstrap([], [xds], { dynamic_resources: { ads_config: planeApi('GRPC') }, ...more });
 const clusters = (node: Fields): Fields => ({ ...places.clusters!(sources['a stream']!), node });
 const filesOf = bootstrap([], [xds], { dynamic_resources: { lds_config: sources['a file'] } });
 
@@ -108,5 +100,5 @@ validateSuite('discovery without a name', [
   refused('the half that is there already', clusters({ cluster: 'us' }), ['--service-cluster', 'us']),
   // They are not looked at where nothing is started.
   accepted('listeners from a file', filesOf),
-  accepted('load reports', bootstrap([], [xds], { cluster_manager: { load_stats_config: grpc('GRPC') } })),
+  accepted('load reports', bootstrap([], [xds], { cluster_manager: { load_stats_config: planeApi('GRPC') } })),
 ]);

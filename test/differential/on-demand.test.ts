@@ -1,6 +1,21 @@
 import { httpUpstream, reply } from '../support/scripted-upstream.ts';
 import { type Fields, fileLog, http, httpFilter, httpListener, tcpListener, tcpProxy, to } from './configs.ts';
-import { answered, asked, CLUSTER, clusterResource, dumpStates, LISTENER, ROUTES, says, tell } from './discovery.ts';
+import {
+  ADS,
+  adsBootstrap,
+  answered,
+  apiType,
+  asked,
+  CLUSTER,
+  clusterResource,
+  dumpStates,
+  LISTENER,
+  planeApi,
+  planeCluster,
+  ROUTES,
+  says,
+  tell,
+} from './discovery.ts';
 import { type Case, refused, steps, suite, validateSuite } from './harness.ts';
 import type { Side } from './side.ts';
 
@@ -9,38 +24,9 @@ const HOST = 'envoy.config.route.v3.VirtualHost';
 const node: Fields = { id: 'node-1', cluster: 'tests' };
 const url = (type: string): string => `type.googleapis.com/${type}`;
 const onDemand = (fields: Fields = {}): Fields => httpFilter('on_demand', 'OnDemand', fields);
-const ads: Fields = { ads: {}, resource_api_version: 'V3' };
 const log = '%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REQ(:PATH)%';
 
-function byAds(delta: boolean): Fields {
-  return {
-    node,
-    dynamic_resources: {
-      ads_config: {
-        api_type: delta ? 'DELTA_GRPC' : 'GRPC',
-        transport_api_version: 'V3',
-        grpc_services: [{ envoy_grpc: { cluster_name: 'xds' } }],
-      },
-      lds_config: { ads: {}, resource_api_version: 'V3' },
-    },
-    static_resources: { clusters: [planeCluster] },
-  };
-}
-
-const planeCluster: Fields = {
-  name: 'xds',
-  connect_timeout: '1s',
-  typed_extension_protocol_options: {
-    'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-      '@type': url('envoy.extensions.upstreams.http.v3.HttpProtocolOptions'),
-      explicit_http_config: { http2_protocol_options: {} },
-    },
-  },
-  load_assignment: {
-    cluster_name: 'xds',
-    endpoints: [{ lb_endpoints: [{ endpoint: { address: '{{upstream:xds}}' } }] }],
-  },
-};
+const byAds = (delta: boolean): Fields => adsBootstrap(planeApi(apiType(delta)), { lds_config: ADS });
 
 const counts = /(?!.*(update_time|\.version$|reload_time|update_duration))/.source;
 const table = (name: string, body: string): Fields => ({
@@ -59,8 +45,8 @@ const scoped: Fields = {
   scoped_routes: {
     name: 'scopes',
     scope_key_builder: { fragments: [{ header_value_extractor: { name: 'x-scope', index: 0 } }] },
-    rds_config_source: ads,
-    scoped_rds: { scoped_rds_config_source: ads },
+    rds_config_source: ADS,
+    scoped_rds: { scoped_rds_config_source: ADS },
   },
 };
 const inScope = (name: string, start = 'GET /', body = ''): string =>
@@ -291,7 +277,7 @@ suite(
 const hosted = (name: string, hosts: readonly Fields[] = []): Fields => ({
   name,
   virtual_hosts: hosts,
-  vhds: { config_source: { ...ads, initial_fetch_timeout: '0.2s' } },
+  vhds: { config_source: { ...ADS, initial_fetch_timeout: '0.2s' } },
 });
 const host = (name: string, body: string, domains = [name]): Fields => ({ name, domains, routes: [says(body)] });
 
@@ -319,7 +305,7 @@ suite(
       plane.byNameOnly.add(url(HOST));
       tellHosts(side, '1', [host('a.com', 'a'), host('b.com', 'b')]);
       tell(side, ROUTES, '1', [hosted('r', [host('fixed.com', 'fixed')])]);
-      const hcm = { route_config: undefined, rds: { route_config_name: 'r', config_source: ads } };
+      const hcm = { route_config: undefined, rds: { route_config_name: 'r', config_source: ADS } };
       tell(side, LISTENER, '1', [httpListener({ hcm, filters: [onDemand()], log })]);
     },
     stats: [
@@ -398,7 +384,7 @@ suite(
       tellHosts(side, '1', [{ ...host('a.com', ''), routes: [to('c1')] }]);
       tell(side, CLUSTER, '1', [clusterResource('c1', 'u1')]);
       tell(side, ROUTES, '1', [hosted('r')]);
-      const hcm = { route_config: undefined, rds: { route_config_name: 'r', config_source: ads } };
+      const hcm = { route_config: undefined, rds: { route_config_name: 'r', config_source: ADS } };
       const mark = (name: string): Fields => ({
         name,
         disabled: true,
@@ -410,7 +396,7 @@ suite(
       const filters = [
         httpFilter('fault', 'HTTPFault'),
         mark('before'),
-        onDemand({ odcds: { source: ads, timeout: '0.5s' } }),
+        onDemand({ odcds: { source: ADS, timeout: '0.5s' } }),
         mark('behind'),
       ];
       tell(side, LISTENER, '1', [httpListener({ hcm, filters, log })]);
@@ -454,7 +440,7 @@ const withFilter = (fields: Fields): Fields => ({
   },
 });
 validateSuite('on demand: verdicts', [
-  refused('a negative timeout', withFilter({ odcds: { source: ads, timeout: '-1s' } })),
+  refused('a negative timeout', withFilter({ odcds: { source: ADS, timeout: '-1s' } })),
 ]);
 
 const tcp = (fields: Fields = {}): Fields =>
@@ -523,7 +509,7 @@ suite(
       tell(side, LISTENER, '1', [
         httpListener({
           routes: [byHeader()],
-          filters: [onDemand({ odcds: { source: ads, timeout: '0.4s' } })],
+          filters: [onDemand({ odcds: { source: ADS, timeout: '0.4s' } })],
           log,
         }),
       ]);

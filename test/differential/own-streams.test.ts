@@ -1,6 +1,18 @@
 /** Scopes of routes and virtual hosts that come over streams of their own, not over ADS. */
-import { cluster, type Fields, http, httpFilter, httpListener, typed } from './configs.ts';
-import { answered, asked, dumpStates, LISTENER, ROUTES, routes, says, tell } from './discovery.ts';
+import { type Fields, http, httpFilter, httpListener } from './configs.ts';
+import {
+  answered,
+  asked,
+  BACK_SOON,
+  dumpStates,
+  LISTENER,
+  planeApi,
+  planeCluster,
+  ROUTES,
+  routes,
+  says,
+  tell,
+} from './discovery.ts';
 import { type Exchange, sortedJson } from './exchange.ts';
 import { type Case, steps, suite } from './harness.ts';
 import type { Side } from './side.ts';
@@ -13,36 +25,17 @@ const log = '%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %ROUTE_NAM
 
 /** A stream of its own. */
 const streamOf = (type: string, more: Fields = {}): Fields => ({
-  api_config_source: {
-    api_type: type,
-    transport_api_version: 'V3',
-    grpc_services: [
-      {
-        envoy_grpc: {
-          cluster_name: 'xds',
-          retry_policy: { retry_back_off: { base_interval: '0.01s', max_interval: '0.02s' } },
-        },
-      },
-    ],
-  },
+  api_config_source: planeApi(type, {}, BACK_SOON),
   resource_api_version: 'V3',
   ...more,
 });
 const SOTW = streamOf('GRPC');
 const DELTA = streamOf('DELTA_GRPC');
 
-const xds = cluster('xds', ['{{upstream:xds}}'], {
-  typed_extension_protocol_options: {
-    'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': typed(
-      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-      { explicit_http_config: { http2_protocol_options: {} } },
-    ),
-  },
-});
 const config = (lds: Fields): Fields => ({
   node: { id: 'node-1', cluster: 'tests' },
   dynamic_resources: { lds_config: lds },
-  static_resources: { clusters: [xds] },
+  static_resources: { clusters: [planeCluster] },
 });
 
 async function serving(exchange: Exchange): Promise<void> {

@@ -1,10 +1,14 @@
 import { type Fields, http, httpListener, typed } from './configs.ts';
 import {
+  ADS,
+  adsBootstrap,
   answer,
   answered,
+  apiType,
   asked,
   dumpStates,
   listenerResource,
+  planeApi,
   publish,
   publishListeners,
   ROUTES,
@@ -19,7 +23,6 @@ import { accepted, type Case, refused, request, steps, suite, validateSuite } fr
 const SCOPE = 'envoy.config.route.v3.ScopedRouteConfiguration';
 const LISTENER = 'envoy.config.listener.v3.Listener';
 const node: Fields = { id: 'node-1', cluster: 'tests' };
-const url = (type: string): string => `type.googleapis.com/${type}`;
 
 const stats = [
   /^http\.ingress\.(scoped_rds|rds)\.(?!.*(update_time|\.version$|reload_time|update_duration))/,
@@ -300,40 +303,9 @@ suite(
   ],
 );
 
-function byAds(delta: boolean): Fields {
-  return {
-    node,
-    dynamic_resources: {
-      ads_config: {
-        api_type: delta ? 'DELTA_GRPC' : 'GRPC',
-        transport_api_version: 'V3',
-        grpc_services: [{ envoy_grpc: { cluster_name: 'xds' } }],
-      },
-      lds_config: { ads: {}, resource_api_version: 'V3' },
-    },
-    static_resources: {
-      clusters: [
-        {
-          name: 'xds',
-          connect_timeout: '1s',
-          typed_extension_protocol_options: {
-            'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-              '@type': url('envoy.extensions.upstreams.http.v3.HttpProtocolOptions'),
-              explicit_http_config: { http2_protocol_options: {} },
-            },
-          },
-          load_assignment: {
-            cluster_name: 'xds',
-            endpoints: [{ lb_endpoints: [{ endpoint: { address: '{{upstream:xds}}' } }] }],
-          },
-        },
-      ],
-    },
-  };
-}
+const byAds = (delta: boolean): Fields => adsBootstrap(planeApi(apiType(delta)), { lds_config: ADS });
 
-const ads = { ads: {}, resource_api_version: 'V3' };
-const adsScopes = discovered({ rds_config_source: ads, scoped_rds: { scoped_rds_config_source: ads } });
+const adsScopes = discovered({ rds_config_source: ADS, scoped_rds: { scoped_rds_config_source: ADS } });
 
 function cases(): Case[] {
   return [

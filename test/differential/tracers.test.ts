@@ -15,6 +15,7 @@ import {
   cluster,
   type Fields,
   http,
+  http2Cluster,
   httpFilter,
   httpListener,
   inside,
@@ -1016,12 +1017,7 @@ function callsOf(exchange: Exchange): { head: readonly string[]; spans: SeenSpan
     .map(({ head, body }) => ({ head, spans: otlpSpans(body.subarray(5)) }));
 }
 
-const PROTOCOLS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
-const grpcCluster = cluster('g', undefined, {
-  typed_extension_protocol_options: {
-    [PROTOCOLS]: typed(PROTOCOLS, { explicit_http_config: { http2_protocol_options: {} } }),
-  },
-});
+const grpcCluster = http2Cluster('g');
 for (const [name, service] of Object.entries<Fields>({
   'by default': { envoy_grpc: { cluster_name: 'g' } },
   'with more': {

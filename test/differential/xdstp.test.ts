@@ -1,46 +1,33 @@
 /** `xdstp://` names: resources by such a name are asked for over ADS as by any other. */
 import { httpUpstream, reply } from '../support/scripted-upstream.ts';
 import { cluster, type Fields, http, httpListener, to } from './configs.ts';
-import { ENDPOINTS, endpoints, ROUTES, routes } from './discovery.ts';
+import { ADS, apiType, ENDPOINTS, endpoints, planeApi, planeCluster, ROUTES, routes } from './discovery.ts';
 import type { Exchange } from './exchange.ts';
 import { accepted, refused, steps, suite, validateSuite } from './harness.ts';
 import { fillIn, type Side } from './side.ts';
 
 const upstreams = { u1: httpUpstream(() => reply(200, 'one')), u2: httpUpstream(() => reply(200, 'two')) };
 const url = (type: string): string => `type.googleapis.com/${type}`;
-const ads = { ads: {}, resource_api_version: 'V3' };
-const HTTP2 = {
-  'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-    '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-    explicit_http_config: { http2_protocol_options: {} },
-  },
-};
 const ENDPOINTS_AT = `xdstp://authority/${ENDPOINTS}`;
 const ROUTES_AT = `xdstp://authority/${ROUTES}/some/routes`;
-
-const adsConfig = (delta: boolean): Fields => ({
-  api_type: delta ? 'DELTA_GRPC' : 'GRPC',
-  transport_api_version: 'V3',
-  grpc_services: [{ envoy_grpc: { cluster_name: 'xds' } }],
-});
 
 function config(delta: boolean, service: string): Fields {
   return {
     node: { id: 'node-1', cluster: 'tests' },
-    dynamic_resources: { ads_config: adsConfig(delta) },
+    dynamic_resources: { ads_config: planeApi(apiType(delta)) },
     static_resources: {
       clusters: [
-        { ...cluster('xds'), typed_extension_protocol_options: HTTP2 },
+        planeCluster,
         {
           name: 'c1',
           type: 'EDS',
           connect_timeout: '1s',
-          eds_cluster_config: { eds_config: ads, service_name: service },
+          eds_cluster_config: { eds_config: ADS, service_name: service },
         },
       ],
       listeners: [
         httpListener({
-          hcm: { route_config: undefined, rds: { route_config_name: ROUTES_AT, config_source: ads } },
+          hcm: { route_config: undefined, rds: { route_config_name: ROUTES_AT, config_source: ADS } },
         }),
       ],
     },
@@ -95,7 +82,7 @@ for (const delta of [false, true]) {
   }
 }
 
-const bootstrap = (more: Fields, service = `${ENDPOINTS_AT}/one`, source: Fields | null = ads): Fields => ({
+const bootstrap = (more: Fields, service = `${ENDPOINTS_AT}/one`, source: Fields | null = ADS): Fields => ({
   node: { id: 'node-1', cluster: 'tests' },
   static_resources: {
     clusters: [
@@ -110,19 +97,21 @@ const bootstrap = (more: Fields, service = `${ENDPOINTS_AT}/one`, source: Fields
   },
   ...more,
 });
-const withAds = (more: Fields = {}): Fields => ({ dynamic_resources: { ads_config: adsConfig(true), ...more } });
+const withAds = (more: Fields = {}): Fields => ({
+  dynamic_resources: { ads_config: planeApi(apiType(true)), ...more },
+});
 
 validateSuite('xdstp names', [
   accepted('over ADS', bootstrap(withAds())),
-  accepted('over a stream of its own', bootstrap({}, undefined, { api_config_source: adsConfig(true) })),
+  accepted('over a stream of its own', bootstrap({}, undefined, { api_config_source: planeApi(apiType(true)) })),
   refused('of endpoints, without a source', bootstrap(withAds(), undefined, null)),
   refused(
     'over a source of aggregated type',
-    bootstrap({}, undefined, { api_config_source: { ...adsConfig(true), api_type: 'AGGREGATED_DELTA_GRPC' } }),
+    bootstrap({}, undefined, { api_config_source: { ...planeApi(apiType(true)), api_type: 'AGGREGATED_DELTA_GRPC' } }),
   ),
   refused(
     'a collection of another type',
-    bootstrap(withAds({ cds_config: ads, cds_resources_locator: `xdstp://a/${ENDPOINTS}/*` })),
+    bootstrap(withAds({ cds_config: ADS, cds_resources_locator: `xdstp://a/${ENDPOINTS}/*` })),
   ),
-  refused('a collection that is none', bootstrap(withAds({ cds_config: ads, cds_resources_locator: 'nonsense' }))),
+  refused('a collection that is none', bootstrap(withAds({ cds_config: ADS, cds_resources_locator: 'nonsense' }))),
 ]);
