@@ -12,7 +12,7 @@ import { wireText } from '../../routing/wire-text.ts';
 import type { BuildContext } from '../build-context.ts';
 import { nearest } from '../diagnostics/nearest.ts';
 import type { FieldSupport } from '../extension-registry.ts';
-import { readDataSource } from './data-source.ts';
+import { DATA_SOURCE_SUPPORT, readDataSource } from './data-source.ts';
 
 /** What access loggers write when nothing is configured (Envoy, SubstitutionFormatUtils). */
 export const DEFAULT_LOG_FORMAT =
@@ -29,7 +29,7 @@ export const FORMAT_SUPPORT: readonly FieldSupport[] = [
   },
   // Properties are sorted always.
   { message: 'envoy.config.core.v3.JsonFormatOptions', fields: '', inert: 'sort_properties' },
-  { message: 'envoy.config.core.v3.DataSource', fields: 'filename inline_bytes inline_string environment_variable' },
+  ...DATA_SOURCE_SUPPORT,
   { message: 'envoy.config.core.v3.TypedExtensionConfig', fields: '*' },
 ];
 
@@ -125,6 +125,16 @@ export function buildSubstitutionFormat(
       context.refuse('', 'a format is missing', 'set text_format_source or json_format');
       return null;
   }
+}
+
+/** The lines of an access logger: what its `log_format` says, or Envoy's own. @returns null when errors were reported */
+export function buildLogFormat(
+  context: BuildContext,
+  logFormat: SubstitutionFormatString | undefined,
+): ValueFormatter | null {
+  return logFormat === undefined
+    ? buildTextFormat(context, '', DEFAULT_LOG_FORMAT)
+    : buildSubstitutionFormat(context.at('log_format'), logFormat);
 }
 
 /** Operators that extensions add to a format. */

@@ -4,7 +4,7 @@ import type { FileAccessLog } from '../../../api/gen/envoy/extensions/access_log
 import type { BuildContext } from '../../../config/build-context.ts';
 import {
   buildJsonFormat,
-  buildSubstitutionFormat,
+  buildLogFormat,
   buildTextFormat,
   DEFAULT_LOG_FORMAT,
   FORMAT_SUPPORT,
@@ -49,9 +49,9 @@ function buildFormat(config: FileAccessLog, context: BuildContext): ValueFormatt
     case 'typedJsonFormat':
       return buildJsonFormat(context, 'typed_json_format', chosen.value);
     case 'logFormat':
-      return buildSubstitutionFormat(context.at('log_format'), chosen.value);
+      return buildLogFormat(context, chosen.value);
     default:
-      return buildTextFormat(context, '', DEFAULT_LOG_FORMAT);
+      return buildLogFormat(context, undefined);
   }
 }
 

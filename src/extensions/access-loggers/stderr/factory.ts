@@ -1,10 +1,5 @@
 import type { StderrAccessLog } from '../../../api/gen/envoy/extensions/access_loggers/stream/v3/stream_pb.d.ts';
-import {
-  buildSubstitutionFormat,
-  buildTextFormat,
-  DEFAULT_LOG_FORMAT,
-  FORMAT_SUPPORT,
-} from '../../../config/builders/format.ts';
+import { buildLogFormat, FORMAT_SUPPORT } from '../../../config/builders/format.ts';
 import type { ExtensionFactory } from '../../../config/extension-registry.ts';
 import { FormattedLogger } from '../../../pipeline/formatted-logger.ts';
 
@@ -20,10 +15,7 @@ export const stderrAccessLogger: ExtensionFactory<'access-logger', StderrAccessL
   ],
   build(config, context) {
     const chosen = config.accessLogFormat;
-    const format =
-      chosen.case === 'logFormat'
-        ? buildSubstitutionFormat(context.at('log_format'), chosen.value)
-        : buildTextFormat(context, '', DEFAULT_LOG_FORMAT);
+    const format = buildLogFormat(context, chosen.case === 'logFormat' ? chosen.value : undefined);
     return format === null
       ? null
       : (environment) => new FormattedLogger(format, environment.logFiles.open('/dev/stderr'));

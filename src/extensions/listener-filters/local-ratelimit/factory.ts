@@ -3,6 +3,7 @@ import type { LocalRateLimit } from '../../../api/gen/envoy/extensions/filters/l
 import { TokenBucket } from '../../../base/token-bucket.ts';
 import type { BuildContext } from '../../../config/build-context.ts';
 import { durationMsOr } from '../../../config/builders/durations.ts';
+import { buildFeatureFlag, FEATURE_FLAG_SUPPORT } from '../../../config/builders/feature-flag.ts';
 import type { ListenerFilterMaker } from '../../../config/builders/listener-filters.ts';
 import type { ExtensionFactory } from '../../../config/extension-registry.ts';
 import { LocalRateLimitFilter } from './filter.ts';
@@ -18,12 +19,9 @@ function build(config: LocalRateLimit, context: BuildContext): ListenerFilterMak
     context.refuse('token_bucket.fill_interval', 'local rate limit token bucket fill timer must be >= 50ms');
     return null;
   }
-  const { runtime, stats } = context.shared;
-  const flag = config.runtimeEnabled;
-  const key = flag?.runtimeKey ?? '';
-  const on = flag?.defaultValue ?? flag === undefined;
+  const { stats } = context.shared;
   const rateLimited = stats.counter(`listener_local_ratelimit.${config.statPrefix}.rate_limited`);
-  const enabled = key === '' ? () => on : () => runtime.boolean(key, on);
+  const enabled = buildFeatureFlag(context, config.runtimeEnabled);
   const cellName = `listener_local_ratelimit ${context.path}`;
   return ({ dispatcher, shared, sharedClockOffsetMs }) => {
     const filter = new LocalRateLimitFilter({
@@ -44,7 +42,7 @@ export const listenerLocalRateLimitFilter: ExtensionFactory<'listener-filter'> =
   support: [
     { message: NAME, fields: '*' },
     { message: 'envoy.type.v3.TokenBucket', fields: '*' },
-    { message: 'envoy.config.core.v3.RuntimeFeatureFlag', fields: '*' },
+    FEATURE_FLAG_SUPPORT,
   ],
   build: (config: Message, context) => build(config as LocalRateLimit, context),
 };

@@ -2,6 +2,7 @@ import type { Message } from '@bufbuild/protobuf';
 import type { ConnectionLimit as ConnectionLimitMessage } from '../../../api/gen/envoy/extensions/filters/network/connection_limit/v3/connection_limit_pb.d.ts';
 import type { BuildContext } from '../../../config/build-context.ts';
 import { durationMsOr } from '../../../config/builders/durations.ts';
+import { buildFeatureFlag, FEATURE_FLAG_SUPPORT } from '../../../config/builders/feature-flag.ts';
 import type { ExtensionFactory } from '../../../config/extension-registry.ts';
 import type { NetworkFilterBuilder } from '../../../net/filter.ts';
 import type { ConnectionContext } from '../../../pipeline/environment.ts';
@@ -10,12 +11,9 @@ import { CONNECTION_LIMIT_STATS, ConnectionLimit, ConnectionLimitFilter } from '
 const NAME = 'envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit';
 
 function build(config: ConnectionLimitMessage, context: BuildContext): NetworkFilterBuilder<ConnectionContext> {
-  const { runtime, stats } = context.shared;
-  const flag = config.runtimeEnabled;
-  const key = flag?.runtimeKey ?? '';
+  const { stats } = context.shared;
   const delayMs = durationMsOr(config.delay, 0);
-  const on = flag?.defaultValue ?? flag === undefined;
-  const enabled = key === '' ? () => on : () => runtime.boolean(key, on);
+  const enabled = buildFeatureFlag(context, config.runtimeEnabled);
   const group = CONNECTION_LIMIT_STATS.create(stats, `connection_limit.${config.statPrefix}`);
   const cellName = `connection_limit ${context.path}`;
   let limit: ConnectionLimit | null = null;
@@ -34,9 +32,6 @@ export const connectionLimitFilter: ExtensionFactory<'network-filter'> = {
   kind: 'network-filter',
   name: 'envoy.filters.network.connection_limit',
   configType: NAME,
-  support: [
-    { message: NAME, fields: '*' },
-    { message: 'envoy.config.core.v3.RuntimeFeatureFlag', fields: '*' },
-  ],
+  support: [{ message: NAME, fields: '*' }, FEATURE_FLAG_SUPPORT],
   build: (config: Message, context) => build(config as ConnectionLimitMessage, context),
 };

@@ -3,6 +3,7 @@ import type { LocalRateLimit } from '../../../api/gen/envoy/extensions/filters/n
 import { TokenBucket } from '../../../base/token-bucket.ts';
 import type { BuildContext } from '../../../config/build-context.ts';
 import { durationMsOr } from '../../../config/builders/durations.ts';
+import { buildFeatureFlag, FEATURE_FLAG_SUPPORT } from '../../../config/builders/feature-flag.ts';
 import type { ExtensionFactory } from '../../../config/extension-registry.ts';
 import type { NetworkFilterBuilder } from '../../../net/filter.ts';
 import type { ConnectionContext } from '../../../pipeline/environment.ts';
@@ -19,12 +20,9 @@ function build(config: LocalRateLimit, context: BuildContext): NetworkFilterBuil
     context.refuse('token_bucket.fill_interval', 'local rate limit token bucket fill timer must be >= 50ms');
     return null;
   }
-  const { runtime, stats } = context.shared;
-  const flag = config.runtimeEnabled;
-  const key = flag?.runtimeKey ?? '';
-  const on = flag?.defaultValue ?? flag === undefined;
+  const { stats } = context.shared;
   const rateLimited = stats.counter(`local_rate_limit.${config.statPrefix}.rate_limited`);
-  const enabled = key === '' ? () => on : () => runtime.boolean(key, on);
+  const enabled = buildFeatureFlag(context, config.runtimeEnabled);
   const { maxTokens, tokensPerFill } = tokens!;
   // A bucket of its own for each filter, unless a key names a common one.
   const cellName = `local_rate_limit ${config.shareKey === '' ? context.path : `key ${config.shareKey}`}`;
@@ -51,7 +49,7 @@ export const localRateLimitFilter: ExtensionFactory<'network-filter'> = {
   support: [
     { message: NAME, fields: '*' },
     { message: 'envoy.type.v3.TokenBucket', fields: '*' },
-    { message: 'envoy.config.core.v3.RuntimeFeatureFlag', fields: '*' },
+    FEATURE_FLAG_SUPPORT,
   ],
   build: (config: Message, context) => build(config as LocalRateLimit, context),
 };
