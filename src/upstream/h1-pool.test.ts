@@ -1,71 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { FakeUpstream } from '../../test/support/fake-upstream.ts';
+import { PoolUser } from '../../test/support/pool-user.ts';
 import { ByteBuffer } from '../base/byte-buffer.ts';
-import { type RequestEncoder, ResetReason, type ResponseDecoder, type StreamEvents } from '../http/codec.ts';
-import { type HeaderMap, RequestHeaders, type ResponseHeaders } from '../http/header-map.ts';
+import { ResetReason } from '../http/codec.ts';
 import { DEFAULT_THRESHOLDS } from './circuit-breaker.ts';
 import type { Cluster } from './cluster.ts';
 import type { Host } from './host.ts';
-import { type PendingStream, PoolFailure, type PoolWaiter, type UpstreamConnectionInfo } from './pool.ts';
-
-/** A user of the pool that writes down what it hears. */
-class User implements PoolWaiter, ResponseDecoder, StreamEvents {
-  encoder: RequestEncoder | null = null;
-  info: UpstreamConnectionInfo | null = null;
-  readonly log: string[] = [];
-  pending: PendingStream | null = null;
-  /** Sends a GET as soon as it is ready. */
-  sendsAtOnce = true;
-
-  onPoolReady(encoder: RequestEncoder, _host: Host, info: UpstreamConnectionInfo): void {
-    this.encoder = encoder;
-    this.info = info;
-    this.log.push('ready');
-    encoder.stream.setEvents(this);
-    if (this.sendsAtOnce) this.send(true);
-  }
-
-  send(end: boolean): void {
-    const headers = new RequestHeaders();
-    headers.method = end ? 'GET' : 'POST';
-    headers.path = '/';
-    headers.authority = 'a';
-    expect(this.encoder!.encodeHeaders(headers, end)).toBe(null);
-  }
-
-  onPoolFailure(reason: PoolFailure, transportFailureReason: string): void {
-    this.log.push(`failed ${reason} ${transportFailureReason}`.trim());
-  }
-
-  on1xxHeaders(headers: ResponseHeaders): void {
-    this.log.push(`1xx ${headers.status}`);
-  }
-
-  onHeaders(headers: ResponseHeaders, end: boolean): void {
-    this.log.push(`headers ${headers.status}${end ? ' end' : ''}`);
-  }
-
-  onData(data: ByteBuffer, end: boolean): void {
-    this.log.push(`data ${data.latin1()}${end ? ' end' : ''}`);
-    data.clear();
-  }
-
-  onTrailers(_trailers: HeaderMap): void {
-    this.log.push('trailers');
-  }
-
-  onStreamReset(reason: ResetReason): void {
-    this.log.push(`reset ${reason}`);
-  }
-
-  onAboveWriteHighWatermark(): void {
-    this.log.push('above');
-  }
-
-  onBelowWriteLowWatermark(): void {
-    this.log.push('below');
-  }
-}
+import { PoolFailure } from './pool.ts';
 
 const OK = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok';
 
@@ -81,7 +22,7 @@ function use(fields: Parameters<FakeUpstream['cluster']>[0] = {}): void {
   host = cluster.chooseHost(null)!;
 }
 
-function start(user = new User()): User {
+function start(user = new PoolUser()): PoolUser {
   up.loop.turn(() => {
     user.pending = cluster.httpPool(host, 0)!.newStream(user, user);
   });
@@ -108,7 +49,7 @@ afterEach(() => {
 // One suite, run with a connection that has to be made first and with one that waits in the pool.
 for (const warm of [false, true]) {
   describe(warm ? 'HTTP/1 pool, ready at once' : 'HTTP/1 pool, ready later', () => {
-    function begin(fields: Parameters<FakeUpstream['cluster']>[0] = {}, user = new User()): User {
+    function begin(fields: Parameters<FakeUpstream['cluster']>[0] = {}, user = new PoolUser()): PoolUser {
       use(fields);
       if (warm) {
         const first = start();
@@ -236,8 +177,8 @@ for (const warm of [false, true]) {
     });
 
     test('a response before the end of the request closes the connection', () => {
-      const user = new User();
-      user.sendsAtOnce = false;
+      const user = new PoolUser();
+      user.request = 'nothing';
       begin({}, user);
       up.loop.turn(() => user.send(false));
       up.connector.last.receive(OK);
@@ -335,8 +276,8 @@ describe('HTTP/1 pool', () => {
 
   test('a waiter may ask again from within its failure', () => {
     use();
-    const again = new User();
-    const user = new User();
+    const again = new PoolUser();
+    const user = new PoolUser();
     user.onPoolFailure = () => {
       again.pending = cluster.httpPool(host, 0)!.newStream(again, again);
     };

@@ -2,76 +2,23 @@ import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import type { FakeTransport } from '../../test/support/fake-transport.ts';
 import { FakeUpstream } from '../../test/support/fake-upstream.ts';
 import { dataFrame, goAway, headersFrame, rstStream, settings } from '../../test/support/http2-peer.ts';
-import type { ByteBuffer } from '../base/byte-buffer.ts';
-import { Protocol, type RequestEncoder, ResetReason, type ResponseDecoder, type StreamEvents } from '../http/codec.ts';
+import { PoolUser } from '../../test/support/pool-user.ts';
+import { Protocol, ResetReason } from '../http/codec.ts';
 import { http2Options } from '../http/h2/http2-options.ts';
-import { type HeaderMap, RequestHeaders, type ResponseHeaders } from '../http/header-map.ts';
 import type { TransportSecurity } from '../net/transport.ts';
 import { NO_SOCKET_OPTIONS } from '../net/transport-socket.ts';
 import { DEFAULT_THRESHOLDS } from './circuit-breaker.ts';
 import type { Cluster } from './cluster.ts';
 import type { ClusterSpec } from './cluster-spec.ts';
 import type { Host } from './host.ts';
-import { type PendingStream, PoolFailure, type PoolWaiter, type UpstreamConnectionInfo } from './pool.ts';
+import { PoolFailure } from './pool.ts';
 import { ProtocolChoice } from './upstream-protocol.ts';
 
-/** A user of the pool that writes down what it hears. */
-class User implements PoolWaiter, ResponseDecoder, StreamEvents {
-  encoder: RequestEncoder | null = null;
-  info: UpstreamConnectionInfo | null = null;
-  readonly log: string[] = [];
-  pending: PendingStream | null = null;
-  /** False: the request's body stays open. */
-  ends = true;
-
-  onPoolReady(encoder: RequestEncoder, _host: Host, info: UpstreamConnectionInfo): void {
-    this.encoder = encoder;
-    this.info = info;
-    this.log.push('ready');
-    encoder.stream.setEvents(this);
-    const headers = new RequestHeaders();
-    headers.method = 'POST';
-    headers.path = '/';
-    headers.authority = 'a';
-    headers.scheme = 'http';
-    if (this.ends) headers.add('content-length', '0');
-    expect(encoder.encodeHeaders(headers, this.ends)).toBe(null);
-  }
-
-  onPoolFailure(reason: PoolFailure, transportFailureReason: string): void {
-    this.log.push(`failed ${reason} ${transportFailureReason}`.trim());
-  }
-
-  on1xxHeaders(headers: ResponseHeaders): void {
-    this.log.push(`1xx ${headers.status}`);
-  }
-
-  onHeaders(headers: ResponseHeaders, end: boolean): void {
-    this.log.push(`headers ${headers.status}${end ? ' end' : ''}`);
-  }
-
-  onData(data: ByteBuffer, end: boolean): void {
-    this.log.push(`data ${data.latin1()}${end ? ' end' : ''}`);
-    data.clear();
-  }
-
-  onTrailers(_trailers: HeaderMap): void {
-    this.log.push('trailers');
-  }
-
-  onStreamReset(reason: ResetReason): void {
-    this.log.push(`reset ${reason}`);
-  }
-
-  onAboveWriteHighWatermark(): void {}
-  onBelowWriteLowWatermark(): void {}
-}
-
 /** Asks for another stream inside of the event that ends its own. */
-class AskingAgain extends User {
-  readonly #next: User;
+class AskingAgain extends PoolUser {
+  readonly #next: PoolUser;
 
-  constructor(next: User) {
+  constructor(next: PoolUser) {
     super();
     this.#next = next;
   }
@@ -135,7 +82,7 @@ function use(fields: Partial<ClusterSpec>): void {
   host = cluster.chooseHost(null)!;
 }
 
-function start(user = new User(), downstream: Protocol | null = null): User {
+function start(user = new PoolUser(), downstream: Protocol | null = null): PoolUser {
   up.loop.turn(() => {
     user.pending = cluster.httpPool(host, 0, downstream)!.newStream(user, user);
   });
@@ -166,7 +113,7 @@ for (const wire of wires) {
   describe(`pool contract: ${wire.name}`, () => {
     for (const warm of [false, true]) {
       /** A stream that is ready, by a new connection or by one that waited. */
-      const begin = (fields: Partial<ClusterSpec> = {}, user = new User()): User => {
+      const begin = (fields: Partial<ClusterSpec> = {}, user = new PoolUser()): PoolUser => {
         use({ ...wire.fields, ...fields });
         if (warm) {
           const first = start();
@@ -228,7 +175,7 @@ for (const wire of wires) {
 
       for (const fate of ['a reset', 'rubbish', 'the end'] as const) {
         test(`${when}: who hears of ${fate} asks again at once, and gets another connection`, () => {
-          const again = new User();
+          const again = new PoolUser();
           const user = begin({}, new AskingAgain(again));
           const first = up.connector.last;
           if (fate === 'a reset') first.closes('ECONNRESET');
@@ -302,7 +249,7 @@ for (const wire of wires) {
 
     test('no socket any more for those who wait', () => {
       use({ ...wire.fields, thresholds: [{ ...DEFAULT_THRESHOLDS, maxConnections: 1 }, DEFAULT_THRESHOLDS] });
-      const busy = start(new User());
+      const busy = start(new PoolUser());
       open();
       expect(busy.log).toEqual(['ready']);
       // The peer allows one stream at a time.
@@ -348,9 +295,9 @@ for (const wire of wires) {
 describe('HTTP/2 pool', () => {
   const receive = (...frames: Buffer[]): void => up.connector.last.receive(frames.map(latin1).join(''));
 
-  function two(fields: Partial<ClusterSpec> = {}): [User, User] {
+  function two(fields: Partial<ClusterSpec> = {}): [PoolUser, PoolUser] {
     use({ protocol: ProtocolChoice.Http2, ...fields });
-    const users: [User, User] = [start(), start()];
+    const users: [PoolUser, PoolUser] = [start(), start()];
     up.connector.last.open();
     receive(settings());
     return users;
@@ -402,7 +349,7 @@ describe('HTTP/2 pool', () => {
 
   test('GOAWAY: who is refused asks again at once, and gets another connection', () => {
     use({ protocol: ProtocolChoice.Http2 });
-    const again = new User();
+    const again = new PoolUser();
     const one = start();
     const other = start(new AskingAgain(again));
     up.connector.last.open();
@@ -440,8 +387,8 @@ describe('HTTP/2 pool', () => {
 
   test('a response in front of the whole request: the rest is reset', () => {
     use({ protocol: ProtocolChoice.Http2 });
-    const user = new User();
-    user.ends = false;
+    const user = new PoolUser();
+    user.request = 'open';
     start(user);
     up.connector.last.open();
     receive(settings(), headersFrame(1, [':status: 200'], true));
@@ -482,8 +429,8 @@ describe('HTTP/2 pool', () => {
 describe('which pool', () => {
   test('the protocol of the downstream', () => {
     use({ protocol: ProtocolChoice.Downstream });
-    const one = start(new User(), Protocol.Http11);
-    const two = start(new User(), Protocol.Http2);
+    const one = start(new PoolUser(), Protocol.Http11);
+    const two = start(new PoolUser(), Protocol.Http2);
     for (const transport of up.connector.transports) transport.open();
     expect([one.info!.protocol, two.info!.protocol]).toEqual([Protocol.Http11, Protocol.Http2]);
   });
@@ -491,7 +438,7 @@ describe('which pool', () => {
   test('requests with other socket options have connections of their own, which leave no pool behind', () => {
     use({});
     start();
-    const user = new User();
+    const user = new PoolUser();
     const options = { ...NO_SOCKET_OPTIONS, serverName: 'x', key: 'x' };
     up.loop.turn(() => cluster.httpPool(host, 0, null, options)!.newStream(user, user));
     expect(up.connector.transports.length).toBe(2);
@@ -504,7 +451,7 @@ describe('which pool', () => {
     use({ connectionPoolPerDownstreamConnection: true });
     const connection = (id: number) => ({ id }) as never;
     for (const id of [1, 2, 1]) {
-      const user = new User();
+      const user = new PoolUser();
       up.loop.turn(() => cluster.httpPool(host, 0, null, NO_SOCKET_OPTIONS, connection(id))!.newStream(user, user));
     }
     expect(host.keyedPools!.size).toBe(2);

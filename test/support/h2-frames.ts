@@ -51,13 +51,14 @@ export const PADDED = 0x8;
 export const PREFACE: Buffer = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
 
 /** RFC 9113 section 4.1. */
-export function frame(type: number, flags: number, stream: number, payload: Uint8Array = new Uint8Array(0)): Buffer {
+export function frame(type: number, flags: number, stream: number, payload: Uint8Array | string = ''): Buffer {
+  const body = typeof payload === 'string' ? Buffer.from(payload, 'latin1') : payload;
   const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
+  head.writeUIntBE(body.length, 0, 3);
   head.writeUInt8(type, 3);
   head.writeUInt8(flags, 4);
   head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
+  return Buffer.concat([head, body]);
 }
 
 function uint32(value: number): Buffer {
@@ -68,9 +69,13 @@ function uint32(value: number): Buffer {
 
 /** @param values identifier → value */
 export function settings(values: Readonly<Record<number, number>> = {}): Buffer {
-  const entries = Object.entries(values).map(([identifier, value]) => {
+  return settingsInOrder(Object.entries(values).map(([identifier, value]) => [Number(identifier), value]));
+}
+
+export function settingsInOrder(pairs: readonly (readonly [identifier: number, value: number])[]): Buffer {
+  const entries = pairs.map(([identifier, value]) => {
     const entry = Buffer.alloc(6);
-    entry.writeUInt16BE(Number(identifier));
+    entry.writeUInt16BE(identifier);
     entry.writeUInt32BE(value, 2);
     return entry;
   });
@@ -80,12 +85,14 @@ export function settings(values: Readonly<Record<number, number>> = {}): Buffer 
 export const settingsAck = (): Buffer => frame(FrameType.Settings, ACK, 0);
 export const ping = (): Buffer => frame(FrameType.Ping, 0, 0, Buffer.alloc(8));
 export const reset = (stream: number, code: number): Buffer => frame(FrameType.RstStream, 0, stream, uint32(code));
+export const goAway = (last: number, code: number): Buffer =>
+  frame(FrameType.GoAway, 0, 0, Buffer.concat([uint32(last), uint32(code)]));
 export const windowUpdate = (stream: number, increment: number): Buffer =>
   frame(FrameType.WindowUpdate, 0, stream, uint32(increment));
 export const priority = (stream: number, on = 0): Buffer =>
   frame(FrameType.Priority, 0, stream, Buffer.concat([uint32(on), Buffer.from([15])]));
 export const data = (stream: number, payload: string | Uint8Array, end: boolean): Buffer =>
-  frame(FrameType.Data, end ? END_STREAM : 0, stream, Buffer.from(payload as string, 'latin1'));
+  frame(FrameType.Data, end ? END_STREAM : 0, stream, payload);
 
 /** RFC 7541 section 5.1. @param first the bits above the prefix */
 export function hpackInteger(value: number, prefixBits: number, first: number): Buffer {

@@ -1,25 +1,23 @@
 import { HpackDecoder } from '../../src/http/h2/hpack/hpack-decoder.ts';
 import type { BytePipe } from './byte-pipe.ts';
+import {
+  ACK,
+  data as dataFrame,
+  END_HEADERS,
+  END_STREAM,
+  FrameType,
+  fields,
+  frame,
+  goAway,
+  PREFACE,
+  reset as rstStream,
+  settingsInOrder,
+  windowUpdate,
+} from './h2-frames.ts';
 import type { UpstreamConnection, UpstreamScript } from './scripted-upstream.ts';
 import { showBytes } from './wire-text.ts';
 
-export const FrameType = {
-  Data: 0,
-  Headers: 1,
-  Priority: 2,
-  RstStream: 3,
-  Settings: 4,
-  PushPromise: 5,
-  Ping: 6,
-  GoAway: 7,
-  WindowUpdate: 8,
-  Continuation: 9,
-} as const;
-
-const END_STREAM = 1;
-const ACK = 1;
-const END_HEADERS = 4;
-const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+export { dataFrame, FrameType, frame, goAway, rstStream, windowUpdate };
 
 export interface Frame {
   readonly type: number;
@@ -28,74 +26,23 @@ export interface Frame {
   readonly payload: Buffer;
 }
 
-/** The bytes of one frame. */
-export function frame(type: number, flags: number, id: number, payload: Uint8Array | string = ''): Buffer {
-  const body = typeof payload === 'string' ? Buffer.from(payload, 'latin1') : Buffer.from(payload);
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(body.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(id, 5);
-  return Buffer.concat([head, body]);
-}
-
 /** A SETTINGS frame of identifier and value pairs. */
 export function settings(...pairs: readonly (readonly [identifier: number, value: number])[]): Buffer {
-  const payload = Buffer.alloc(pairs.length * 6);
-  pairs.forEach(([identifier, value], index) => {
-    payload.writeUInt16BE(identifier, index * 6);
-    payload.writeUInt32BE(value, index * 6 + 2);
-  });
-  return frame(FrameType.Settings, 0, 0, payload);
+  return settingsInOrder(pairs);
 }
 
 /** A header block of literals without indexing. Fields are `name: value`. */
-function headerBlock(fields: readonly string[]): Buffer {
-  const parts: Buffer[] = [];
-  for (const field of fields) {
-    const colon = field.indexOf(':', 1);
-    const name = field.slice(0, colon);
-    const value = field.slice(colon + 1).trimStart();
-    parts.push(Buffer.from([0]), literal(name), literal(value));
-  }
-  return Buffer.concat(parts);
+function headerBlock(lines: readonly string[]): Buffer {
+  return fields(
+    lines.map((line) => {
+      const colon = line.indexOf(':', 1);
+      return [line.slice(0, colon), line.slice(colon + 1).trimStart()];
+    }),
+  );
 }
 
-function literal(text: string): Buffer {
-  const bytes = Buffer.from(text, 'latin1');
-  if (bytes.length < 127) return Buffer.concat([Buffer.from([bytes.length]), bytes]);
-  const length = [127];
-  let rest = bytes.length - 127;
-  for (; rest >= 128; rest = Math.floor(rest / 128)) length.push((rest % 128) + 128);
-  length.push(rest);
-  return Buffer.concat([Buffer.from(length), bytes]);
-}
-
-export function headersFrame(id: number, fields: readonly string[], end: boolean): Buffer {
-  return frame(FrameType.Headers, END_HEADERS | (end ? END_STREAM : 0), id, headerBlock(fields));
-}
-
-export function dataFrame(id: number, data: string, end: boolean): Buffer {
-  return frame(FrameType.Data, end ? END_STREAM : 0, id, data);
-}
-
-export function rstStream(id: number, code: number): Buffer {
-  const payload = Buffer.alloc(4);
-  payload.writeUInt32BE(code);
-  return frame(FrameType.RstStream, 0, id, payload);
-}
-
-export function goAway(lastId: number, code: number): Buffer {
-  const payload = Buffer.alloc(8);
-  payload.writeUInt32BE(lastId);
-  payload.writeUInt32BE(code, 4);
-  return frame(FrameType.GoAway, 0, 0, payload);
-}
-
-export function windowUpdate(id: number, increment: number): Buffer {
-  const payload = Buffer.alloc(4);
-  payload.writeUInt32BE(increment);
-  return frame(FrameType.WindowUpdate, 0, id, payload);
+export function headersFrame(id: number, lines: readonly string[], end: boolean): Buffer {
+  return frame(FrameType.Headers, END_HEADERS | (end ? END_STREAM : 0), id, headerBlock(lines));
 }
 
 /** Envoy's METADATA frames: their type is none of the RFC's. */
