@@ -115,6 +115,30 @@ export class Peer implements TransportHandler {
   }
 }
 
+/** Connections that a listener has accepted, in order, for whoever waits for the next one. */
+export class AcceptedPeers {
+  readonly #ready: Peer[] = [];
+  readonly #wanted: ((peer: Peer) => void)[] = [];
+
+  add(peer: Peer): void {
+    const wanted = this.#wanted.shift();
+    if (wanted !== undefined) wanted(peer);
+    else this.#ready.push(peer);
+  }
+
+  next(): Promise<Peer> {
+    const ready = this.#ready.shift();
+    if (ready !== undefined) return Promise.resolve(ready);
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error('nothing was accepted')), 4000);
+      this.#wanted.push((peer) => {
+        clearTimeout(timer);
+        resolve(peer);
+      });
+    });
+  }
+}
+
 export const PLAIN: Omit<ListenSpec, 'address'> = {
   reusePort: false,
   backlog: 0,
@@ -135,8 +159,7 @@ class Bench {
   readonly listeners: ListeningSocket[] = [];
   readonly peers: Peer[] = [];
   readonly bugs: unknown[] = [];
-  #accepted: Peer[] = [];
-  #wanted: ((peer: Peer) => void)[] = [];
+  readonly #accepted = new AcceptedPeers();
 
   constructor(make: (dispatcher: Dispatcher) => SocketRuntime) {
     this.dispatcher = new Dispatcher(new SystemClock(), new SystemRandom());
@@ -156,9 +179,7 @@ class Bench {
           peer.transport = transport;
           transport.setHandler(peer);
           this.peers.push(peer);
-          const wanted = this.#wanted.shift();
-          if (wanted !== undefined) wanted(peer);
-          else this.#accepted.push(peer);
+          this.#accepted.add(peer);
         },
       },
     );
@@ -167,15 +188,7 @@ class Bench {
   }
 
   accepted(): Promise<Peer> {
-    const ready = this.#accepted.shift();
-    if (ready !== undefined) return Promise.resolve(ready);
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error('nothing was accepted')), 4000);
-      this.#wanted.push((peer) => {
-        clearTimeout(timer);
-        resolve(peer);
-      });
-    });
+    return this.#accepted.next();
   }
 
   dial(spec: ConnectSpec): Peer {

@@ -5,7 +5,7 @@ import { SystemRandom } from '../../base/random.ts';
 import { ipAddress } from '../address.ts';
 import { Dispatcher } from '../dispatcher.ts';
 import type { AcceptedSocket } from '../filter.ts';
-import { connectTo, nextTurn, Peer, PLAIN, type RegisterTest } from '../transport.contract.ts';
+import { AcceptedPeers, connectTo, nextTurn, Peer, PLAIN, type RegisterTest } from '../transport.contract.ts';
 import type { ListeningSocket, SocketRuntime, Transport } from '../transport.ts';
 import { NO_SOCKET_OPTIONS, type TlsEngine, type TlsStats, type TransportSocketOptions } from '../transport-socket.ts';
 import {
@@ -81,8 +81,7 @@ class Bench {
   readonly listeners: ListeningSocket[] = [];
   server: { current: TlsServerSettings | null } = { current: serverSettings() };
   client: { current: TlsClientSettings | null } = { current: clientSettings() };
-  #accepted: Peer[] = [];
-  #wanted: ((peer: Peer) => void)[] = [];
+  readonly #accepted = new AcceptedPeers();
   #listening: ListeningSocket | null = null;
   #clientSocket;
 
@@ -123,9 +122,7 @@ class Bench {
           peer.transport = socket.accept(raw, {} as AcceptedSocket, new ByteBuffer(), false);
           peer.transport.setHandler(peer);
           this.peers.push(peer);
-          const wanted = this.#wanted.shift();
-          if (wanted !== undefined) wanted(peer);
-          else this.#accepted.push(peer);
+          this.#accepted.add(peer);
         },
       },
     );
@@ -134,15 +131,7 @@ class Bench {
   }
 
   accepted(): Promise<Peer> {
-    const ready = this.#accepted.shift();
-    if (ready !== undefined) return Promise.resolve(ready);
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error('nothing was accepted')), 4000);
-      this.#wanted.push((peer) => {
-        clearTimeout(timer);
-        resolve(peer);
-      });
-    });
+    return this.#accepted.next();
   }
 
   dial(options: TransportSocketOptions = NO_SOCKET_OPTIONS, hostname = ''): Peer {
@@ -389,7 +378,7 @@ export function tlsContract(test: RegisterTest, make: MakeTls, gaps: TlsContract
 
   check('one listener takes plain connections and TLS ones, in any order and at once', async (bench) => {
     const socket = bench.engine.serverSocket({ current: serverSettings() }, bench.serverCounts);
-    const accepted: Peer[] = [];
+    const accepted = new AcceptedPeers();
     const plain: boolean[] = [];
     const listener = bench.sockets.listen(
       { ...PLAIN, address: ipAddress('127.0.0.1', 0) },
@@ -400,7 +389,7 @@ export function tlsContract(test: RegisterTest, make: MakeTls, gaps: TlsContract
             plain.shift() === true ? raw : socket.accept(raw, {} as AcceptedSocket, new ByteBuffer(), false);
           peer.transport.setHandler(peer);
           bench.peers.push(peer);
-          accepted.push(peer);
+          accepted.add(peer);
         },
       },
     );
@@ -416,8 +405,7 @@ export function tlsContract(test: RegisterTest, make: MakeTls, gaps: TlsContract
         : client.connect(bench.sockets, spec, { hostname: '' }, NO_SOCKET_OPTIONS, peer);
       await peer.hears('open');
       peer.send('hello');
-      await peer.until(() => accepted.length > 0, 'nothing was accepted');
-      const server = accepted.shift()!;
+      const server = await accepted.next();
       await server.gets(5);
       return { client: peer, server };
     };
