@@ -21,9 +21,9 @@ import type {
   WrappingTransportSocket,
 } from '../transport-socket.ts';
 import { isFinished, unfinished, viewOf } from './bun-handshake.ts';
-import { BunTransport } from './bun-runtime.ts';
 import { nativeContext, OP_NO_TICKET, OP_SERVER_PREFERENCE } from './bun-secure-context.ts';
 import { type BunTlsSocket, BunTlsTransport, ENDED, type TlsOwner, tlsHandlers } from './bun-tls-transport.ts';
+import { BunTransport } from './bun-transport.ts';
 
 /** What all connections with the same settings share on the server's side. */
 class ServerContext {

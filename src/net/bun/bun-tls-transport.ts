@@ -3,7 +3,7 @@ import { handshakeFailure } from '../tls/failure-text.ts';
 import type { LiveSession, SessionFacts } from '../tls/session-facts.ts';
 import type { TransportError, TransportHandler } from '../transport.ts';
 import { NO_SOCKET_OPTIONS, type TransportSocketOptions } from '../transport-socket.ts';
-import { type BunSocket, BunTransport } from './bun-runtime.ts';
+import { type BunSocket, BunTransport } from './bun-transport.ts';
 
 /** What Bun's TLS sockets have besides; most of it is in Bun's types, some under another name. */
 export interface BunTlsSocket {

@@ -1,6 +1,6 @@
 import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
 import type { Dispatcher } from '../dispatcher.ts';
-import type { BunTransport } from './bun-runtime.ts';
+import type { BunTransport } from './bun-transport.ts';
 import type { Posix } from './posix.ts';
 
 const TCP_INFO = 11;
