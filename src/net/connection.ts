@@ -126,6 +126,8 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
   responseCodeDetails = '';
   /** Marks that the listener's access log is to show; set by filters, without meaning here. */
   marks = 0;
+  /** Number of the protocol that the listener's access log is to show; set by filters, without meaning here. */
+  protocol: number | null = null;
   /** errno name when the transport ended by an error; empty otherwise. */
   closeError = '';
   /** The peer ended by RST. */

@@ -129,6 +129,7 @@ export class HttpConnectionManager
       if (codec === null) return FilterStatus.Stop;
       this.#codec = codec;
       this.#maxRequestsPerCycle = this.config.environment.runtime.integer(CYCLE_KEY, UNLIMITED_REQUESTS);
+      this.connection.protocol = codec.protocol;
       this.connection.gathersWrites = true;
       const { stats } = this.config;
       if (codec.protocol >= Protocol.Http2) {

@@ -1,5 +1,6 @@
 import type { LoggerRegistry } from '../base/log.ts';
 import type { SharedTable } from '../base/shared-table.ts';
+import type { Connection } from '../net/connection.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
 import type { TransportSocketServices } from '../net/transport-socket.ts';
 import type { RuntimeReader } from '../routing/runtime-fraction.ts';
@@ -9,6 +10,7 @@ import type { ClusterManager } from '../upstream/cluster-manager.ts';
 import type { LogFiles } from './access-logger.ts';
 import type { RouteTableSource } from './connection-manager-config.ts';
 import type { OnDemand } from './on-demand.ts';
+import type { StreamInfo } from './stream-info.ts';
 
 /** Who this proxy is (bootstrap node and command line). */
 export interface LocalInfo {
@@ -76,4 +78,6 @@ export interface ListenerView {
   readonly scope: Scope;
   readonly direction: 'unspecified' | 'inbound' | 'outbound';
   readonly bufferLimit: number;
+  /** The listener's own log of the connection is to tell what `info` does: it is the stream of a filter that takes the connection as a whole. */
+  logBy(connection: Connection, info: StreamInfo): void;
 }

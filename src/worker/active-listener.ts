@@ -2,6 +2,7 @@ import type { ByteBuffer } from '../base/byte-buffer.ts';
 import type { Timer, TimerTarget } from '../base/timer-wheel.ts';
 import type { FilterChainSpec } from '../config/builders/filter-chains.ts';
 import type { ListenerSpec } from '../config/builders/listener.ts';
+import type { Protocol } from '../http/codec.ts';
 import { type Address, ipAddress } from '../net/address.ts';
 import { CloseType, Connection, ConnectionEvent, type ConnectionEvents } from '../net/connection.ts';
 import { ConnectionCount, type ConnectionLimits, CountedLimits } from '../net/connection-limits.ts';
@@ -63,6 +64,8 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
   readonly #accessLoggers: readonly AccessLogger[];
   readonly #runtime: ListenerRuntime;
   readonly #connections = new Set<Connection>();
+  /** What the log tells of connections whose filters know more of them. */
+  readonly #infos = new Map<Connection, StreamInfo>();
   #listening: ListeningAddress[] = [];
   #retired = false;
   #drainTimer: Timer | null = null;
@@ -376,9 +379,15 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     this.#checkGone();
   }
 
+  logBy(connection: Connection, info: StreamInfo): void {
+    if (this.#accessLoggers.length > 0) this.#infos.set(connection, info);
+  }
+
   /** Not for users: the connection has closed, and so has everything on it. */
   logConnection(connection: Connection): void {
-    this.#log(this.#infoOf(connection));
+    const info = this.#infos.get(connection) ?? this.#infoOf(connection);
+    this.#infos.delete(connection);
+    this.#log(info);
   }
 
   #infoOf(connection: Connection): StreamInfo {
@@ -387,6 +396,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     const info = new StreamInfo(connection, dispatcher.wallMs - (now - connection.startMs), connection.startMs, 0);
     info.listener = this;
     if (connection.state !== null) info.shareMetadata();
+    info.protocol = connection.protocol as Protocol | null;
     info.setFlag(connection.marks);
     info.bytesReceived = connection.bytesReceived;
     info.bytesSent = connection.bytesSent;

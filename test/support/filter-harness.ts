@@ -109,7 +109,7 @@ export class FilterHarness implements FilterStream {
         sharedClockOffsetMs: 0,
       },
       drain: { drainClose: () => false },
-      listener: { name: 'listener', scope: stats, direction: 'unspecified', bufferLimit: 1_048_576 },
+      listener: { name: 'listener', scope: stats, direction: 'unspecified', bufferLimit: 1_048_576, logBy() {} },
     };
     const filter = builder.createFilter(this.context);
     if (filter === null) throw new Error('the builder made no filter');

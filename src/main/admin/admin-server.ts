@@ -71,6 +71,9 @@ export class AdminServer implements Acceptor, ListenerView {
     this.#config = adminManagerConfig(spec, router, environment, this.scope);
   }
 
+  /** It has no log of connections. */
+  logBy(): void {}
+
   /** @throws Error with `code` */
   listen(): Address {
     this.#listening = this.#sockets.listen(

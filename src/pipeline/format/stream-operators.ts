@@ -148,9 +148,12 @@ function closeType(connection: Connection | null): string | null {
   return connection.detectedRemoteReset ? 'RemoteReset' : 'Normal';
 }
 
-/** Envoy 1.40 keeps the type for raw connections (tcp_proxy); of HTTP upstreams it says `Normal` even after a reset. */
-function upstreamCloseType(upstream: UpstreamInfo | null): string | null {
-  if (upstream === null) return null;
+/**
+ * Envoy 1.40 keeps the type for raw connections (tcp_proxy); of HTTP upstreams it says `Normal` even after a reset, and nothing of requests
+ * for which no host was found.
+ */
+function upstreamCloseType({ upstream, protocol }: StreamInfo): string | null {
+  if (upstream === null || (protocol !== null && upstream.host === null)) return null;
   return upstream.protocol === null && upstream.connection !== null ? closeType(upstream.connection) : 'Normal';
 }
 
@@ -248,7 +251,7 @@ export const STREAM_OPERATORS: OperatorTable = {
   UPSTREAM_REQUEST_ATTEMPT_COUNT: count((stream) => stream.upstream?.attemptCount ?? 0),
   UPSTREAM_TRANSPORT_FAILURE_REASON: reason((stream) => stream.upstream?.transportFailureReason),
   UPSTREAM_LOCAL_CLOSE_REASON: reason((stream) => stream.upstream?.connection?.localCloseReason),
-  UPSTREAM_DETECTED_CLOSE_TYPE: text((stream) => upstreamCloseType(stream.upstream)),
+  UPSTREAM_DETECTED_CLOSE_TYPE: text((stream) => upstreamCloseType(stream)),
 
   CONNECTION_ID: count((stream) => stream.connection?.id ?? 0),
   DOWNSTREAM_TRANSPORT_FAILURE_REASON: reason((stream) => stream.connection?.transportFailureReason),

@@ -36,7 +36,7 @@ function proxied(maxConnectAttempts: number): { up: FakeUpstream; client: FakeTr
   };
   const context = {
     environment: { clusters: { get: () => cluster } },
-    listener: { name: 'l', scope: up.store.root, direction: 'unspecified', bufferLimit: 1024 },
+    listener: { name: 'l', scope: up.store.root, direction: 'unspecified', bufferLimit: 1024, logBy() {} },
   } as unknown as ConnectionContext;
   const client = new FakeTransport(up.loop);
   const connection = new Connection(up.loop.dispatcher, client, true);

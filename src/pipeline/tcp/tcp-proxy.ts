@@ -11,6 +11,7 @@ import {
   type ConnectionEvents,
   type ConnectionStats,
 } from '../../net/connection.ts';
+import type { TurnTask } from '../../net/dispatcher.ts';
 import { FilterStatus, NetworkFilter } from '../../net/filter.ts';
 import { DemandOutcome } from '../../routing/on-demand.ts';
 import { ResourcePriority } from '../../upstream/circuit-breaker.ts';
@@ -104,7 +105,7 @@ class UpstreamEvents implements ConnectionEvents {
  */
 export class TcpProxy
   extends NetworkFilter
-  implements ConnectionEvents, ConnectionStats, TimerTarget, TcpPoolWaiter, TunnelOwner, LoadBalancerContext
+  implements ConnectionEvents, ConnectionStats, TimerTarget, TurnTask, TcpPoolWaiter, TunnelOwner, LoadBalancerContext
 {
   readonly config: TcpProxyConfig;
   readonly context: ConnectionContext;
@@ -164,6 +165,8 @@ export class TcpProxy
     );
     this.stream.downstreamMeter = new BytesMeter();
     this.stream.listener = this.context.listener;
+    this.stream.upstream = new UpstreamInfo();
+    this.context.listener.logBy(connection, this.stream);
     if (connection.state !== null) this.stream.shareMetadata();
   }
 
@@ -270,7 +273,8 @@ export class TcpProxy
       upstream.host = null;
     }
     if (!cluster.resources(ResourcePriority.Default).connections.canCreate()) {
-      stream.upstream ??= upstream;
+      // Of an earlier attempt its host stays.
+      if (this.#attempts === 0) stream.upstream = upstream;
       stream.setFlag(ResponseFlag.UpstreamOverflow);
       cluster.stats.upstream_cx_overflow.inc();
       this.#fail(InitFailure.ResourceLimitExceeded);
@@ -565,6 +569,11 @@ export class TcpProxy
     this.#logged = true;
     this.stream.endMs = this.#downstream.dispatcher.clock.monotonicMs();
     this.stream.connectionTerminationDetails = this.#downstream.terminationDetails;
+    // Behind the listener's line of the same connection, as in Envoy.
+    if (this.config.accessLoggers.length > 0) this.#downstream.dispatcher.defer(this);
+  }
+
+  onTurnEnd(): void {
     this.#log(AccessLogType.TcpConnectionEnd);
   }
 
