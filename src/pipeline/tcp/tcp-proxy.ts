@@ -1,9 +1,7 @@
 import { ByteBuffer } from '../../base/byte-buffer.ts';
-import { MetadataCriteria } from '../../base/metadata-criteria.ts';
+import type { MetadataCriteria } from '../../base/metadata-criteria.ts';
 import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
-import { xxHash64 } from '../../base/xxhash64.ts';
 import { BytesMeter } from '../../http/codec.ts';
-import type { HeaderMap } from '../../http/header-map.ts';
 import {
   CloseType,
   Connection,
@@ -17,7 +15,6 @@ import { DemandOutcome } from '../../routing/on-demand.ts';
 import { ResourcePriority } from '../../upstream/circuit-breaker.ts';
 import type { Cluster } from '../../upstream/cluster.ts';
 import type { Host } from '../../upstream/host.ts';
-import type { LoadBalancerContext, PriorityLoads } from '../../upstream/load-balancer.ts';
 import {
   type HttpPool,
   type PendingStream,
@@ -26,7 +23,6 @@ import {
   type TcpPoolWaiter,
   type UpstreamConnectionInfo,
 } from '../../upstream/pool.ts';
-import type { PrioritySet } from '../../upstream/priority-set.ts';
 import { AccessLogType, type LogContext } from '../access-logger.ts';
 import type { ConnectionContext } from '../environment.ts';
 import type { DemandWaiter } from '../on-demand.ts';
@@ -35,6 +31,7 @@ import { StreamInfo, UpstreamInfo } from '../stream-info.ts';
 import { upstreamSocketOptions } from '../upstream-socket-options.ts';
 import { HttpTunnel, type TunnelOwner } from './http-tunnel.ts';
 import { prepareProxyHeader } from './proxy-header-tlvs.ts';
+import { TcpHostSelection } from './tcp-host-selection.ts';
 import { TcpConnectMode, type TcpOnDemand, type TcpProxyConfig } from './tcp-proxy-config.ts';
 import { UpstreamDrainer } from './upstream-drainer.ts';
 
@@ -105,7 +102,7 @@ class UpstreamEvents implements ConnectionEvents {
  */
 export class TcpProxy
   extends NetworkFilter
-  implements ConnectionEvents, ConnectionStats, TimerTarget, TurnTask, TcpPoolWaiter, TunnelOwner, LoadBalancerContext
+  implements ConnectionEvents, ConnectionStats, TimerTarget, TurnTask, TcpPoolWaiter, TunnelOwner
 {
   readonly config: TcpProxyConfig;
   readonly context: ConnectionContext;
@@ -288,7 +285,7 @@ export class TcpProxy
     }
     stream.upstream = upstream;
     prepareProxyHeader(config, this.#downstream, stream);
-    const host = cluster.chooseHost(this);
+    const host = cluster.chooseHost(new TcpHostSelection(config, this.#downstream, stream, this.#criteria));
     const pool = host === null ? null : this.#poolOf(cluster, host);
     if (host === null || pool === null) {
       stream.setFlag(ResponseFlag.NoHealthyUpstream);
@@ -640,49 +637,5 @@ export class TcpProxy
 
   onWriteBufferedChange(delta: number): void {
     this.config.stats.downstream_cx_tx_bytes_buffered.add(delta);
-  }
-
-  // --- LoadBalancerContext ---
-
-  hashKey(): bigint | null {
-    if (!this.config.hashBySourceIp) return null;
-    const { remoteAddress } = this.#downstream;
-    return remoteAddress.kind === 'ip' ? xxHash64(remoteAddress.ip) : null;
-  }
-
-  metadataMatch(): MetadataCriteria | null {
-    const own = this.#criteria;
-    const ofConnection = this.#downstream.state?.metadata.get('envoy.lb') ?? null;
-    if (ofConnection === null) return own;
-    return own === null ? new MetadataCriteria(ofConnection) : own.merge(ofConnection);
-  }
-
-  downstreamConnection(): Connection | null {
-    return this.#downstream;
-  }
-
-  /** Not an HTTP request. */
-  requestHeaders(): HeaderMap | null {
-    return null;
-  }
-
-  streamState(): StreamInfo {
-    return this.stream;
-  }
-
-  shouldSelectAnotherHost(_host: Host): boolean {
-    return false;
-  }
-
-  get hostSelectionRetryCount(): number {
-    return 1;
-  }
-
-  priorityLoad(_priorities: PrioritySet, loads: PriorityLoads): PriorityLoads {
-    return loads;
-  }
-
-  overrideHost(): { readonly address: string; readonly strict: boolean } | null {
-    return null;
   }
 }
