@@ -79,12 +79,20 @@ export const NO_CERTIFICATE_DAYS = 0xffff_ffff;
  * Stats that every worker counts alike for the same process-wide event: they are taken from the first one alone. Envoy counts
  * them on its main thread.
  */
-export function isProcessWide(name: string): boolean {
+function isProcessWide(name: string): boolean {
   if (name.endsWith('_ssl_socket_factory.ssl_context_update_by_sds')) return true;
   return name.startsWith('cluster_manager.') || (name.startsWith('cluster.') && OF_CLUSTERS.test(name));
 }
 
 const OF_CLUSTERS = /\.(?:membership_change|default\.total_match_count|warming_state)$/;
+
+/** Main has clusters of its own, by which it reaches control planes: workers have them, too, and tell this of them. */
+const OF_WORKERS = /\.(?:membership_change|total_match_count)$/;
+
+/** Whether what one thread says of a stat is left out. @param source 0: main; else the worker, from 1 */
+export function isToldElsewhere(source: number, name: string): boolean {
+  return source === 0 ? OF_WORKERS.test(name) : source > 1 && isProcessWide(name);
+}
 
 /** What is known of a server before it starts. */
 export interface FixedFacts {

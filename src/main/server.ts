@@ -38,7 +38,7 @@ import {
   connectionCount,
   type FixedFacts,
   InflatedClusters,
-  isProcessWide,
+  isToldElsewhere,
   LISTENER_MANAGER_STATS,
   NO_CERTIFICATE_DAYS,
   SERVER_STATS,
@@ -132,9 +132,7 @@ export class Server implements WorkerObserver {
       tagProducer: plan.stats.producer,
       matcher: plan.stats.matcher,
       histogramBuckets: plan.stats.histogramBuckets,
-      leaveOut: (source, name) =>
-        (source > 1 && isProcessWide(name)) ||
-        (source === 0 && /\.(?:membership_change|total_match_count)$/.test(name)),
+      leaveOut: isToldElsewhere,
     });
     const { root } = this.#store;
     this.#serverStats = SERVER_STATS.create(root, 'server');
