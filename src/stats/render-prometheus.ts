@@ -1,5 +1,6 @@
 import { type HistogramStatistics, SUPPORTED_QUANTILES } from './histogram-statistics.ts';
-import type { MergedHistogram, MergedStat, MergedStore } from './merged-store.ts';
+import type { MergedHistogram, MergedStat } from './merged-stats.ts';
+import type { MergedStore } from './merged-store.ts';
 import { formatGeneral, wideGaugeText } from './number-format.ts';
 import { compareTokenwise } from './stat-names.ts';
 import type { StatsQuery } from './stats-query.ts';

@@ -1,5 +1,6 @@
 import { type DetailedBucket, SUPPORTED_QUANTILES } from './histogram-statistics.ts';
-import { MergedGauge, type MergedHistogram, type MergedStore } from './merged-store.ts';
+import { MergedGauge, type MergedHistogram } from './merged-stats.ts';
+import type { MergedStore } from './merged-store.ts';
 import { formatGeneral, formatShortest, wideGaugeText } from './number-format.ts';
 import type { StatsQuery } from './stats-query.ts';
 import { selectStats } from './stats-selection.ts';

@@ -1,11 +1,5 @@
-import type {
-  MergedCounter,
-  MergedGauge,
-  MergedHistogram,
-  MergedStat,
-  MergedStore,
-  MergedTextReadout,
-} from './merged-store.ts';
+import type { MergedCounter, MergedGauge, MergedHistogram, MergedStat, MergedTextReadout } from './merged-stats.ts';
+import type { MergedStore } from './merged-store.ts';
 import { compareNames } from './stat-names.ts';
 import type { StatsQuery } from './stats-query.ts';
 

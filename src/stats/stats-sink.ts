@@ -1,4 +1,4 @@
-import type { MergedCounter, MergedGauge, MergedHistogram, MergedTextReadout } from './merged-store.ts';
+import type { MergedCounter, MergedGauge, MergedHistogram, MergedTextReadout } from './merged-stats.ts';
 
 /** All stats at one flush. Hidden gauges are left out. */
 export interface MetricSnapshot {
