@@ -4,6 +4,8 @@
  * at once, which for Envoy's bootstrap costs four times as much CPU as reading a small configuration.
  *
  * A test compares every property of every descriptor of the API with what the stock linker makes.
+ *
+ * (Longer than most files: files, messages, fields and enums make each other.)
  */
 import {
   type DescEnum,

@@ -72,7 +72,11 @@ export interface BoundListener {
   readonly addresses: string[];
 }
 
-/** The process: owns workers, stats, admin and the runtime; tells workers what to run. Source: Envoy, InstanceBase. */
+/**
+ * The process: owns workers, stats, admin and the runtime; tells workers what to run. Source: Envoy, InstanceBase.
+ *
+ * (Longer than most files: the order in which all that starts and ends is to be read in one place.)
+ */
 export class Server implements WorkerObserver {
   readonly flags: ServerFlags;
   readonly parts: ServerParts;

@@ -85,6 +85,8 @@ const NO_FILTERS: readonly NetworkFilter[] = [];
  * One connection, down- or upstream: owns its transport, buffers and network filters. Writes are collected and flushed once
  * at the end of the dispatcher's turn. Reads can be paused by several owners (counted); bytes that are left in the read
  * buffer are offered again when the last of them resumes.
+ *
+ * (Longer than most files: reading, writing and closing share one state, and each may happen within the other.)
  */
 export class Connection implements TransportHandler, TurnTask, TimerTarget, WatermarkObserver {
   readonly id: number;

@@ -42,7 +42,11 @@ class DeferredRequest {
   }
 }
 
-/** One request on its way: owns headers, filters, timers and the access-log entry. Made by the connection manager. */
+/**
+ * One request on its way: owns headers, filters, timers and the access-log entry. Made by the connection manager.
+ *
+ * (Longer than most files: what request, response and their ends do to each other; the steps themselves stand beside it.)
+ */
 export class ActiveStream implements RequestDecoder, StreamEvents, StreamTimeouts, LogContext {
   readonly manager: HttpConnectionManager;
   readonly config: ConnectionManagerConfig;

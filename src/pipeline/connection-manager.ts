@@ -38,7 +38,11 @@ type Drain = (typeof Drain)[keyof typeof Drain];
 
 const REMOTE_DISCONNECT = 'downstream_remote_disconnect';
 
-/** The HTTP connection manager of one downstream connection: codec, streams, and the connection's life. */
+/**
+ * The HTTP connection manager of one downstream connection: codec, streams, and the connection's life.
+ *
+ * (Longer than most files: every way in which a connection may end asks what its streams are about.)
+ */
 export class HttpConnectionManager
   extends NetworkFilter
   implements ServerCodecEvents, ConnectionEvents, ConnectionStats, CodecTransport, TimerTarget

@@ -43,6 +43,9 @@ const BODY_HEADERS: ReadonlySet<string> = new Set(['content-length', 'content-ty
 /**
  * The terminal filter: finds cluster and host, sends the request there (again, where a retry policy says so), and brings the
  * answer back. Source: Envoy's documentation of the router filter, and its source/common/router.
+ *
+ * (Longer than most files: attempts, retries, redirects and timeouts decide together whether there is an answer yet. What each of
+ * them decides by stands beside it.)
  */
 export class RouterFilter extends HttpFilter implements ResponseWatermarks, RetryOwner {
   readonly config: RouterConfig;

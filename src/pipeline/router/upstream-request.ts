@@ -35,7 +35,11 @@ export interface StreamSource {
   newStream(decoder: ResponseDecoder, waiter: PoolWaiter): PendingStream | null;
 }
 
-/** One attempt: waits for a stream of the host's pool, sends the request, and hands the answer to the router. */
+/**
+ * One attempt: waits for a stream of the host's pool, sends the request, and hands the answer to the router.
+ *
+ * (Longer than most files: one small state, and the many calls of pool, codec, connection and timers that change it.)
+ */
 export class UpstreamRequest implements ResponseDecoder, PoolWaiter, StreamEvents, TimerTarget, WatermarkObserver {
   readonly #router: RouterFilter;
   readonly cluster: Cluster;

@@ -99,6 +99,8 @@ class UpstreamEvents implements ConnectionEvents {
 /**
  * One client connection, passed on byte by byte. Reading from the client waits until the upstream connection is up.
  * Source: Envoy's documentation of the TCP proxy filter, and its source/common/tcp_proxy.
+ *
+ * (Longer than most files: either connection may begin, pause and end at any time, and each time the other one has to follow.)
  */
 export class TcpProxy
   extends NetworkFilter

@@ -45,9 +45,10 @@ type State = (typeof State)[keyof typeof State];
  * Takes frames apart and checks what can be checked without knowing the streams (RFC 9113 sections 4 and 6).
  *
  * DATA passes through as it comes, without a copy; every other frame is taken once it is whole, which the input holds until then:
- * at most 16 KiB, the frame size that we allow. Header blocks over several frames are put together first: at most
- * four times
+ * at most 16 KiB, the frame size that we allow. Header blocks over several frames are put together first: at most four times
  * `maxHeadersBytes` and 1025 frames, then the connection ends.
+ *
+ * (Longer than most files: one state machine, with a step for each type of frame.)
  */
 export abstract class FrameReader {
   protected readonly options: Http2Options;
