@@ -113,34 +113,29 @@ export class ListenerRuntime implements Acceptor {
   }
 
   onAccept(transport: Transport): void {
-    const admission = this.limits.admit();
-    if (admission !== Admission.Admitted) {
-      this.#countRefusal(admission);
-      transport.close();
-      this.receiver.onDropped?.('refused', transport, null);
-      return;
-    }
+    if (!this.#admits(transport)) return;
     const socket = new PendingSocket(this, transport);
-    if (this.config.filters.length === 0) {
-      socket.handOver();
-      return;
-    }
-    this.#pending.add(socket);
-    this.preActive.inc();
-    socket.begin();
+    this.#begin(socket);
   }
 
   /** Takes a connection over from another listener, with what its filters found out. */
   adopt(transport: Transport, facts: ConnectionFacts, peeked: ByteBuffer, peerEnded: boolean): void {
-    const admission = this.limits.admit();
-    if (admission !== Admission.Admitted) {
-      this.#countRefusal(admission);
-      transport.close();
-      this.receiver.onDropped?.('refused', transport, null);
-      return;
-    }
+    if (!this.#admits(transport)) return;
     const socket = new PendingSocket(this, transport);
     socket.takeOver(facts, peeked, peerEnded);
+    this.#begin(socket);
+  }
+
+  #admits(transport: Transport): boolean {
+    const admission = this.limits.admit();
+    if (admission === Admission.Admitted) return true;
+    this.#countRefusal(admission);
+    transport.close();
+    this.receiver.onDropped?.('refused', transport, null);
+    return false;
+  }
+
+  #begin(socket: PendingSocket): void {
     if (this.config.filters.length === 0) {
       socket.handOver();
       return;

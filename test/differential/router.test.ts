@@ -1,5 +1,5 @@
 /** The router filter: upgrades, early and broken answers, its headers and its statistics. */
-import { httpUpstream, rawUpstream, reply } from '../support/scripted-upstream.ts';
+import { httpUpstream, rawUpstream, reply, shoutingUpstream } from '../support/scripted-upstream.ts';
 import { cluster, type Fields, fileLog, http, httpListener, httpProxy, inside, to, trusting } from './configs.ts';
 import { request, steps, suite } from './harness.ts';
 
@@ -320,25 +320,7 @@ suite(
   ],
 );
 
-/** Says hello; answers in upper case; `bye` ends it, `rst` resets it. */
-const rawTalker = rawUpstream(async (connection) => {
-  connection.send('hello\n');
-  let seen = 0;
-  while (await connection.until(() => connection.received.length > seen, 5000)) {
-    const text = connection.received.slice(seen);
-    seen = connection.received.length;
-    if (text.includes('rst')) {
-      connection.reset();
-      return;
-    }
-    connection.send(text.toUpperCase());
-    if (text.includes('bye')) {
-      connection.end();
-      return;
-    }
-  }
-  connection.end();
-});
+const rawTalker = shoutingUpstream('hello\n');
 
 const CONNECT = 'CONNECT h:80 HTTP/1.1\r\nhost: h:80\r\n\r\n';
 

@@ -1,5 +1,5 @@
 /** tcp_proxy: when the upstream connection begins, what is kept until then, what ends it, and TLVs for its PROXY header. */
-import { httpUpstream, rawUpstream, reply } from '../support/scripted-upstream.ts';
+import { httpUpstream, rawUpstream, reply, shoutingUpstream } from '../support/scripted-upstream.ts';
 import { bootstrap, cluster, type Fields, fileLog, tcpListener, tcpProxy, typed } from './configs.ts';
 import { type Case, refused, steps, suite, validateSuite } from './harness.ts';
 import { certificate, downstreamTls, tls } from './tls-peers.ts';
@@ -14,25 +14,7 @@ const stats = [
   /^cluster\.(u1|refused)\.upstream_cx_(total|connect_fail|connect_attempts_exceeded|tx_bytes_total|rx_bytes_total)$/,
 ];
 
-/** Says what it got, in capitals, and closes at `bye`. */
-const shouter = rawUpstream(async (connection) => {
-  let seen = 0;
-  for (;;) {
-    const more = await connection.until(() => connection.received.length > seen, 30_000);
-    if (!more) {
-      connection.send('saw the end\n');
-      connection.end();
-      return;
-    }
-    const text = connection.received.slice(seen);
-    seen = connection.received.length;
-    connection.send(text.toUpperCase());
-    if (text.includes('bye')) {
-      connection.end();
-      return;
-    }
-  }
-});
+const shouter = shoutingUpstream();
 
 const modes: Readonly<Record<string, Fields>> = {
   data: { cluster: 'u1', upstream_connect_mode: 'ON_DOWNSTREAM_DATA', max_early_data_bytes: 100 },

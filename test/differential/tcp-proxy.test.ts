@@ -1,5 +1,5 @@
 /** L4: tcp_proxy and the other network filters. */
-import { rawUpstream } from '../support/scripted-upstream.ts';
+import { shoutingUpstream } from '../support/scripted-upstream.ts';
 import { bootstrap, cluster, type Fields, fileLog, networkFilter, tcpListener, tcpProxy } from './configs.ts';
 import { steps, suite } from './harness.ts';
 
@@ -17,30 +17,7 @@ const stats = [
   /^cluster\.(u1|u2|refused|empty)\.(upstream_cx_(total|connect_fail|destroy|rx_bytes_total|tx_bytes_total|none_healthy|overflow)|membership|retry_or|upstream_rq)/,
 ];
 
-/** Says hello, echoes lines; `bye` ends it, `rst` resets it. */
-const talker = rawUpstream(async (connection) => {
-  connection.send('hello\n');
-  let seen = 0;
-  for (;;) {
-    const more = await connection.until(() => connection.received.length > seen, 30_000);
-    if (!more) {
-      connection.send('saw the end\n');
-      connection.end();
-      return;
-    }
-    const text = connection.received.slice(seen);
-    seen = connection.received.length;
-    if (text.includes('rst')) {
-      connection.reset();
-      return;
-    }
-    connection.send(text.toUpperCase());
-    if (text.includes('bye')) {
-      connection.end();
-      return;
-    }
-  }
-});
+const talker = shoutingUpstream('hello\n');
 
 suite(
   'tcp proxy',

@@ -173,3 +173,28 @@ export class ScriptedUpstream {
     for (const connection of this.connections) connection.reset();
   }
 }
+
+/** Says `greeting`, then what it gets in capitals; `bye` ends the connection, `rst` resets it. It tells when the other side has ended. */
+export function shoutingUpstream(greeting = ''): UpstreamScript {
+  return rawUpstream(async (connection) => {
+    if (greeting !== '') connection.send(greeting);
+    for (let seen = 0; ; ) {
+      if (!(await connection.until(() => connection.received.length > seen, 30_000))) {
+        connection.send('saw the end\n');
+        connection.end();
+        return;
+      }
+      const text = connection.received.slice(seen);
+      seen = connection.received.length;
+      if (text.includes('rst')) {
+        connection.reset();
+        return;
+      }
+      connection.send(text.toUpperCase());
+      if (text.includes('bye')) {
+        connection.end();
+        return;
+      }
+    }
+  });
+}
