@@ -1,14 +1,15 @@
 /**
- * Cost of the codecs alone, in microseconds per message: `bun src/http/h1/h1-bench.ts`.
+ * Cost of the codecs alone, in microseconds per message: `bun bench/micro/http1-codec.ts`.
  * Nothing but parsing and encoding: no sockets, no connection manager.
  */
-import { ByteBuffer } from '../../base/byte-buffer.ts';
-import { SlabPool } from '../../base/slab-pool.ts';
-import type { RequestDecoder, ResponseDecoder, ResponseEncoder } from '../codec.ts';
-import { type RequestHeaders, ResponseHeaders } from '../header-map.ts';
-import { Http1ClientCodec } from './client-codec.ts';
-import { http1Options, NO_HTTP1_STATS } from './http1-options.ts';
-import { Http1ServerCodec } from './server-codec.ts';
+
+import { ByteBuffer } from '../../src/base/byte-buffer.ts';
+import type { RequestDecoder, ResponseDecoder, ResponseEncoder } from '../../src/http/codec.ts';
+import { Http1ClientCodec } from '../../src/http/h1/client-codec.ts';
+import { http1Options, NO_HTTP1_STATS } from '../../src/http/h1/http1-options.ts';
+import { Http1ServerCodec } from '../../src/http/h1/server-codec.ts';
+import { type RequestHeaders, ResponseHeaders } from '../../src/http/header-map.ts';
+import { measure, Output, sixHeaders } from './codec-parts.ts';
 
 const REQUEST = Buffer.from(
   'GET /api/v1/items?page=2&size=50 HTTP/1.1\r\nHost: service.example.com:8080\r\n' +
@@ -24,14 +25,7 @@ const RESPONSE = Buffer.from(
     'x'.repeat(48),
 );
 
-class Transport {
-  readonly output = new ByteBuffer(new SlabPool());
-  written(): void {}
-  pauseReads(): void {}
-  resumeReads(): void {}
-}
-
-const transport = new Transport();
+const transport = new Output();
 let encoder!: ResponseEncoder;
 let seen!: RequestHeaders;
 const decoder: RequestDecoder = {
@@ -55,7 +49,7 @@ const server = new Http1ServerCodec(
   http1Options(),
   NO_HTTP1_STATS,
 );
-const clientTransport = new Transport();
+const clientTransport = new Output();
 const client = new Http1ClientCodec(
   clientTransport,
   { onGoAway() {}, onMaxStreamsChanged() {}, onCodecFailure() {}, onStreamsChanged() {} },
@@ -72,21 +66,7 @@ const responses: ResponseDecoder = {
   onTrailers() {},
 };
 
-const response = ResponseHeaders.of(200);
-response.list = [
-  'content-type',
-  'application/json',
-  'content-length',
-  '48',
-  'date',
-  'Sun, 22 Nov 2026 18:31:18 GMT',
-  'cache-control',
-  'no-cache',
-  'x-envoy-upstream-service-time',
-  '3',
-  'server',
-  'envoy',
-];
+const response = sixHeaders();
 const EMPTY = ResponseHeaders.of(204);
 const input = new ByteBuffer();
 const body = Buffer.from('x'.repeat(48));
@@ -122,19 +102,8 @@ const cases: [string, () => void][] = [
   ],
 ];
 
-// The best of many short rounds: what the code costs when nobody else has the core.
 for (const [name, run] of cases) {
   if (name.startsWith('client')) serve(REQUEST, EMPTY, false);
-  let best = Number.POSITIVE_INFINITY;
-  const all: number[] = [];
-  for (let round = 0; round < 60; round++) {
-    const from = performance.now();
-    for (let i = 0; i < ROUNDS; i++) run();
-    const micros = ((performance.now() - from) * 1000) / ROUNDS;
-    all.push(micros);
-    best = Math.min(best, micros);
-  }
-  all.sort((x, y) => x - y);
-  console.log(`${name}: best ${best.toFixed(2)}, median ${all[30]!.toFixed(2)} microseconds`);
+  measure(name, ROUNDS, 1, run);
 }
 console.log(`${answered} responses read`);

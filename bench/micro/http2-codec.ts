@@ -1,25 +1,19 @@
 /**
- * Cost of the codecs alone, in microseconds per message: `bun src/http/h2/h2-bench.ts`.
+ * Cost of the codecs alone, in microseconds per message: `bun bench/micro/http2-codec.ts`.
  * Nothing but parsing and encoding: no sockets, no connection manager.
  */
-import { ByteBuffer } from '../../base/byte-buffer.ts';
-import { ManualClock } from '../../base/clock.ts';
-import { SeededRandom } from '../../base/random.ts';
-import { SlabPool } from '../../base/slab-pool.ts';
-import { TimerWheel } from '../../base/timer-wheel.ts';
-import type { RequestDecoder, ResponseDecoder, ResponseEncoder, StreamEvents } from '../codec.ts';
-import { RequestHeaders, ResponseHeaders } from '../header-map.ts';
-import { Http2ClientCodec } from './client-codec.ts';
-import { http2Options } from './http2-options.ts';
-import { NO_HTTP2_STATS } from './http2-stats.ts';
-import { Http2ServerCodec } from './server-codec.ts';
 
-class Transport {
-  readonly output = new ByteBuffer(new SlabPool());
-  written(): void {}
-  pauseReads(): void {}
-  resumeReads(): void {}
-}
+import { ByteBuffer } from '../../src/base/byte-buffer.ts';
+import { ManualClock } from '../../src/base/clock.ts';
+import { SeededRandom } from '../../src/base/random.ts';
+import { TimerWheel } from '../../src/base/timer-wheel.ts';
+import type { RequestDecoder, ResponseDecoder, ResponseEncoder, StreamEvents } from '../../src/http/codec.ts';
+import { Http2ClientCodec } from '../../src/http/h2/client-codec.ts';
+import { http2Options } from '../../src/http/h2/http2-options.ts';
+import { NO_HTTP2_STATS } from '../../src/http/h2/http2-stats.ts';
+import { Http2ServerCodec } from '../../src/http/h2/server-codec.ts';
+import { RequestHeaders, ResponseHeaders } from '../../src/http/header-map.ts';
+import { measure, Output, sixHeaders } from './codec-parts.ts';
 
 const timers = new TimerWheel(
   new ManualClock(),
@@ -28,7 +22,7 @@ const timers = new TimerWheel(
   true,
 );
 const random = new SeededRandom(1);
-const transport = new Transport();
+const transport = new Output();
 const events: StreamEvents = { onStreamReset() {}, onAboveWriteHighWatermark() {}, onBelowWriteLowWatermark() {} };
 let encoder!: ResponseEncoder;
 let requests = 0;
@@ -56,7 +50,7 @@ const server = new Http2ServerCodec(
   timers,
   random,
 );
-const clientTransport = new Transport();
+const clientTransport = new Output();
 const client = new Http2ClientCodec(
   clientTransport,
   { onGoAway() {}, onMaxStreamsChanged() {}, onCodecFailure() {}, onStreamsChanged() {} },
@@ -103,21 +97,7 @@ const LONG = request([
   '7f1b2c3d-4e5f-6789-abcd-ef0123456789',
 ]);
 const SHORT = request([]);
-const response = ResponseHeaders.of(200);
-response.list = [
-  'content-type',
-  'application/json',
-  'content-length',
-  '48',
-  'date',
-  'Sun, 22 Nov 2026 18:31:18 GMT',
-  'cache-control',
-  'no-cache',
-  'x-envoy-upstream-service-time',
-  '3',
-  'server',
-  'envoy',
-];
+const response = sixHeaders();
 const EMPTY = ResponseHeaders.of(204);
 const body = Buffer.from('x'.repeat(48));
 const data = new ByteBuffer();
@@ -157,21 +137,11 @@ const cases: [string, RequestHeaders, ResponseHeaders, boolean][] = [
   ['bare request, bare 204', SHORT, EMPTY, false],
 ];
 
-// The best of many short rounds: what the code costs when nobody else has the core.
+console.log('For client and server together:');
 const ROUNDS = Number(process.env.ROUNDS ?? 500);
 for (const [name, head, answer, withBody] of cases) {
   answering = answer;
   answerBody = withBody;
-  let best = Number.POSITIVE_INFINITY;
-  const all: number[] = [];
-  for (let turn = 0; turn < 60; turn++) {
-    const from = performance.now();
-    for (let i = 0; i < ROUNDS; i++) round(head);
-    const micros = ((performance.now() - from) * 1000) / (ROUNDS * BATCH);
-    all.push(micros);
-    best = Math.min(best, micros);
-  }
-  all.sort((x, y) => x - y);
-  console.log(`${name}: best ${best.toFixed(2)}, median ${all[30]!.toFixed(2)} microseconds for client and server`);
+  measure(name, ROUNDS, BATCH, () => round(head));
 }
 console.log(`${requests} requests, ${answered} responses read`);
