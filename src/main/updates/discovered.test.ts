@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from 'bun:test';
 import { fromJson, type JsonObject, toBinary } from '@bufbuild/protobuf';
+import { FakeSubscriptions } from '../../../test/support/fake-subscriptions.ts';
 import { openApiRegistry } from '../../api/api-registry.ts';
 import { ExtensionRegistry } from '../../config/extension-registry.ts';
 import { EXTENSIONS } from '../../extensions/index.ts';
@@ -7,7 +8,6 @@ import { DemandOutcome } from '../../routing/on-demand.ts';
 import { EMPTY_RUNTIME } from '../../routing/runtime-fraction.ts';
 import { StatsStore } from '../../stats/store.ts';
 import type { ToWorker } from '../../worker/messages.ts';
-import type { DiscoveredResource, Interest, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
 import type { WorkerHandle } from '../worker-handle.ts';
 import { ClusterDemands } from './cluster-demands.ts';
 import type { ClusterUpdates } from './cluster-updates.ts';
@@ -54,32 +54,6 @@ class NotingWorker {
   terminate(): void {}
 }
 
-class Sources {
-  readonly watchers = new Map<string, ResourceWatcher>();
-
-  open(_spec: unknown, interest: Interest, watcher: ResourceWatcher): Subscription {
-    const key = `${interest.type.short} ${interest.names?.join() ?? '*'}`;
-    return {
-      start: () => void this.watchers.set(key, watcher),
-      want: () => {},
-      unwant: () => {},
-      stop: () => void this.watchers.delete(key),
-    };
-  }
-
-  say(key: string, typeName: string, resources: readonly JsonObject[], removed: readonly string[] = []) {
-    const changed = resources.map((json) => resource(typeName, json));
-    return this.watchers.get(key)!.onUpdate({ changed, removed, version: '1' });
-  }
-}
-
-function resource(typeName: string, json: JsonObject): DiscoveredResource {
-  const desc = api.message(typeName)!;
-  const message = fromJson(desc, json, { registry: api.registry });
-  const bytes = toBinary(desc, message);
-  return { name: String(json.name), version: '1', message, bytes, origin: { positions: null, path: '', anys: null } };
-}
-
 const stops: (() => void)[] = [];
 afterEach(() => {
   for (const stop of stops.splice(0)) stop();
@@ -88,7 +62,7 @@ afterEach(() => {
 function setUp() {
   const stats = new StatsStore().root;
   const worker = new NotingWorker();
-  const sources = new Sources();
+  const sources = new FakeSubscriptions(api);
   const tls = { staticSecrets: new Map(), refusal: () => null } as unknown as ConstructorParameters<
     typeof ResourceBuilds
   >[3];
@@ -149,14 +123,14 @@ test('a discovered connection manager serves once its routes are there; until th
     rds: { route_config_name: 'r', config_source: ADS },
     http_filters: [router],
   };
-  expect(await sources.say('ECDS n', EXTENSION, [{ name: 'n', typed_config: manager }])).toEqual([]);
+  expect(await sources.answer('ECDS n', EXTENSION, [{ name: 'n', typed_config: manager }])).toEqual([]);
   expect([targets.isReady, worker.told]).toEqual([false, []]);
-  await sources.say('RDS r', ROUTES, [table('r')]);
+  await sources.answer('RDS r', ROUTES, [table('r')]);
   await Bun.sleep(0);
   expect(targets.isReady).toBe(true);
   expect(worker.told.map((told) => told.split('|')[0])).toEqual(['routes +r', 'extensions +network-filter']);
   // Its routes go with it, when the drain time is over.
-  await sources.say('ECDS n', EXTENSION, [{ name: 'n', typed_config: { '@type': DIRECT } }]);
+  await sources.answer('ECDS n', EXTENSION, [{ name: 'n', typed_config: { '@type': DIRECT } }]);
   expect(sources.watchers.has('RDS r')).toBe(true);
   await until(() => !sources.watchers.has('RDS r'));
   extensions.release(place);
@@ -176,17 +150,17 @@ test('a key stays with its scope until the one that gets it has its table', asyn
   const targets = new InitTargets('listener');
   scopes.acquire(dependency);
   scopes.start('s', targets.add('SRDS s'));
-  await sources.say('SRDS *', SCOPE, [scope('a', 'k', { route_configuration: table('i') })]);
+  await sources.answer('SRDS *', SCOPE, [scope('a', 'k', { route_configuration: table('i') })]);
   expect([targets.isReady, worker.told.at(-1)]).toEqual([true, 'scopes +a=scope -']);
-  await sources.say('SRDS *', SCOPE, [scope('b', 'k', { route_configuration_name: 'r' })], ['a']);
+  await sources.answer('SRDS *', SCOPE, [scope('b', 'k', { route_configuration_name: 'r' })], ['a']);
   await Bun.sleep(0);
   expect(worker.told.at(-1)).toBe('scopes +a=scope -');
-  await sources.say('RDS r', ROUTES, [table('r')]);
+  await sources.answer('RDS r', ROUTES, [table('r')]);
   await Bun.sleep(0);
   expect(worker.told.filter((told) => told.startsWith('scopes')).at(-1)).toBe('scopes +b=r -a');
   // It is taken back before its table came: nothing waits for it.
-  await sources.say('SRDS *', SCOPE, [scope('b', 'k', { route_configuration_name: 'never' })]);
-  await sources.say('SRDS *', SCOPE, [scope('b', 'k', { route_configuration: table('j') })]);
+  await sources.answer('SRDS *', SCOPE, [scope('b', 'k', { route_configuration_name: 'never' })]);
+  await sources.answer('SRDS *', SCOPE, [scope('b', 'k', { route_configuration: table('j') })]);
   await Bun.sleep(0);
   expect(worker.told.filter((told) => told.startsWith('scopes')).at(-1)).toBe('scopes +b=scope -');
   expect([...sources.watchers.keys()]).toEqual(['SRDS *']);
@@ -197,7 +171,7 @@ test('scopes that name no table, or share a key, are refused', async () => {
   scopes.acquire({ key: 's', name: 's', source: ads, rdsSource: undefined, statPrefix: 'http.p' });
   scopes.start('s', new InitTargets('listener').add('SRDS s'));
   const details = async (...resources: JsonObject[]) =>
-    (await sources.say('SRDS *', SCOPE, resources)).map((refusal) => refusal.details);
+    (await sources.answer('SRDS *', SCOPE, resources)).map((refusal) => refusal.details);
   expect(await details(scope('a', 'k', {}))).toEqual(['a scope needs route_configuration or route_configuration_name']);
   expect(await details(scope('a', 'k', { route_configuration_name: 'r' }))).toEqual([
     'rds_config_source is missing, and the scope has no route_configuration',
@@ -213,7 +187,7 @@ test('what inline scopes brought to workers goes with their source', async () =>
   const { worker, sources, scopes } = setUp();
   scopes.acquire({ key: 's', name: 's', source: ads, rdsSource: undefined, statPrefix: 'http.p' });
   scopes.start('s', new InitTargets('listener').add('SRDS s'));
-  await sources.say('SRDS *', SCOPE, [scope('a', 'k', { route_configuration: table('i') })]);
+  await sources.answer('SRDS *', SCOPE, [scope('a', 'k', { route_configuration: table('i') })]);
   expect(worker.told).toEqual(['routes +scope|s -', 'scopes +a=scope -']);
   scopes.release('s');
   await Bun.sleep(0);
@@ -234,11 +208,11 @@ function followHosted() {
 
 test('a table that its discovered virtual hosts do not fit is refused, and the one before stays', async () => {
   const { worker, sources, routes } = followHosted();
-  expect(await sources.say('RDS r', ROUTES, [hosted()])).toEqual([]);
-  expect(await sources.say('VHDS ', 'envoy.config.route.v3.VirtualHost', [hostOf('r/a', 'a.test')])).toEqual([]);
+  expect(await sources.answer('RDS r', ROUTES, [hosted()])).toEqual([]);
+  expect(await sources.answer('VHDS ', 'envoy.config.route.v3.VirtualHost', [hostOf('r/a', 'a.test')])).toEqual([]);
   expect(worker.told).toHaveLength(2);
   for (const _turn of [1, 2]) {
-    const refusals = await sources.say('RDS r', ROUTES, [hosted(hostOf('own', 'a.test'))]);
+    const refusals = await sources.answer('RDS r', ROUTES, [hosted(hostOf('own', 'a.test'))]);
     expect(refusals.map(({ details }) => details).join()).toContain('a.test');
   }
   expect(worker.told).toHaveLength(2);
@@ -248,7 +222,7 @@ test('a table that its discovered virtual hosts do not fit is refused, and the o
 
 test('a table that goes while workers take it follows no virtual hosts', async () => {
   const { sources, routes } = followHosted();
-  const taken = sources.say('RDS r', ROUTES, [hosted()]);
+  const taken = sources.answer('RDS r', ROUTES, [hosted()]);
   routes.release('r');
   await taken;
   expect([...sources.watchers.keys()]).toEqual([]);
@@ -268,10 +242,10 @@ test('a refusal of an extension is forgotten with the next good answer', async (
   extensions.acquire(place);
   extensions.start(place, null);
   const good = [{ name: 'n', typed_config: { '@type': DIRECT } }];
-  await sources.say('ECDS n', EXTENSION, good);
+  await sources.answer('ECDS n', EXTENSION, good);
   sources.watchers.get('ECDS n')!.onFailure('rejected', 'bad');
   expect(extensions.refusals()).toEqual([{ name: 'n', details: 'bad' }]);
-  await sources.say('ECDS n', EXTENSION, good);
+  await sources.answer('ECDS n', EXTENSION, good);
   expect(extensions.refusals()).toEqual([]);
 });
 
@@ -307,8 +281,8 @@ test('a worker that cannot take what was discovered (a bug) keeps no listener wa
   scopes.acquire({ key: 's', name: 's', source: ads, rdsSource: undefined, statPrefix: 'http.p' });
   scopes.start('s', targets.add('SRDS s'));
   worker.request = () => Promise.reject(new Error('a bug'));
-  await sources.say('ECDS n', EXTENSION, [{ name: 'n', typed_config: { '@type': DIRECT } }]);
-  await sources.say('SRDS *', SCOPE, [scope('a', 'k', { route_configuration: table('i') })]);
+  await sources.answer('ECDS n', EXTENSION, [{ name: 'n', typed_config: { '@type': DIRECT } }]);
+  await sources.answer('SRDS *', SCOPE, [scope('a', 'k', { route_configuration: table('i') })]);
   await Bun.sleep(0);
   expect(targets.unready.map(({ name }) => name)).toEqual([]);
 });

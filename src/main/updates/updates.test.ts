@@ -1,6 +1,7 @@
 /** The order of things on main, against workers whose answers the test gives. */
 import { afterEach, expect, test } from 'bun:test';
-import { fromJson, type JsonObject, toBinary } from '@bufbuild/protobuf';
+import type { JsonObject } from '@bufbuild/protobuf';
+import { discoveredResource, FakeSubscriptions } from '../../../test/support/fake-subscriptions.ts';
 import { openApiRegistry } from '../../api/api-registry.ts';
 import type { Cluster } from '../../api/gen/envoy/config/cluster/v3/cluster_pb.d.ts';
 import type { Listener } from '../../api/gen/envoy/config/listener/v3/listener_pb.d.ts';
@@ -15,7 +16,6 @@ import { Dispatcher } from '../../net/dispatcher.ts';
 import { EMPTY_RUNTIME } from '../../routing/runtime-fraction.ts';
 import { StatsStore } from '../../stats/store.ts';
 import type { ToWorker } from '../../worker/messages.ts';
-import type { DiscoveredResource, Interest, ResourceWatcher, Subscription } from '../../xds/resource-source.ts';
 import { LISTENER_MANAGER_STATS } from '../server-stats.ts';
 import type { WorkerHandle } from '../worker-handle.ts';
 import { ClusterUpdates } from './cluster-updates.ts';
@@ -100,41 +100,6 @@ const builds = new ResourceBuilds(api, extensions, EMPTY_RUNTIME, {
   refusal: () => null,
 });
 
-/** What is subscribed to, by type and name. */
-class FakeSubscriptions {
-  readonly watchers = new Map<string, ResourceWatcher>();
-
-  open(_spec: unknown, interest: Interest, watcher: ResourceWatcher): Subscription {
-    const key = `${interest.type.short} ${interest.names?.join() ?? '*'}`;
-    return {
-      start: () => void this.watchers.set(key, watcher),
-      want: () => {},
-      unwant: () => {},
-      stop: () => {
-        if (this.watchers.get(key) === watcher) this.watchers.delete(key);
-      },
-    };
-  }
-
-  answer(key: string, typeName: string, json: JsonObject): Promise<unknown> {
-    const watcher = this.watchers.get(key);
-    if (watcher === undefined) throw new Error(`nobody watches ${key}; there are ${[...this.watchers.keys()]}`);
-    return watcher.onUpdate({ changed: [resource(typeName, json)], removed: [], version: '1' });
-  }
-}
-
-function resource(typeName: string, json: JsonObject): DiscoveredResource {
-  const desc = api.message(typeName)!;
-  const message = fromJson(desc, json, { registry: api.registry });
-  return {
-    name: String(json.name ?? json.cluster_name ?? ''),
-    version: '1',
-    message,
-    bytes: toBinary(desc, message),
-    origin: { positions: null, path: '', anys: null },
-  };
-}
-
 const stops: (() => void)[] = [];
 afterEach(() => {
   for (const stop of stops.splice(0)) stop();
@@ -144,7 +109,7 @@ function setUp(workerCount = 2) {
   const stats = new StatsStore().root;
   const workers = Array.from({ length: workerCount }, (_, index) => new FakeWorker(index));
   const loggers = new LoggerRegistry({ write: () => {} }, 'off');
-  const subscriptions = new FakeSubscriptions();
+  const subscriptions = new FakeSubscriptions(api);
   const orders = new WorkerOrders(workers, 20, false, (bytes) => builds.decode(CLUSTER, bytes), {
     applyHosts: () => {},
     setSecret: () => {},
@@ -196,9 +161,9 @@ function setUp(workerCount = 2) {
     needs.stop();
   });
   const lds = (changed: readonly JsonObject[], removed: readonly string[] = []) =>
-    listeners.apply({ changed: changed.map((json) => resource(LISTENER, json)), removed, version: '1' });
+    listeners.apply({ changed: changed.map((json) => discoveredResource(api, LISTENER, json)), removed, version: '1' });
   const cds = (changed: readonly JsonObject[], removed: readonly string[] = []) =>
-    clusters.apply({ changed: changed.map((json) => resource(CLUSTER, json)), removed, version: '1' });
+    clusters.apply({ changed: changed.map((json) => discoveredResource(api, CLUSTER, json)), removed, version: '1' });
   return { workers, subscriptions, secrets, init, clusterInit, clusters, listeners, lds, cds };
 }
 
@@ -231,7 +196,7 @@ function listener(mark: string, more: JsonObject = {}, chain: JsonObject = {}): 
 
 const ROUTES = 'envoy.config.route.v3.RouteConfiguration';
 const answerRoutes = ({ subscriptions }: ReturnType<typeof setUp>) =>
-  subscriptions.answer('RDS r', ROUTES, { name: 'r' });
+  subscriptions.answer('RDS r', ROUTES, [{ name: 'r' }]);
 
 const TLS: JsonObject = {
   transport_socket: {
@@ -383,7 +348,7 @@ test('a listener waits for its secrets, and lets go of them', async () => {
   await lds([listener('two', {}, TLS)]);
   expect(listeners.warming.has('l')).toBe(true);
   expect(listeners.warming.get('l')!.targets.unready.map(({ name }) => name)).toEqual(['SdsApi cert']);
-  await subscriptions.answer('SDS cert', SECRET, CERTIFICATE);
+  await subscriptions.answer('SDS cert', SECRET, [CERTIFICATE]);
   await Bun.sleep(0);
   expect(listeners.warming.size).toBe(0);
   for (const worker of workers) expect([worker.secrets.size, worker.told.at(-1)]).toEqual([1, 'listeners l/two']);
@@ -405,7 +370,7 @@ test('a cluster waits for its secrets, and lets go of them', async () => {
   all.clusters.onStarted();
   await all.cds([{ name: 'c', ...UPSTREAM_TLS }]);
   expect([all.clusters.warming.size, all.clusters.active.size]).toEqual([1, 0]);
-  await all.subscriptions.answer('SDS cert', SECRET, CERTIFICATE);
+  await all.subscriptions.answer('SDS cert', SECRET, [CERTIFICATE]);
   await Bun.sleep(5);
   expect([all.clusters.warming.size, all.clusters.active.size]).toEqual([0, 1]);
   for (const worker of all.workers) expect([worker.secrets.size, worker.told]).toEqual([1, ['clusters c']]);
@@ -423,12 +388,14 @@ test('endpoints that come while a cluster waits for its secret: the last ones co
   all.clusters.onStarted();
   await all.cds([{ name: 'c', type: 'EDS', eds_cluster_config: { eds_config: ADS }, ...UPSTREAM_TLS }]);
   const answer = (port: number) =>
-    all.subscriptions.answer('EDS c', 'envoy.config.endpoint.v3.ClusterLoadAssignment', {
-      cluster_name: 'c',
-      endpoints: [
-        { lb_endpoints: [{ endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } } }] },
-      ],
-    });
+    all.subscriptions.answer('EDS c', 'envoy.config.endpoint.v3.ClusterLoadAssignment', [
+      {
+        cluster_name: 'c',
+        endpoints: [
+          { lb_endpoints: [{ endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } } }] },
+        ],
+      },
+    ]);
   for (let port = 1; port < 50; port++) await answer(port);
   const entry = all.clusters.warming.get('c')!;
   expect(entry.hosts.size).toBe(1);
@@ -463,7 +430,7 @@ test('a blocked worker is not sent order upon order: clusters that are warm are 
   for (let round = 1; round <= 50; round++) {
     const json = { name: 'c', type: 'EDS', eds_cluster_config: { eds_config: ADS }, connect_timeout: `${round}s` };
     await all.cds([json]);
-    await all.subscriptions.answer('EDS c', 'envoy.config.endpoint.v3.ClusterLoadAssignment', { cluster_name: 'c' });
+    await all.subscriptions.answer('EDS c', 'envoy.config.endpoint.v3.ClusterLoadAssignment', [{ cluster_name: 'c' }]);
     await Bun.sleep(0);
   }
   expect(orders).toBe(1);
@@ -484,14 +451,14 @@ test('a cluster serves when workers have it, not when a version of it was passed
   const served: string[] = [];
   clusters.whenServes('c', () => served.push('c'));
   await cds([eds('one')]);
-  await subscriptions.answer('EDS c', 'envoy.config.endpoint.v3.ClusterLoadAssignment', { cluster_name: 'c' });
+  await subscriptions.answer('EDS c', 'envoy.config.endpoint.v3.ClusterLoadAssignment', [{ cluster_name: 'c' }]);
   // It is warm; before its turn comes, another version is there that is not.
   await cds([eds('two')]);
   await new Promise((resolve) => setImmediate(resolve));
   await Bun.sleep(0);
   expect(workers[0]!.told).toEqual([]);
   expect(served).toEqual([]);
-  await subscriptions.answer('EDS c', 'envoy.config.endpoint.v3.ClusterLoadAssignment', { cluster_name: 'c' });
+  await subscriptions.answer('EDS c', 'envoy.config.endpoint.v3.ClusterLoadAssignment', [{ cluster_name: 'c' }]);
   await new Promise((resolve) => setImmediate(resolve));
   await Bun.sleep(0);
   expect([workers[0]!.told, served]).toEqual([['clusters c'], ['c']]);
