@@ -646,7 +646,7 @@ describe('close', () => {
     expect(connection.isClosed).toBe(false);
     loop.turn(() => connection.close(CloseType.FlushWrite, 'second'));
     expect(events.log).toEqual(['local']);
-    expect(connection.localCloseReason).toBe('first');
+    expect(connection.localCloseReason).toBe('second');
     build();
     transport.room = 0;
     loop.turn(() => {

@@ -562,7 +562,7 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
    */
   close(type: CloseType, reason = '', delayMs = 0): void {
     if (this.#state === State.Closed) return;
-    if (reason !== '' && this.localCloseReason === '') this.localCloseReason = reason;
+    if (reason !== '') this.localCloseReason = reason;
     if (type === CloseType.Abort) {
       this.sentReset = true;
       this.#finish(ConnectionEvent.LocalClose);
@@ -611,6 +611,7 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
       this.#flush();
       if (this.bytesSent > sentBefore || (this.#state as State) === State.Closed) return;
     }
+    this.localCloseReason = 'triggered_delayed_close_timeout';
     try {
       this.onDelayedCloseTimeout?.();
     } finally {

@@ -381,7 +381,7 @@ export class HttpConnectionManager
     // The ends of responses may wait for the client's window: `onLastStreamGone` asks again (Envoy: wantsToWrite).
     if (this.#codec?.hasStreams === true) return;
     const type = skipDelay ? CloseType.FlushWrite : CloseType.FlushWriteAndDelay;
-    this.#closeConnection(type, 0, 'downstream_local_disconnect');
+    this.#closeConnection(type, 0, 'deferred_close_on_drained_connection');
   }
 
   /** Source: Envoy, ConnectionManagerImpl::doConnectionClose. @param flag bit of ResponseFlag for open streams; 0: none */
