@@ -1,8 +1,13 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import type { TlsKeyLog as TlsKeyLogMessage } from '../../api/gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.d.ts';
+import type { Address } from '../../net/address.ts';
 import type { TlsKeyLog } from '../../net/tls/tls-settings.ts';
 import type { BuildContext } from '../build-context.ts';
 import { buildCidrMatcher } from './cidr-ranges.ts';
+
+function isIn(ranges: ((ip: string) => boolean) | null, address: Address): boolean {
+  return ranges === null || (address.kind === 'ip' && ranges(address.ip));
+}
 
 /** Appends to a file, which is opened with the first line. Every worker has its own handle. */
 class KeyLogFile implements TlsKeyLog {
@@ -17,8 +22,8 @@ class KeyLogFile implements TlsKeyLog {
     this.#remote = remote;
   }
 
-  wants(local: string, remote: string): boolean {
-    return (this.#local?.(local) ?? true) && (this.#remote?.(remote) ?? true);
+  wants(local: Address, remote: Address): boolean {
+    return isIn(this.#local, local) && isIn(this.#remote, remote);
   }
 
   write(line: string): void {

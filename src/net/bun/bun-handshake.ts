@@ -1,7 +1,7 @@
 import type { HandshakeCounts } from '../tls/handshake-outcome.ts';
-import type { HandshakeView } from '../tls/handshake-policy.ts';
+import { groupName, type HandshakeView } from '../tls/handshake-policy.ts';
 import { isChainVerdict } from '../tls/peer-verifier.ts';
-import { sessionIdOf } from '../tls/session-cache.ts';
+import { groupNumberOf, sessionIdOf } from '../tls/session-cache.ts';
 import type { TransportError } from '../transport.ts';
 import { type BunTlsSocket, type BunTlsTransport, ENDED } from './bun-tls-transport.ts';
 
@@ -26,7 +26,8 @@ export function viewOf(
   return {
     protocolVersion,
     cipher: socket.getCipher()?.name ?? '',
-    curve,
+    // A resumed session shakes no hands over a curve: it keeps the one that it began with.
+    curve: curve === '' && session !== undefined ? groupName(groupNumberOf(session)) : curve,
     alpn: typeof alpn === 'string' ? alpn : '',
     serverName: transport.serverName,
     sessionId: session === undefined ? '' : sessionIdOf(session),
@@ -36,13 +37,16 @@ export function viewOf(
   };
 }
 
-/** The handshake did not come to its end. */
-export function unfinished(error: Error | null, counts: HandshakeCounts): TransportError {
+/** The server has said hello too. */
+export function hasAnswer(socket: BunTlsSocket): boolean {
+  return (socket.getCipher()?.name ?? null) !== null;
+}
+
+/** The handshake did not come to its end. @param unanswered nothing but an alert came for our hello */
+export function unfinished(error: Error | null, counts: HandshakeCounts, unanswered: boolean): TransportError {
   const message = error?.message ?? '';
-  if (/^error:[0-9a-f]{8}:/.test(message)) return { code: 'TLS', message: counts.runtimeFailure(message) };
-  // The connection ended: Envoy has no words for that.
-  const code = (error as { code?: string } | null)?.code;
-  return code === 'ECONNRESET' ? { code, message: '' } : ENDED;
+  if (!/^error:[0-9a-f]{8}:/.test(message)) return ENDED;
+  return { code: 'TLS', message: unanswered ? counts.helloFailure(message) : counts.runtimeFailure(message) };
 }
 
 /**

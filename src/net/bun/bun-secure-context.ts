@@ -1,5 +1,6 @@
+import { X509Certificate } from 'node:crypto';
 import tls from 'node:tls';
-import { DEFAULT_CURVES } from '../tls/cipher-names.ts';
+import { DEFAULT_CURVES, DEFAULT_SIGNATURE_ALGORITHMS } from '../tls/cipher-names.ts';
 import { checksRevocationHere } from '../tls/peer-verifier.ts';
 import type { TlsParameters, TlsValidation } from '../tls/tls-settings.ts';
 
@@ -21,6 +22,17 @@ interface ContextParts {
   readonly sessionTimeout: number;
 }
 
+/**
+ * Envoy's, which are fewer than Bun's: what peers see of our hello, and the keys that we take, are the same. One list serves to
+ * sign and to verify; a certificate of ours on P-521 must still be able to sign.
+ */
+function defaultAlgorithms(cert: string | undefined): string {
+  const curve = cert === undefined ? undefined : new X509Certificate(cert).publicKey.asymmetricKeyDetails?.namedCurve;
+  return curve === 'secp521r1'
+    ? `${DEFAULT_SIGNATURE_ALGORITHMS}:ecdsa_secp521r1_sha512`
+    : DEFAULT_SIGNATURE_ALGORITHMS;
+}
+
 /** A native SSL_CTX. @throws Error of BoringSSL when it does not take what is given */
 export function nativeContext(parts: ContextParts): object {
   const { parameters, validation } = parts;
@@ -40,7 +52,7 @@ export function nativeContext(parts: ContextParts): object {
     maxVersion: parameters.maxVersion,
     ciphers: parameters.cipherSuites === '' ? parts.ciphers : parameters.cipherSuites,
     ecdhCurve: parameters.ecdhCurves === '' ? DEFAULT_CURVES : parameters.ecdhCurves,
-    sigalgs: parameters.signatureAlgorithms === '' ? undefined : parameters.signatureAlgorithms,
+    sigalgs: parameters.signatureAlgorithms === '' ? defaultAlgorithms(parts.cert) : parameters.signatureAlgorithms,
     secureOptions: parts.secureOptions,
     sessionTimeout: parts.sessionTimeout === 0 ? undefined : parts.sessionTimeout,
   } as tls.SecureContextOptions);

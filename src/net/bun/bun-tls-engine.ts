@@ -20,9 +20,16 @@ import type {
   TransportSocketOptions,
   WrappingTransportSocket,
 } from '../transport-socket.ts';
-import { isFinished, unfinished, viewOf } from './bun-handshake.ts';
+import { hasAnswer, isFinished, unfinished, viewOf } from './bun-handshake.ts';
 import { nativeContext, OP_NO_TICKET, OP_SERVER_PREFERENCE } from './bun-secure-context.ts';
-import { type BunTlsSocket, BunTlsTransport, ENDED, type TlsOwner, tlsHandlers } from './bun-tls-transport.ts';
+import {
+  type BunTlsSocket,
+  BunTlsTransport,
+  ENDED,
+  leftHandshake,
+  type TlsOwner,
+  tlsHandlers,
+} from './bun-tls-transport.ts';
 import { BunTransport } from './bun-transport.ts';
 
 /** What all connections with the same settings share on the server's side. */
@@ -99,7 +106,7 @@ class ServerOwner implements TlsOwner {
     if (!ok) {
       const cipher = socket.getCipher()?.name ?? '';
       transport.facts = policy.broken(transport.certificate, socket.getTLSVersion(), cipher, transport.curve);
-      return unfinished(error, this.#counts);
+      return unfinished(error, this.#counts, false);
     }
     const view = viewOf(transport, socket, transport.curve, error);
     const conclusion = policy.onHandshake(view, transport, this.#counts, transport.certificate);
@@ -108,7 +115,7 @@ class ServerOwner implements TlsOwner {
   }
 
   onSessionError(text: string): TransportError {
-    return { code: 'TLS', message: this.#counts.runtimeFailure(text) };
+    return { code: 'TLS', message: this.#counts.sessionFailure(text) };
   }
 
   onKeyLog(line: Buffer): void {
@@ -133,7 +140,7 @@ class Hello implements HelloTarget {
   }
 
   onGone(error: TransportError | null): void {
-    this.#transport.abandon(error ?? ENDED);
+    this.#transport.abandon(leftHandshake(error));
   }
 }
 
@@ -178,6 +185,7 @@ class BunServerSocket implements DownstreamTransportSocket {
     const { context } = owner;
     const { policy } = context;
     const { settings } = policy;
+    if (hello !== null) this.#counts.hello(hello);
     const serverName = hello?.serverName() ?? '';
     if (settings.requireSni && serverName === '' && hello !== null) {
       transport.abandon({ code: 'TLS', message: '' });
@@ -188,7 +196,7 @@ class BunServerSocket implements DownstreamTransportSocket {
     transport.certificate = policy.chooseCertificate(hello, serverName);
     transport.security = policy.begun(transport.certificate);
     const alpn = hello === null ? '' : selectAlpn(settings.alpnProtocols, hello.applicationProtocols());
-    const keyLog = settings.keyLog?.wants(transport.localAddress.text, transport.remoteAddress.text) === true;
+    const keyLog = settings.keyLog?.wants(transport.localAddress, transport.remoteAddress) === true;
     const handlers = this.#engine.handlers(false, keyLog);
     try {
       transport.upgrade(context.options(transport.certificate, alpn), handlers, true, bytes);
@@ -272,7 +280,7 @@ class ClientOwner implements TlsOwner {
     error: Error | null,
   ): TransportError | null {
     // A certificate that is refused is reported as a failure, though the handshake is done; so is a peer that left before.
-    if (!ok && !isFinished(socket, error)) return unfinished(error, this.#counts);
+    if (!ok && !isFinished(socket, error)) return unfinished(error, this.#counts, !hasAnswer(socket));
     // Of a hybrid group Bun tells no name; there is but one.
     const named = socket.getEphemeralKeyInfo()?.name ?? '';
     const curve = named === '' && socket.getTLSVersion() === 'TLSv1.3' ? 'X25519MLKEM768' : named;
@@ -284,7 +292,7 @@ class ClientOwner implements TlsOwner {
   }
 
   onSessionError(text: string): TransportError {
-    return { code: 'TLS', message: this.#counts.runtimeFailure(text) };
+    return { code: 'TLS', message: this.#counts.sessionFailure(text) };
   }
 
   onSession(transport: BunTlsTransport, session: Buffer): void {
@@ -388,7 +396,7 @@ class BunClientSocket implements WrappingTransportSocket {
   begin(transport: BunTlsTransport): void {
     const { context } = transport.owner as ClientOwner;
     const { settings } = context.policy;
-    const keyLog = settings.keyLog?.wants(transport.raw!.localAddress.text, transport.remoteAddress.text) === true;
+    const keyLog = settings.keyLog?.wants(transport.raw!.localAddress, transport.remoteAddress) === true;
     const handlers = this.#engine.handlers(settings.maxSessionKeys > 0, keyLog);
     try {
       transport.upgrade(context.options(transport.options, transport.serverName), handlers, false, null);

@@ -1,5 +1,5 @@
 import type { Dispatcher } from '../dispatcher.ts';
-import { handshakeFailure } from '../tls/failure-text.ts';
+import { handshakeFailure, RESET_FAILURE } from '../tls/failure-text.ts';
 import type { LiveSession, SessionFacts } from '../tls/session-facts.ts';
 import type { TransportError, TransportHandler } from '../transport.ts';
 import { NO_SOCKET_OPTIONS, type TransportSocketOptions } from '../transport-socket.ts';
@@ -50,6 +50,15 @@ export interface TlsOwner {
 type UpgradeTLS = (options: object) => [raw: { data: unknown; reload(options: object): void }, tls: BunSocket];
 
 export const ENDED: TransportError = { code: 'TLS', message: '' };
+
+const RESET: TransportError = { code: 'ECONNRESET', message: RESET_FAILURE };
+/** To Envoy a failure of TLS, not a reset that it detected. */
+const RESET_EARLY: TransportError = { code: 'TLS', message: RESET_FAILURE };
+
+/** The peer left before the session began: for an end in order Envoy has no words. */
+export function leftHandshake(error: TransportError | null): TransportError {
+  return error === null ? ENDED : error.code === 'ECONNRESET' ? RESET_EARLY : error;
+}
 
 /** The raw socket after its upgrade: nothing that it says is of interest. */
 const NOBODY: TransportHandler = { onOpen() {}, onBytes() {}, onDrain() {}, onPeerEnd() {}, onClosed() {} };
@@ -231,6 +240,8 @@ export class BunTlsTransport extends BunTransport implements LiveSession {
   onHandshake(socket: BunTlsSocket, ok: boolean, error: Error | null): void {
     if (this.opened || this.isClosed || this.closeRequested) return;
     if (this.socket === null) this.socket = socket as unknown as BunSocket;
+    // The peer is gone, in whatever way: `close` follows and tells in which.
+    if (!ok && (error as { code?: string } | null)?.code === 'ECONNRESET') return;
     const failure = this.owner.onHandshake(this, socket, ok, error);
     this.security = this.facts;
     if (failure === null) {
@@ -262,14 +273,13 @@ export class BunTlsTransport extends BunTransport implements LiveSession {
   override onSocketClosed(error: TransportError | null): void {
     this.facts?.onSocketGone();
     if (!this.opened) {
-      // The peer left in the middle of the handshake: Envoy has no words for that.
-      super.onSocketClosed(error ?? ENDED);
+      super.onSocketClosed(leftHandshake(error));
     } else if (this.#sessionError !== null) {
       super.onSocketClosed(this.#sessionError);
     } else if (error === null && !this.closeRequested && (this.#held !== null || this.#heldEnd || this.isPaused)) {
       this.#heldClose = true;
     } else {
-      super.onSocketClosed(error);
+      super.onSocketClosed(error?.code === 'ECONNRESET' ? RESET : error);
     }
   }
 

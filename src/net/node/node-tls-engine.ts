@@ -92,7 +92,7 @@ function viewOf(transport: NodeTlsTransport, socket: TLSSocket, curve: string): 
 }
 
 function logKeys(keyLog: TlsKeyLog | null, transport: NodeTlsTransport, socket: TLSSocket): void {
-  if (keyLog === null || !keyLog.wants(transport.localAddress.text, transport.remoteAddress.text)) return;
+  if (keyLog === null || !keyLog.wants(transport.localAddress, transport.remoteAddress)) return;
   socket.on('keylog', (line: Buffer) => keyLog.write(line.latin1Slice().trimEnd()));
 }
 
@@ -132,6 +132,7 @@ class ServerOwner implements NodeTlsOwner {
       transport.abandon(this.onFailure(isHttp(bytes) ? HTTP_REQUEST : WRONG_VERSION));
       return;
     }
+    this.#counts.hello(hello);
     const serverName = hello.serverName() ?? '';
     if (settings.requireSni && serverName === '') {
       transport.abandon(ENDED);

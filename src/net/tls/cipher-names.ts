@@ -40,3 +40,8 @@ export const DEFAULT_CURVES = 'Bun' in globalThis ? 'X25519MLKEM768:X25519:P-256
 export function withoutGroups(ciphers: string): string {
   return ciphers.replace(/[[\]]/g, '').replaceAll('|', ':');
 }
+
+/** What BoringSSL verifies by default, as Envoy leaves it: no Ed25519, no ECDSA with SHA-512. */
+export const DEFAULT_SIGNATURE_ALGORITHMS =
+  'ecdsa_secp256r1_sha256:rsa_pss_rsae_sha256:rsa_pkcs1_sha256:ecdsa_secp384r1_sha384:rsa_pss_rsae_sha384:' +
+  'rsa_pkcs1_sha384:rsa_pss_rsae_sha512:rsa_pkcs1_sha512:rsa_pkcs1_sha1';

@@ -1,6 +1,7 @@
 /** TLS extension numbers that are looked at here (IANA, "TLS ExtensionType Values"). */
 const Extension = {
   ServerName: 0,
+  StatusRequest: 5,
   SupportedGroups: 10,
   EcPointFormats: 11,
   SignatureAlgorithms: 13,
@@ -120,6 +121,11 @@ export class ClientHello {
   #reader(type: number): SpanReader | null {
     const span = this.#extension(type);
     return span === null ? null : new SpanReader(this.bytes, span);
+  }
+
+  /** An OCSP answer is asked for; what is in the extension is not looked at (Envoy). */
+  get hasStatusRequest(): boolean {
+    return this.#extension(Extension.StatusRequest) !== null;
   }
 
   get hasServerName(): boolean {

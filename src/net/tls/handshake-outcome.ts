@@ -1,8 +1,11 @@
 import type { TlsStats } from '../transport-socket.ts';
+import type { ClientHello } from './client-hello.ts';
 import {
   handshakeFailure,
+  helloFailure,
   NO_CLIENT_CERTIFICATE,
   NO_CLIENT_CERTIFICATE_FAILURE,
+  sessionFailure,
   verifyFailure,
 } from './failure-text.ts';
 import { type Verdict, VerifyStat } from './peer-verifier.ts';
@@ -14,6 +17,13 @@ export class HandshakeCounts {
 
   constructor(stats: TlsStats) {
     this.#stats = stats;
+  }
+
+  /** A client began, whatever becomes of it: no answer of OCSP is ever stapled, which counts where one was asked for. */
+  hello(hello: ClientHello): void {
+    if (!hello.hasStatusRequest) return;
+    this.#stats.ocspStaplingRequests.inc();
+    this.#stats.ocspStaplingOmitted.inc();
   }
 
   /** @param curve `X25519` and the like, `sigalg` of the peer; empty: not known, or there was none */
@@ -51,6 +61,21 @@ export class HandshakeCounts {
     if (text.includes(NO_CLIENT_CERTIFICATE)) return this.noClientCertificate();
     this.#stats.connectionError.inc();
     return handshakeFailure(text);
+  }
+
+  /** A server refused our hello. @returns the failure's text */
+  helloFailure(text: string): string {
+    this.#stats.connectionError.inc();
+    return helloFailure(text);
+  }
+
+  /** The runtime ended an open session. @returns the failure's text */
+  sessionFailure(text: string): string {
+    // The peer's own alert leaves us able to close in order.
+    if (text.includes('_ALERT_')) return this.runtimeFailure(text);
+    this.#stats.connectionError.inc();
+    this.#stats.connectionError.inc();
+    return sessionFailure(text);
   }
 
   noClientCertificate(): string {

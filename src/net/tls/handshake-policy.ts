@@ -49,6 +49,11 @@ const GROUP_NAMES: ReadonlyMap<number, string> = new Map([
   [0x11ec, 'X25519MLKEM768'],
 ]);
 
+/** @param number of IANA. @returns BoringSSL's name; empty: none that it knows */
+export function groupName(number: number): string {
+  return GROUP_NAMES.get(number) ?? '';
+}
+
 /** What BoringSSL calls a group that Node may call otherwise. */
 export function curveName(name: string): string {
   return GROUP_NAMES.get(GROUPS.get(name) ?? -1) ?? name;
@@ -115,7 +120,7 @@ abstract class HandshakePolicy {
       cipher: view.cipher,
       version: view.protocolVersion,
       curve: view.protocolVersion === 'TLSv1.3' || view.cipher.startsWith('ECDHE') ? view.curve : '',
-      sigalg: view.resumed ? '' : signatureAlgorithm(view.leaf),
+      sigalg: signatureAlgorithm(view.leaf),
       resumed: view.resumed,
       hasPeerCertificate: view.leaf !== null,
     });

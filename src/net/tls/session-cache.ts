@@ -1,3 +1,5 @@
+import { integerOf, readDer } from './der.ts';
+
 /** Sessions of one upstream context for resumption, newest first. Source: Envoy, `max_session_keys`. */
 export class SessionCache {
   readonly #limit: number;
@@ -68,4 +70,18 @@ export function sessionIdOf(session: Buffer): string {
   if (at < 0 || session[at + 7] !== 4 || session[at + 11] !== 4) return '';
   const size = session[at + 12]!;
   return session.toString('hex', at + 13, at + 13 + size);
+}
+
+/** Context-specific, constructed, 18: the group, in BoringSSL's form of a session. */
+const GROUP_TAG = 0xb2;
+
+/** IANA number of the group whose secret the session was made with, as BoringSSL keeps it; -1: not told. */
+export function groupNumberOf(session: Buffer): number {
+  const fields = readDer(session).content;
+  for (let at = 0; at < fields.length; ) {
+    const field = readDer(fields, at);
+    if (field.tag === GROUP_TAG) return integerOf(readDer(field.content));
+    at += field.whole.length;
+  }
+  return -1;
 }

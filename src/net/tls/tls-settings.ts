@@ -1,3 +1,4 @@
+import type { Address } from '../address.ts';
 import type { CertificateFacts } from '../transport.ts';
 
 /**
@@ -59,7 +60,7 @@ export interface TlsParameters {
 
 /** `key_log`: NSS key-log lines for sessions of these addresses. */
 export interface TlsKeyLog {
-  wants(local: string, remote: string): boolean;
+  wants(local: Address, remote: Address): boolean;
   write(line: string): void;
 }
 
