@@ -111,7 +111,7 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
     this.timers = timers;
     this.flushTimeoutMs = server ? options.streamFlushTimeoutMs : 0;
     this.outbound = new OutboundFrames(transport, options, stats);
-    this.limits = new InboundLimits(options, stats, this.outbound);
+    this.limits = new InboundLimits(options, stats, this.outbound, this.streams);
     this.frames = new FrameWriter(transport, this.outbound);
     this.#bodies = new BodySender(this, this.frames, stats);
     this.#decoder = new HpackDecoder(Math.max(options.hpackTableSize, DEFAULT_TABLE_SIZE), options.maxFieldBytes);
@@ -414,7 +414,6 @@ export abstract class Http2Connection extends FrameReader implements BodySenderO
 
   protected addStream(stream: Http2Stream): void {
     this.streams.add(stream);
-    this.limits.openedStreams++;
     this.stats.streamsActive.add(1);
   }
 

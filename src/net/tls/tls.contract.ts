@@ -1062,7 +1062,7 @@ export function tlsContract(test: RegisterTest, make: MakeTls, gaps: TlsContract
         server.error?.message,
         'TLS_error:|503316581:Cipher functions:OPENSSL_internal:BAD_DECRYPT|268435595:SSL routines:OPENSSL_internal:DECRYPTION_FAILED_OR_BAD_RECORD_MAC:TLS_error_end|268435650:SSL routines:OPENSSL_internal:PROTOCOL_IS_SHUTDOWN:TLS_error_end',
       );
-      assert.equal(bench.serverCounts.counted['connection_error'], 2);
+      assert.equal(bench.serverCounts.counted.connection_error, 2);
     }
   });
 

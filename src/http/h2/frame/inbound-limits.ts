@@ -6,6 +6,7 @@ import type { OutboundFrames } from './outbound-frames.ts';
 export class InboundLimits {
   readonly #stats: Http2CodecStats;
   readonly #outbound: OutboundFrames;
+  readonly #streams: { readonly size: number };
   readonly #maxEmpty: number;
   readonly #maxPriority: number;
   readonly #maxWindowUpdates: number;
@@ -16,10 +17,15 @@ export class InboundLimits {
   readonly #resetRate: number;
   #resetsLeft: number;
   #resetSecond = 0;
-  /** Streams that were ever opened, by either side. */
-  openedStreams = 0;
 
-  constructor(options: Http2Options, stats: Http2CodecStats, outbound: OutboundFrames) {
+  /** @param streams those that are open: what has ended earns the peer nothing any more */
+  constructor(
+    options: Http2Options,
+    stats: Http2CodecStats,
+    outbound: OutboundFrames,
+    streams: { readonly size: number },
+  ) {
+    this.#streams = streams;
     this.#stats = stats;
     this.#outbound = outbound;
     this.#maxEmpty = options.maxConsecutiveInboundFramesWithEmptyPayload;
@@ -42,7 +48,7 @@ export class InboundLimits {
   }
 
   onPriority(): string | null {
-    if (++this.#priority <= this.#maxPriority * (1 + this.openedStreams)) return null;
+    if (++this.#priority <= this.#maxPriority * (1 + this.#streams.size)) return null;
     this.#stats.inboundPriorityFramesFlood.inc();
     return 'Too many PRIORITY frames';
   }
@@ -65,7 +71,7 @@ export class InboundLimits {
 
   onWindowUpdate(): string | null {
     this.#windowUpdates++;
-    const earned = this.openedStreams + this.#maxWindowUpdates * this.#outbound.dataFrames;
+    const earned = this.#streams.size + this.#maxWindowUpdates * this.#outbound.dataFrames;
     if (this.#windowUpdates <= 5 + 2 * earned) return null;
     this.#stats.inboundWindowUpdateFramesFlood.inc();
     return 'Too many WINDOW_UPDATE frames';
