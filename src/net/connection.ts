@@ -176,6 +176,7 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
   #closeTimer: Timer | null = null;
   #reportedRead = 0;
   #reportedWrite = 0;
+  #roundTripMs = -1;
 
   /** @param open false while an outgoing connect is under way */
   constructor(dispatcher: Dispatcher, transport: Transport, open: boolean) {
@@ -215,6 +216,16 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
   /** The peer's FIN has been seen. */
   get peerEnded(): boolean {
     return this.#peerEnded;
+  }
+
+  /**
+   * The kernel's round-trip time in whole ms, as last read: behind the connection's end that is what was read before. -1: not known.
+   * Costs a system call: ask for what is wanted alone.
+   */
+  roundTripMs(): number {
+    const now = this.transport.roundTripMs?.() ?? -1;
+    if (now >= 0) this.#roundTripMs = now;
+    return this.#roundTripMs;
   }
 
   addEvents(events: ConnectionEvents): void {

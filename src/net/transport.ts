@@ -106,6 +106,8 @@ export interface Transport {
   /** RST; `onClosed` follows, later. */
   reset(): void;
   setNoDelay(on: boolean): void;
+  /** The kernel's smoothed round-trip time in whole ms; -1: not known, or not any more. Costs a system call. */
+  roundTripMs?(): number;
   /** @param idleSeconds 0 leaves the system's default */
   setKeepAlive(on: boolean, idleSeconds: number): void;
 }

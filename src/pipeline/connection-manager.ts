@@ -107,6 +107,8 @@ export class HttpConnectionManager
       config.stats.downstreamCxSslTotal.inc();
       config.stats.downstreamCxSslActive.inc();
     }
+    // For logs of requests that end with the connection.
+    if (config.accessLoggers.length > 0) connection.roundTripMs();
     connection.addEvents(this);
     connection.setStats(this);
     connection.onDelayedCloseTimeout = config.onDelayedCloseTimeout;

@@ -336,6 +336,8 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     connection.filterChainName = chain.name;
     connection.setBufferLimit(this.spec.bufferLimit);
     active.connections.add(connection);
+    // Behind the connection's end it could not be read any more.
+    if (this.#accessLoggers.length > 0) connection.roundTripMs();
     connection.addEvents(new ConnectionWatch(this, active, connection));
     if (chain.transportSocketConnectTimeoutMs > 0 && connection.isConnecting) {
       new HandshakeTimeout(connection, chain.transportSocketConnectTimeoutMs, this.#handshakeTimeout);

@@ -65,6 +65,7 @@ function connection(fields: object): Connection {
     security: null,
     dispatcher: { wallMs: START, clock: { monotonicMs: () => 102 } },
     ...fields,
+    roundTripMs: () => 3,
   } as unknown as Connection;
 }
 
@@ -219,7 +220,7 @@ describe('format strings: syntax, checked against Envoy 1.40', () => {
   });
 
   test('what cannot be served is refused, not faked', () => {
-    for (const format of ['%CEL(request.path)%', '%DOWNSTREAM_CX_RTT%', '%METADATA(LISTENER:a)%']) {
+    for (const format of ['%CEL(request.path)%', '%ROUTE_RESOLUTION_TIME_US%', '%METADATA(LISTENER:a)%']) {
       expect(refusal(format)?.reason).toStartWith('not supported yet');
     }
   });

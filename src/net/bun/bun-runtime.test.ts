@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'bun:test';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SystemClock } from '../../base/clock.ts';
 import { SystemRandom } from '../../base/random.ts';
-import { type IpAddress, ipAddress } from '../address.ts';
+import { type Address, type IpAddress, ipAddress, pipeAddress } from '../address.ts';
 import { Dispatcher } from '../dispatcher.ts';
 import { transportContract } from '../transport.contract.ts';
 import { BunRuntime } from './bun-runtime.ts';
@@ -112,4 +114,48 @@ describe.skipIf(process.platform !== 'linux')('out of descriptors', () => {
       await child.exited;
     }
   }, 15_000);
+});
+
+describe('round-trip times', () => {
+  const spec = { reusePort: false, backlog: 0, ipv6Only: false, transparent: false, freebind: false };
+
+  /** What one accepted connection says while it is there, and once it is closed. */
+  async function told(address: Address, portable: boolean): Promise<[number, number]> {
+    const dispatcher = new Dispatcher(new SystemClock(), new SystemRandom());
+    const { promise, resolve } = Promise.withResolvers<[number, number]>();
+    const listening = new BunRuntime(dispatcher, portable).listen(
+      { ...spec, address, socketOptions: [] },
+      {
+        onAccept(transport) {
+          const open = transport.roundTripMs!();
+          transport.close();
+          resolve([open, transport.roundTripMs!()]);
+        },
+      },
+    );
+    const socket = { data() {}, open() {} };
+    const client = await (address.kind === 'pipe'
+      ? Bun.connect({ unix: address.path, socket })
+      : Bun.connect({ hostname: '127.0.0.1', port: (listening.address as IpAddress).port, socket }));
+    const times = await promise;
+    client.end();
+    listening.close();
+    return times;
+  }
+
+  test('are those of TCP connections that are there', async () => {
+    const [open, closed] = await told(ipAddress('127.0.0.1', 0), false);
+    expect(open).toBeWithin(0, 1000);
+    expect(closed).toBe(-1);
+  });
+
+  test('of others nothing is known', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'nuncio-rtt-'));
+    try {
+      expect(await told(pipeAddress(join(folder, 's')), false)).toEqual([-1, -1]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+    expect(await told(ipAddress('127.0.0.1', 0), true)).toEqual([-1, -1]);
+  });
 });

@@ -146,6 +146,11 @@ export class BunTransport implements Transport, TurnTask {
     this.isCalling = false;
   }
 
+  roundTripMs(): number {
+    const { fd, watch } = this;
+    return watch === null || fd < 0 || this.#closed || this.#closeRequested ? -1 : watch.posix.roundTripMs(fd);
+  }
+
   setNoDelay(on: boolean): void {
     this.socket?.setNoDelay(on);
   }

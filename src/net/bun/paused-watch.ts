@@ -1,9 +1,8 @@
 import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
 import type { Dispatcher } from '../dispatcher.ts';
 import type { BunTransport } from './bun-transport.ts';
-import type { Posix } from './posix.ts';
+import { IPPROTO_TCP, type Posix, TCP_INFO } from './posix.ts';
 
-const TCP_INFO = 11;
 /** `tcpi_state` of a socket whose peer has sent FIN: the first byte of tcp_info, which is all that is asked for. */
 const TCP_CLOSE_WAIT = 8;
 const SWEEP_MS = 1000;
@@ -13,12 +12,12 @@ const SWEEP_MS = 1000;
  * so paused sockets are asked for their TCP state once a second: a proxy whose upstream stalls lets go of clients that left.
  */
 export class PausedWatch implements TimerTarget {
-  readonly #posix: Posix;
+  readonly posix: Posix;
   readonly #timer: Timer;
   readonly #paused = new Set<BunTransport>();
 
   constructor(dispatcher: Dispatcher, posix: Posix) {
-    this.#posix = posix;
+    this.posix = posix;
     this.#timer = dispatcher.createTimer(this);
   }
 
@@ -37,7 +36,7 @@ export class PausedWatch implements TimerTarget {
 
   onTimer(): void {
     for (const transport of this.#paused) {
-      if ((this.#posix.getNumber(transport.fd, 6, TCP_INFO) & 0xff) !== TCP_CLOSE_WAIT) continue;
+      if ((this.posix.getNumber(transport.fd, IPPROTO_TCP, TCP_INFO) & 0xff) !== TCP_CLOSE_WAIT) continue;
       this.#paused.delete(transport);
       transport.handler?.onEarlyClose?.();
     }

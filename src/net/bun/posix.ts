@@ -20,6 +20,9 @@ const IPPROTO_IPV6 = 41;
 const SO_REUSEADDR = 2;
 const SO_REUSEPORT = 15;
 const TCP_NODELAY = 1;
+export const TCP_INFO = 11;
+/** Offset of `tcpi_rtt`, microseconds. */
+const TCPI_RTT = 68;
 const IPV6_V6ONLY = 26;
 const IP_TRANSPARENT = 19;
 const IPV6_TRANSPARENT = 75;
@@ -119,6 +122,8 @@ export class Posix {
   readonly #errnoAt: Pointer;
   readonly #number = Buffer.alloc(4);
   readonly #size = Buffer.alloc(4);
+  /** As much of tcp_info as is read. */
+  readonly #tcpInfo = Buffer.alloc(TCPI_RTT + 4);
   readonly #name = Buffer.alloc(128);
 
   private constructor(libc: NonNullable<ReturnType<typeof openLibc>>) {
@@ -218,6 +223,15 @@ export class Posix {
     this.#number.writeInt32LE(0, 0);
     if (this.#libc.getsockopt(fd, level, name, ptr(this.#number), ptr(this.#size)) !== 0) return -1;
     return this.#number.readInt32LE(0);
+  }
+
+  /** @returns `tcpi_rtt` in whole ms; -1 where the socket is none of TCP, or gone */
+  roundTripMs(fd: number): number {
+    const info = this.#tcpInfo;
+    this.#size.writeUInt32LE(info.length, 0);
+    if (this.#libc.getsockopt(fd, IPPROTO_TCP, TCP_INFO, ptr(info), ptr(this.#size)) !== 0) return -1;
+    if (this.#size.readUInt32LE(0) < info.length) return -1;
+    return Math.floor(info.readUInt32LE(TCPI_RTT) / 1000);
   }
 
   /** @throws SocketError naming the option */

@@ -259,7 +259,10 @@ export const STREAM_OPERATORS: OperatorTable = {
   DOWNSTREAM_DETECTED_CLOSE_TYPE: text(({ connection }) =>
     connection?.sentReset ? 'LocalReset' : closeType(connection),
   ),
-  DOWNSTREAM_CX_RTT: unsupported('the round trip time is not read from the kernel'),
+  DOWNSTREAM_CX_RTT: count(({ connection }) => {
+    const ms = connection === null ? -1 : connection.roundTripMs();
+    return ms < 0 ? null : ms;
+  }),
   FILTER_CHAIN_NAME: named((stream) => stream.connection?.filterChainName),
   LISTENER_NAME: named((stream) => stream.listener?.name),
   ROUTE_NAME: named((stream) => stream.route?.name),

@@ -165,6 +165,8 @@ export class TcpProxy
     this.stream.downstreamMeter = new BytesMeter();
     this.stream.listener = this.context.listener;
     this.stream.upstream = new UpstreamInfo();
+    // For logs that come behind the connection's end.
+    if (this.config.accessLoggers.length > 0) connection.roundTripMs();
     this.context.listener.logBy(connection, this.stream);
     if (connection.state !== null) this.stream.shareMetadata();
   }
