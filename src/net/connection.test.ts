@@ -297,24 +297,12 @@ describe('peer ends, without half-close', () => {
     expect(events.log).toEqual(['remote']);
   });
 
-  test('FIN while paused closes at once when early close is detected', () => {
+  test('FIN while paused closes at once', () => {
     connection.pauseReads();
     transport.receive('unread');
     transport.peerEnds();
     expect(events.log).toEqual(['remote']);
     expect(filter.log).toEqual(['closed']);
-  });
-
-  test('FIN while paused waits for delivery when it is not', () => {
-    connection.detectEarlyClose(false);
-    connection.pauseReads();
-    transport.receive('unread');
-    transport.peerEnds();
-    transport.closes();
-    expect(events.log).toEqual([]);
-    loop.turn(() => connection.resumeReads());
-    expect(filter.log).toEqual(['new', 'unread', 'closed']);
-    expect(events.log).toEqual(['remote']);
   });
 
   test('resumed bytes are delivered before a FIN of the same turn', () => {
@@ -328,14 +316,10 @@ describe('peer ends, without half-close', () => {
     expect(events.log).toEqual(['remote']);
   });
 
-  test('the hint that a paused peer has gone closes where early close is detected', () => {
+  test('the hint that a paused peer has gone closes', () => {
     connection.pauseReads();
     loop.turn(() => connection.onEarlyClose());
     expect(events.log).toEqual(['remote']);
-    build();
-    connection.detectEarlyClose(false);
-    loop.turn(() => connection.onEarlyClose());
-    expect(events.log).toEqual([]);
     build();
     connection.enableHalfClose(true);
     loop.turn(() => connection.onEarlyClose());
@@ -370,6 +354,17 @@ describe('peer ends, without half-close', () => {
 
 describe('half-close', () => {
   beforeEach(() => connection.enableHalfClose(true));
+
+  test('FIN and end of the transport while paused wait for delivery', () => {
+    connection.pauseReads();
+    transport.receive('unread');
+    transport.peerEnds();
+    transport.closes();
+    expect(events.log).toEqual([]);
+    loop.turn(() => connection.resumeReads());
+    expect(filter.log).toEqual(['new', 'unread$', 'closed']);
+    expect(events.log).toEqual(['remote']);
+  });
 
   test('the peer ends first', () => {
     transport.receive('question');
@@ -827,7 +822,7 @@ describe('bugs of ours', () => {
 describe('a transport that ended while reads were paused', () => {
   for (const type of [CloseType.FlushWrite, CloseType.FlushWriteAndDelay]) {
     test(`a close with a flush (${type}) out of the late delivery does not wait for it`, () => {
-      connection.detectEarlyClose(false);
+      connection.enableHalfClose(true);
       connection.pauseReads();
       transport.receive('late');
       transport.closes();

@@ -157,7 +157,6 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
   #readPauses = 0;
   #transportPaused = false;
   #halfCloseEnabled = false;
-  #detectEarlyClose = true;
   #peerEnded = false;
   #peerEndDelivered = false;
   /** The peer ended, or the transport is gone, while reads were paused: closes once what was read is delivered. */
@@ -241,18 +240,13 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
     this.#stats = stats;
   }
 
-  /** With half-close, the peer's FIN arrives as `onRead(data, true)` and our own direction stays open. */
+  /**
+   * With half-close, the peer's FIN arrives as `onRead(data, true)`, behind all that was read (upstream connections must not lose an
+   * answer), and our own direction stays open. Without, a FIN that is seen while reads are paused ends the connection at once, and
+   * what is unread is dropped; a runtime may not notice it before reading resumes.
+   */
   enableHalfClose(on: boolean): void {
     this.#halfCloseEnabled = on;
-  }
-
-  /**
-   * Whether a FIN that is seen while reads are paused ends the connection at once, with what is unread dropped (Envoy's
-   * default), or only after reads resumed and everything was delivered (codec clients, which must not lose a response).
-   * Without meaning when half-close is on. A runtime may not notice a FIN before reading resumes.
-   */
-  detectEarlyClose(on: boolean): void {
-    this.#detectEarlyClose = on;
   }
 
   /** Soft limit of both buffers in bytes; 0: none. */
@@ -391,16 +385,16 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
       return;
     }
     // Without half-close a FIN means the peer has gone (Envoy: what is still unsent is dropped).
-    if (this.#hasUndelivered() && (this.#readPauses === 0 || !this.#detectEarlyClose)) {
+    if (this.#readPauses === 0 && this.#hasUndelivered()) {
       this.#closeAfterReads = true;
-      if (this.#readPauses === 0) this.#deliver();
+      this.#deliver();
       return;
     }
     this.#closeByPeer();
   }
 
   onEarlyClose(): void {
-    if (this.#state === State.Open && this.#detectEarlyClose && !this.#halfCloseEnabled) this.#closeByPeer();
+    if (this.#state === State.Open && !this.#halfCloseEnabled) this.#closeByPeer();
   }
 
   onClosed(error: TransportError | null): void {
@@ -409,7 +403,7 @@ export class Connection implements TransportHandler, TurnTask, TimerTarget, Wate
       this.closeError = error.code;
       this.transportFailureReason = error.message;
       this.detectedRemoteReset = error.code === 'ECONNRESET';
-    } else if (this.#hasUndelivered() && (this.#halfCloseEnabled || !this.#detectEarlyClose)) {
+    } else if (this.#halfCloseEnabled && this.#hasUndelivered()) {
       // Both directions ended in order, but a paused reader has not had everything yet.
       this.#closeAfterReads = true;
       this.#transportGone = true;
