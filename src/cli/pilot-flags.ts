@@ -85,6 +85,18 @@ export const PILOT_FLAGS: readonly PilotFlagSpec[] = [
   },
   { name: 'max-clients', value: 'N', fallback: '10000', help: 'Connections; further ones are closed as they come.' },
   {
+    name: 'max-streams',
+    value: 'N',
+    fallback: '1024',
+    help: 'Streams of one connection at once (SETTINGS_MAX_CONCURRENT_STREAMS).',
+  },
+  {
+    name: 'max-client-bytes',
+    value: 'BYTES',
+    fallback: '134217728',
+    help: 'What one connection may make the server keep: half-sent requests and such that wait, headers, nodes, names, responses that are not read. The stream that goes beyond ends; a single response may be larger.',
+  },
+  {
     name: 'max-request-bytes',
     value: 'BYTES',
     fallback: '16777216',
@@ -109,6 +121,24 @@ export const PILOT_FLAGS: readonly PilotFlagSpec[] = [
     help: 'Requests of one stream in the long run (twice as many at once); more are read later.',
   },
   {
+    name: 'request-timeout-ms',
+    value: 'MS',
+    fallback: '30000',
+    help: 'How long a request may take to come, the first one from the beginning of its stream; the stream then ends. Between two requests there is no limit.',
+  },
+  {
+    name: 'send-timeout-ms',
+    value: 'MS',
+    fallback: '60000',
+    help: 'A client that takes nothing of a response that waits for it for so long loses its stream.',
+  },
+  {
+    name: 'idle-timeout-ms',
+    value: 'MS',
+    fallback: '300000',
+    help: 'A connection without streams for so long is closed. One that is gone without a word is noticed by PINGs, after a minute at most.',
+  },
+  {
     name: 'drain-time-ms',
     value: 'MS',
     fallback: '1000',
@@ -121,6 +151,9 @@ export const PILOT_FLAGS: readonly PilotFlagSpec[] = [
     help: 'Of the log on standard error: trace, debug, info, warning, error, critical or off.',
   },
 ];
+
+/** A day. */
+const MAX_TIMEOUT_MS = 86_400_000;
 
 export type PilotFlagValues = Readonly<Record<string, string>>;
 
@@ -154,6 +187,11 @@ export function limitsOf(values: PilotFlagValues): PilotLimits {
   return {
     maxClients: numberFlag(values, 'max-clients', 1, 1_000_000),
     maxRequestBytes: numberFlag(values, 'max-request-bytes', 1024, 1 << 30),
+    maxStreams: numberFlag(values, 'max-streams', 1, 1_000_000),
+    maxConnectionBytes: numberFlag(values, 'max-client-bytes', 1 << 16, 2 ** 40),
+    messageTimeoutMs: numberFlag(values, 'request-timeout-ms', 1, MAX_TIMEOUT_MS),
+    sendTimeoutMs: numberFlag(values, 'send-timeout-ms', 1, MAX_TIMEOUT_MS),
+    idleTimeoutMs: numberFlag(values, 'idle-timeout-ms', 1, MAX_TIMEOUT_MS),
     maxNames: numberFlag(values, 'max-subscriptions', 1, 10_000_000),
     maxPendingResponses: numberFlag(values, 'max-pending-responses', 1, 1_000_000),
     requestsPerSecond: numberFlag(values, 'max-requests-per-second', 1, 1_000_000),

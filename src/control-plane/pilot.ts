@@ -3,7 +3,7 @@ import type { Node } from '../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import { deferred } from '../base/deferred.ts';
 import type { Logger } from '../base/log.ts';
 import { SecretFiles } from '../config/secrets/secret-files.ts';
-import { GrpcServer } from '../grpc/grpc-server.ts';
+import { GrpcServer, type GrpcServerLimits } from '../grpc/grpc-server.ts';
 import { GrpcStatus } from '../http/grpc-headers.ts';
 import type { Address } from '../net/address.ts';
 import type { Dispatcher } from '../net/dispatcher.ts';
@@ -34,7 +34,7 @@ const PLAIN = {
   socketOptions: [],
 } as const;
 /** What all clients together, and each of them, may ask for. */
-export interface PilotLimits extends ClientLimits {
+export interface PilotLimits extends ClientLimits, GrpcServerLimits {
   /** Connections; further ones are closed as they come. */
   readonly maxClients: number;
   /** Largest request, bytes; a larger one ends its stream. */
@@ -114,10 +114,14 @@ export class Pilot {
       services: { open: (method, call) => this.#services.open(method, call) ?? status.open(method, call) },
       maxMessageBytes: options.limits.maxRequestBytes,
       maxConnections: options.limits.maxClients,
+      limits: options.limits,
       secure: options.secure,
+      onLimit: (limit) => counts.limit(limit),
       onBadMessage: (code) => counts.limit(code === GrpcStatus.ResourceExhausted ? 'request_bytes' : 'framing'),
       onRejected: (why) =>
-        options.metrics.counter('connections_rejected', 'Connections that were not served, and why.', { why }).inc(),
+        options.metrics
+          .counter('connections_rejected', 'Connections that were not served, or not any more, and why.', { why })
+          .inc(),
     });
   }
 

@@ -96,6 +96,11 @@ export class MessageReader {
     return this.#size < 0 && this.#input.length === 0;
   }
 
+  /** Bytes that it holds. */
+  get size(): number {
+    return this.#input.length;
+  }
+
   /** Forgets what it holds. */
   clear(): void {
     this.#input.clear();

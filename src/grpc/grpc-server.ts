@@ -11,7 +11,7 @@ import {
   type StreamEvents,
 } from '../http/codec.ts';
 import { encodeGrpcMessage, GrpcStatus, isGrpcContentType } from '../http/grpc-headers.ts';
-import { http2Options } from '../http/h2/http2-options.ts';
+import { type Http2Options, http2Options } from '../http/h2/http2-options.ts';
 import { NO_HTTP2_STATS } from '../http/h2/http2-stats.ts';
 import { Http2ServerCodec } from '../http/h2/server-codec.ts';
 import { HeaderMap, type RequestHeaders, ResponseHeaders } from '../http/header-map.ts';
@@ -40,6 +40,12 @@ export interface GrpcServerCall {
   /** The client is kept from sending more once its window is used up; counted, so every pause needs its resume. */
   pauseReads(): void;
   resumeReads(): void;
+  /**
+   * Counts memory that is kept for the call to what its connection may cost. It is given back with `release`, and with the call's end.
+   * @returns false: the connection costs too much already, and nothing was counted
+   */
+  hold(bytes: number): boolean;
+  release(bytes: number): void;
 }
 
 /** Hears of one call. */
@@ -59,6 +65,34 @@ export interface GrpcServices {
   open(method: string, call: GrpcServerCall): GrpcServerCallHandler | null;
 }
 
+/** What one connection may cost. */
+export interface GrpcServerLimits {
+  /** Streams at once; SETTINGS tell the client. */
+  readonly maxStreams: number;
+  /**
+   * Bytes that are kept for one connection: half-sent messages, headers, responses that wait for a client that does not read, and what
+   * services count by `hold`. The stream that goes beyond ends; a single response may be larger.
+   */
+  readonly maxConnectionBytes: number;
+  /** How long a message may take to come, from its first byte, the first one from the beginning of its stream, ms. */
+  readonly messageTimeoutMs: number;
+  /** A client that takes no byte of what waits for it for so long loses its stream, ms. */
+  readonly sendTimeoutMs: number;
+  /** A connection that has no stream for so long is closed, ms. */
+  readonly idleTimeoutMs: number;
+}
+
+export const DEFAULT_SERVER_LIMITS: GrpcServerLimits = {
+  maxStreams: 1024,
+  maxConnectionBytes: 128 * 1024 * 1024,
+  messageTimeoutMs: 30_000,
+  sendTimeoutMs: 60_000,
+  idleTimeoutMs: 300_000,
+};
+
+/** Which limit ended a stream. */
+export type StreamLimit = 'connection_bytes' | 'message_time' | 'send_time';
+
 export interface GrpcServerOptions {
   readonly dispatcher: Dispatcher;
   readonly services: GrpcServices;
@@ -72,10 +106,14 @@ export interface GrpcServerOptions {
   readonly onRejected?: (why: ConnectionRejection) => void;
   /** Told of a message that ended its call: larger than permitted, or no message of gRPC; absent: nobody. */
   readonly onBadMessage?: (status: GrpcStatus) => void;
+  /** Absent: the default ones. */
+  readonly limits?: GrpcServerLimits;
+  /** Told of a limit that ended a call; absent: nobody. */
+  readonly onLimit?: (limit: StreamLimit) => void;
 }
 
-/** `limit`: there are too many; `handshake`: TLS failed or took too long; `protocol`: it is no HTTP/2. */
-export type ConnectionRejection = 'limit' | 'handshake' | 'protocol';
+/** `limit`: there are too many; `handshake`: TLS failed or took too long; `protocol`: it is no HTTP/2; `idle`: it had no stream for too long. */
+export type ConnectionRejection = 'limit' | 'handshake' | 'protocol' | 'idle';
 
 /** Bytes that wait for a client before its calls are told to wait: of each connection. */
 const BUFFER_LIMIT = 1 << 20;
@@ -83,21 +121,31 @@ const BUFFER_LIMIT = 1 << 20;
 const KEEPALIVE_MS = 30_000;
 /** A TLS handshake takes no longer, ms. */
 const HANDSHAKE_MS = 10_000;
-const OPTIONS = http2Options({
-  maxConcurrentStreams: 1024,
-  keepaliveIntervalMs: KEEPALIVE_MS,
-  keepaliveTimeoutMs: KEEPALIVE_MS,
-});
+/** What a client may send ahead on one stream, and what may wait for it before its call is told to wait. */
+const STREAM_WINDOW = 1 << 18;
+const CONNECTION_WINDOW = 1 << 20;
 
 /** A gRPC server over our own HTTP/2. Hand it to `SocketRuntime.listen` as the acceptor. */
 export class GrpcServer implements Acceptor {
   readonly options: GrpcServerOptions;
+  readonly limits: GrpcServerLimits;
+  /** Not for users. */
+  readonly http2: Http2Options;
   readonly #connections = new Set<ServerConnection>();
   readonly #drained = deferred();
   #draining = false;
 
   constructor(options: GrpcServerOptions) {
     this.options = options;
+    this.limits = options.limits ?? DEFAULT_SERVER_LIMITS;
+    this.http2 = http2Options({
+      maxConcurrentStreams: this.limits.maxStreams,
+      initialStreamWindowSize: STREAM_WINDOW,
+      initialConnectionWindowSize: CONNECTION_WINDOW,
+      keepaliveIntervalMs: KEEPALIVE_MS,
+      keepaliveTimeoutMs: KEEPALIVE_MS,
+      streamFlushTimeoutMs: this.limits.sendTimeoutMs,
+    });
   }
 
   get connectionCount(): number {
@@ -156,6 +204,11 @@ class ServerConnection extends NetworkFilter implements ServerCodecEvents, Conne
   readonly #codec: Http2ServerCodec;
   /** Of the handshake; null: it is done, or there is none. */
   #handshake: Timer | null = null;
+  /** Runs while there is no stream. */
+  readonly #idle: Timer;
+  /** Bytes that are kept for it. */
+  #held = 0;
+  #closed = false;
 
   constructor(server: GrpcServer, connection: Connection, open: boolean) {
     super();
@@ -166,8 +219,19 @@ class ServerConnection extends NetworkFilter implements ServerCodecEvents, Conne
       this.#handshake = dispatcher.createTimer(this);
       this.#handshake.enable(HANDSHAKE_MS);
     }
+    this.#idle = dispatcher.createTimer(this);
+    this.#idle.enable(server.limits.idleTimeoutMs);
     const transport: CodecTransport = connection;
-    this.#codec = new Http2ServerCodec(transport, this, OPTIONS, NO_HTTP2_STATS, dispatcher.timers, dispatcher.random);
+    const { timers, random } = dispatcher;
+    this.#codec = new Http2ServerCodec(transport, this, server.http2, NO_HTTP2_STATS, timers, random);
+  }
+
+  get isOverBudget(): boolean {
+    return this.#held > this.server.limits.maxConnectionBytes;
+  }
+
+  hold(bytes: number): void {
+    this.#held += bytes;
   }
 
   override onRead(data: ByteBuffer): FilterStatus {
@@ -176,15 +240,23 @@ class ServerConnection extends NetworkFilter implements ServerCodecEvents, Conne
     return FilterStatus.Stop;
   }
 
-  onTimer(): void {
-    this.close();
+  onTimer(timer: Timer): void {
+    if (timer !== this.#idle) {
+      this.close();
+      return;
+    }
+    this.server.options.onRejected?.('idle');
+    this.#codec.goAway();
+    this.connection.close(CloseType.FlushWrite, 'idle');
   }
 
   onLastStreamGone(): void {
     if (this.server.isDraining) this.connection.close(CloseType.FlushWrite, 'drained');
+    else if (!this.#closed) this.#idle.enable(this.server.limits.idleTimeoutMs);
   }
 
   onNewStream(encoder: ResponseEncoder): RequestDecoder {
+    this.#idle.disable();
     return new ServerCall(this, encoder);
   }
 
@@ -201,6 +273,8 @@ class ServerConnection extends NetworkFilter implements ServerCodecEvents, Conne
     pending?.destroy();
     if (event === ConnectionEvent.Connected) return;
     if (pending !== null) this.server.options.onRejected?.('handshake');
+    this.#closed = true;
+    this.#idle.destroy();
     this.server.forget(this);
     this.#codec.onConnectionClosed(ResetReason.ConnectionTermination);
   }
@@ -223,7 +297,7 @@ class ServerConnection extends NetworkFilter implements ServerCodecEvents, Conne
   }
 }
 
-class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
+class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents, TimerTarget {
   readonly #connection: ServerConnection;
   readonly #encoder: ResponseEncoder;
   readonly #reader: MessageReader;
@@ -233,11 +307,25 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
   #over = false;
   #remoteEnded = false;
   #fullness = 0;
+  #pauses = 0;
+  /** Bytes that the connection counts for it: of all, of half a message, of responses that wait. */
+  #held = 0;
+  #arrived = 0;
+  #waiting = 0;
+  /** Runs until the message under way has come. */
+  readonly #arrival: Timer;
+  /** Runs while the client takes nothing. */
+  #departure: Timer | null = null;
+  /** What had gone out when it began. */
+  #departed = 0;
 
   constructor(connection: ServerConnection, encoder: ResponseEncoder) {
     this.#connection = connection;
     this.#encoder = encoder;
-    this.#reader = new MessageReader(connection.server.options.maxMessageBytes);
+    const { options, limits } = connection.server;
+    this.#reader = new MessageReader(options.maxMessageBytes);
+    this.#arrival = options.dispatcher.createTimer(this);
+    this.#arrival.enable(limits.messageTimeoutMs);
     encoder.stream.setEvents(this);
   }
 
@@ -260,9 +348,12 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
   // --- RequestDecoder ---
 
   onHeaders(headers: RequestHeaders, end: boolean): void {
+    if (this.#over) return;
     this.headers = headers;
+    let size = 0;
+    for (const text of headers.list) size += text.length;
     if (headers.method !== 'POST' || !isGrpcContentType(headers.get('content-type'))) {
-      this.#over = true;
+      this.#close();
       const refusal = new ResponseHeaders();
       refusal.status = 415;
       this.#encoder.encodeHeaders(refusal, true);
@@ -271,6 +362,10 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
       return;
     }
     this.#remoteEnded = end;
+    if (!this.hold(size)) {
+      this.#exceed('connection_bytes');
+      return;
+    }
     this.#handler = this.#connection.server.options.services.open(headers.path ?? '', this);
     if (this.#handler === null) this.finish(GrpcStatus.Unimplemented, `unknown method ${headers.path}`);
     else if (end) this.#onEnd();
@@ -287,6 +382,7 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
     for (;;) {
       const message = this.#over ? null : this.#reader.next();
       if (message === null) break;
+      this.#arrival.disable();
       this.#handler?.onMessage(message);
     }
     const { problem } = this.#reader;
@@ -296,7 +392,25 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
       this.#end(problem.status, problem.message);
     } else if (end) {
       this.#onEnd();
+    } else if (!this.#over) this.#countArrived();
+  }
+
+  /** Half a message is kept, and waited for, for so long. */
+  #countArrived(): void {
+    const reader = this.#reader;
+    const more = reader.size - this.#arrived;
+    this.#arrived = reader.size;
+    if (more <= 0) this.release(-more);
+    else if (!this.hold(more)) {
+      this.#exceed('connection_bytes');
+      return;
     }
+    this.#awaitRest();
+  }
+
+  #awaitRest(): void {
+    if (this.#reader.isAtBoundary || this.#pauses > 0) this.#arrival.disable();
+    else if (!this.#arrival.enabled) this.#arrival.enable(this.#connection.server.limits.messageTimeoutMs);
   }
 
   onTrailers(_trailers: HeaderMap): void {
@@ -305,6 +419,7 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
 
   #onEnd(): void {
     this.#remoteEnded = true;
+    this.#arrival.disable();
     if (!this.#over) this.#handler?.onHalfClose();
   }
 
@@ -312,6 +427,10 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
 
   send(message: Uint8Array): boolean {
     if (this.#over) return true;
+    if (this.#connection.isOverBudget) {
+      this.#exceed('connection_bytes');
+      return true;
+    }
     if (!this.#answered) {
       this.#answered = true;
       this.#encoder.encodeHeaders(grpcHeaders(), false);
@@ -320,7 +439,11 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
     data.append(framePrefix(message.length));
     data.append(Buffer.from(message.buffer, message.byteOffset, message.byteLength));
     this.#encoder.encodeData(data, false);
-    return this.#fullness === 0;
+    if (this.#fullness === 0) return true;
+    // Whatever it is: of responses one may be larger than all that is permitted.
+    this.#count(message.length);
+    this.#waiting += message.length;
+    return false;
   }
 
   finish(status: GrpcStatus, message: string): void {
@@ -330,7 +453,7 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
 
   #end(status: GrpcStatus, message: string): void {
     if (this.#over) return;
-    this.#over = true;
+    this.#close();
     const text = encodeGrpcMessage(Buffer.from(message, 'utf8').toString('latin1'));
     if (this.#answered) {
       const trailers = new HeaderMap();
@@ -348,11 +471,70 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
   }
 
   pauseReads(): void {
-    if (!this.#over) this.#encoder.stream.pauseReads();
+    if (this.#over) return;
+    this.#pauses++;
+    this.#arrival.disable();
+    this.#encoder.stream.pauseReads();
   }
 
   resumeReads(): void {
-    if (!this.#over) this.#encoder.stream.resumeReads();
+    if (this.#over) return;
+    this.#pauses--;
+    this.#awaitRest();
+    this.#encoder.stream.resumeReads();
+  }
+
+  hold(bytes: number): boolean {
+    this.#count(bytes);
+    if (!this.#connection.isOverBudget) return true;
+    this.release(bytes);
+    return false;
+  }
+
+  release(bytes: number): void {
+    this.#count(-bytes);
+  }
+
+  #count(bytes: number): void {
+    if (this.#over) return;
+    this.#held += bytes;
+    this.#connection.hold(bytes);
+  }
+
+  /** Its memory and its timers are given back. */
+  #close(): void {
+    this.release(this.#held);
+    this.#over = true;
+    this.#reader.clear();
+    this.#arrival.destroy();
+    this.#departure?.destroy();
+  }
+
+  #exceed(limit: StreamLimit): void {
+    this.#connection.server.options.onLimit?.(limit);
+    this.#cancel();
+    if (limit === 'message_time') this.#end(GrpcStatus.DeadlineExceeded, 'the request does not come');
+    else if (limit === 'connection_bytes')
+      this.#end(GrpcStatus.ResourceExhausted, 'the connection holds too much memory');
+    else {
+      // What waits is not wanted: nor would a status be read behind it.
+      this.#close();
+      this.#encoder.stream.reset(ResetReason.LocalReset);
+    }
+  }
+
+  onTimer(timer: Timer): void {
+    if (timer === this.#arrival) {
+      this.#exceed('message_time');
+      return;
+    }
+    const { wireBytesSent } = this.#encoder.stream.meter;
+    if (wireBytesSent === this.#departed) {
+      this.#exceed('send_time');
+      return;
+    }
+    this.#departed = wireBytesSent;
+    timer.enable(this.#connection.server.limits.sendTimeoutMs);
   }
 
   #cancel(): void {
@@ -365,18 +547,26 @@ class ServerCall implements GrpcServerCall, RequestDecoder, StreamEvents {
 
   onStreamReset(): void {
     if (this.#over) return;
-    this.#over = true;
-    this.#reader.clear();
+    this.#close();
     this.#cancel();
   }
 
   onAboveWriteHighWatermark(): void {
     this.#fullness++;
+    if (this.#fullness > 1 || this.#over) return;
+    const { options, limits } = this.#connection.server;
+    this.#departed = this.#encoder.stream.meter.wireBytesSent;
+    this.#departure ??= options.dispatcher.createTimer(this);
+    this.#departure.enable(limits.sendTimeoutMs);
   }
 
   onBelowWriteLowWatermark(): void {
     this.#fullness--;
-    if (this.#fullness === 0 && !this.#over) this.#handler?.onReady();
+    if (this.#fullness > 0 || this.#over) return;
+    this.#departure?.disable();
+    this.release(this.#waiting);
+    this.#waiting = 0;
+    this.#handler?.onReady();
   }
 }
 

@@ -31,7 +31,8 @@ class Client {
   closed = false;
   goneAway = false;
 
-  constructor(scene: Stage, port: number) {
+  /** @param reads false: it takes no response */
+  constructor(scene: Stage, port: number, reads = true) {
     this.session = connectHttp2(`http://127.0.0.1:${port}`);
     scene.onEnd(() => this.session.destroy());
     this.session.on('error', () => {});
@@ -55,6 +56,7 @@ class Client {
     this.stream.on('response', see);
     this.stream.on('trailers', see);
     this.stream.on('error', () => {});
+    if (!reads) return;
     this.stream.on('data', (data: Buffer) => {
       this.received += data.length;
     });
@@ -172,3 +174,147 @@ test('what is no gRPC is turned away at once, whatever it goes on to send', asyn
   await new Promise((resolve) => stream.on('close', resolve));
   expect(status).toBe(415);
 });
+
+/** What the page of metrics says of one count; 0: nothing. */
+async function count(debug: number, name: string): Promise<number> {
+  const page = await (await fetch(`http://127.0.0.1:${debug}/metrics`)).text();
+  const line = page.split('\n').find((each) => each.startsWith(`${name} `));
+  return line === undefined ? 0 : Number(line.slice(name.length + 1));
+}
+
+const limited = (debug: number, limit: string): Promise<number> =>
+  count(debug, `pilot_streams_limited_total{limit="${limit}"}`);
+
+test('who is silent, slow or reads nothing loses its stream; who has asked may be silent', async () => {
+  const scene = stage();
+  const clusters = (mark: string): object =>
+    resources(...Array.from({ length: 5000 }, (_, i) => cluster(`cluster-${mark}-${i}-${'x'.repeat(100)}`)));
+  scene.write('config/web.yaml', clusters('a'));
+  const debug = freePort();
+  const { port } = await scene.pilot(
+    ...['--resources', scene.path('config'), '--debug', `127.0.0.1:${debug}`],
+    ...['--request-timeout-ms', '1500', '--send-timeout-ms', '2500'],
+  );
+  const good = new Client(scene, port);
+  good.ask();
+  await until('the good one', () => good.received > 0);
+
+  const silent = new Client(scene, port);
+  const half = new Client(scene, port);
+  half.stream.write(message({ node: { id: 'n' } }).subarray(0, 7));
+  const slow = new Client(scene, port);
+  slow.ask();
+  slow.stream.write(message({ node: { id: 'n' } }).subarray(0, 3));
+  await until('all three to end', () => [silent, half, slow].every(({ status }) => status !== ''));
+  expect([silent, half, slow].map(({ status, words }) => [status, words])).toEqual(
+    Array(3).fill(['4', 'the request does not come']),
+  );
+  expect(await limited(debug, 'message_time')).toBe(3);
+
+  // Heads that do not come to their end: HEADERS without END_HEADERS, and nothing behind it.
+  const head = connect(port, '127.0.0.1');
+  scene.onEnd(() => head.destroy());
+  head.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x01\x01\0\0\0\0\x01\x83', 'latin1');
+  await until('the head to be given up', async () => (await limited(debug, 'message_time')) === 4);
+
+  const deaf = new Client(scene, port, false);
+  let reset = false;
+  deaf.stream.on('close', () => {
+    reset = true;
+  });
+  deaf.ask();
+  await until('the deaf one to end', () => limited(debug, 'send_time').then((ended) => ended === 1));
+  deaf.stream.resume();
+  await until('the end to be heard', () => reset);
+
+  const before = good.received;
+  scene.write('config/web.yaml', clusters('b'));
+  await until('the change', () => good.received > before);
+  expect(good.status).toBe('');
+}, 60_000);
+
+test('a connection without streams goes after a while; one with a stream stays', async () => {
+  const scene = stage();
+  scene.write('config/web.yaml', resources(cluster('c')));
+  const debug = freePort();
+  const { port } = await scene.pilot(
+    ...['--resources', scene.path('config'), '--debug', `127.0.0.1:${debug}`, '--idle-timeout-ms', '1500'],
+  );
+  const good = new Client(scene, port);
+  good.ask();
+  await until('the good one', () => good.received > 0);
+  const mute = connect(port, '127.0.0.1');
+  let muteClosed = false;
+  mute.on('close', () => {
+    muteClosed = true;
+  });
+  mute.on('error', () => {});
+  mute.resume();
+  const done = new Client(scene, port);
+  done.ask();
+  await until('its answer', () => done.received > 0);
+  done.stream.end();
+  await until('both to be closed', () => muteClosed && done.closed);
+  expect([done.status, done.goneAway]).toEqual(['0', true]);
+  expect(await count(debug, 'pilot_connections_rejected_total{why="idle"}')).toBe(2);
+  const before = good.received;
+  scene.write('config/web.yaml', resources(cluster('c'), cluster('d')));
+  await until('the change', () => good.received > before);
+}, 60_000);
+
+test('one connection may be kept no more for than is permitted', async () => {
+  const scene = stage();
+  const all = Array.from({ length: 4000 }, (_, i) => cluster(`cluster-${i}-${'x'.repeat(100)}`));
+  scene.write('config/web.yaml', resources(...all));
+  const debug = freePort();
+  const { port } = await scene.pilot(
+    ...['--resources', scene.path('config'), '--debug', `127.0.0.1:${debug}`],
+    ...['--max-client-bytes', '200000', '--max-streams', '20'],
+  );
+  // More than is permitted, as one response.
+  const good = new Client(scene, port);
+  good.ask();
+  await until('the good one', () => good.received > 400_000);
+
+  const namer = new Client(scene, port);
+  namer.ask({ resource_names: Array.from({ length: 100 }, (_, i) => `${i}${'n'.repeat(3000)}`) });
+  await until('the one of long names to end', () => namer.status !== '');
+  expect([namer.status, namer.words]).toEqual(['8', 'the connection holds too much memory']);
+
+  // Requests that are never finished, on many streams of one connection.
+  const begun = new Client(scene, port);
+  await until('its settings', () => begun.session.remoteSettings?.maxConcurrentStreams === 20);
+  const ends: string[] = [];
+  for (let i = 0; i < 10; i++) {
+    const stream = begun.session.request({
+      ':method': 'POST',
+      ':path': '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources',
+      'content-type': 'application/grpc',
+    });
+    stream.on('response', (headers) => ends.push(String(headers['grpc-status'])));
+    stream.on('error', () => {});
+    stream.write(Buffer.concat([Buffer.from([0, 0, 1, 0x80, 0]), Buffer.alloc(50_000)]));
+  }
+  await until('most of them to end', () => ends.length >= 6);
+  expect(new Set(ends)).toEqual(new Set(['8']));
+
+  // Responses that are not read, on several streams of one connection: the first may be of any size.
+  const before = await limited(debug, 'connection_bytes');
+  expect(before).toBeGreaterThanOrEqual(7);
+  const deaf = new Client(scene, port, false);
+  deaf.ask();
+  for (let i = 0; i < 5; i++) {
+    const stream = deaf.session.request({
+      ':method': 'POST',
+      ':path': '/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources',
+      'content-type': 'application/grpc',
+    });
+    stream.on('error', () => {});
+    stream.write(message({ node: { id: 'n', cluster: 'c' }, type_url: CLUSTERS }));
+  }
+  await until('further ones to end', async () => (await limited(debug, 'connection_bytes')) >= before + 3);
+
+  const received = good.received;
+  scene.write('config/web.yaml', resources(...all, cluster('another')));
+  await until('the change', () => good.received > received);
+}, 60_000);

@@ -1,4 +1,5 @@
 import { ByteBuffer } from '../../base/byte-buffer.ts';
+import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
 import type { ProtocolError, RequestDecoder, ResponseEncoder, ServerCodecEvents } from '../../http/codec.ts';
 import { http1Options, NO_HTTP1_STATS } from '../../http/h1/http1-options.ts';
 import { Http1ServerCodec } from '../../http/h1/server-codec.ts';
@@ -22,15 +23,18 @@ export type DebugPages = Readonly<Record<string, (query: URLSearchParams) => Deb
 const OPTIONS = http1Options();
 const MAX_CONNECTIONS = 100;
 const BUFFER_LIMIT = 1 << 20;
+/** A connection that says nothing for so long is closed, ms. */
+const IDLE_MS = 300_000;
 
 /** Serves pages to people and scrapers over HTTP/1.1. It asks nobody who they are: it belongs on the loopback. */
 export class DebugServer implements Acceptor {
-  readonly #dispatcher: Dispatcher;
+  /** Not for users. */
+  readonly dispatcher: Dispatcher;
   readonly pages: DebugPages;
   readonly #connections = new Set<DebugConnection>();
 
   constructor(dispatcher: Dispatcher, pages: DebugPages) {
-    this.#dispatcher = dispatcher;
+    this.dispatcher = dispatcher;
     this.pages = pages;
   }
 
@@ -39,7 +43,7 @@ export class DebugServer implements Acceptor {
       transport.close();
       return;
     }
-    const connection = new Connection(this.#dispatcher, transport, true);
+    const connection = new Connection(this.dispatcher, transport, true);
     const filter = new DebugConnection(this, connection);
     this.#connections.add(filter);
     connection.setBufferLimit(BUFFER_LIMIT);
@@ -59,19 +63,27 @@ export class DebugServer implements Acceptor {
   }
 }
 
-class DebugConnection extends NetworkFilter implements ServerCodecEvents, ConnectionEvents {
+class DebugConnection extends NetworkFilter implements ServerCodecEvents, ConnectionEvents, TimerTarget {
   readonly server: DebugServer;
   readonly connection: Connection;
   readonly #codec: Http1ServerCodec;
+  readonly #idle: Timer;
 
   constructor(server: DebugServer, connection: Connection) {
     super();
     this.server = server;
     this.connection = connection;
     this.#codec = new Http1ServerCodec(connection, this, OPTIONS, NO_HTTP1_STATS);
+    this.#idle = server.dispatcher.createTimer(this);
+    this.#idle.enable(IDLE_MS);
+  }
+
+  onTimer(): void {
+    this.connection.close(CloseType.NoFlush, 'idle');
   }
 
   override onRead(data: ByteBuffer, end: boolean): FilterStatus {
+    this.#idle.enable(IDLE_MS);
     const error = this.#codec.dispatch(data) ?? (end ? this.#codec.onPeerEnd() : null);
     if (error !== null) this.onCodecFailure(error);
     return FilterStatus.Stop;
@@ -90,6 +102,7 @@ class DebugConnection extends NetworkFilter implements ServerCodecEvents, Connec
 
   onConnectionEvent(event: ConnectionEvent): void {
     if (event === ConnectionEvent.Connected) return;
+    this.#idle.destroy();
     this.server.forget(this);
     this.#codec.onConnectionClosed();
   }

@@ -33,6 +33,12 @@ class SlowCall implements GrpcServerCall {
   resumeReads(): void {
     this.pauses--;
   }
+
+  hold(): boolean {
+    return true;
+  }
+
+  release(): void {}
 }
 
 const METHOD = '/envoy.service.status.v3.ClientStatusDiscoveryService/StreamClientStatus';

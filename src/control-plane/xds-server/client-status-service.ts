@@ -155,7 +155,7 @@ class StatusCall implements GrpcServerCallHandler {
       this.#answer(message);
       return;
     }
-    if (this.#waiting.length >= MAX_WAITING) {
+    if (this.#waiting.length >= MAX_WAITING || !this.#call.hold(message.length)) {
       this.#call.finish(GrpcStatus.ResourceExhausted, 'answers are not read');
       return;
     }
@@ -177,7 +177,11 @@ class StatusCall implements GrpcServerCallHandler {
 
   onReady(): void {
     if (this.#waiting.length === 0) return;
-    while (this.#waiting.length > 0 && !this.#call.isFull && !this.#call.isOver) this.#answer(this.#waiting.shift()!);
+    while (this.#waiting.length > 0 && !this.#call.isFull && !this.#call.isOver) {
+      const message = this.#waiting.shift()!;
+      this.#call.release(message.length);
+      this.#answer(message);
+    }
     if (this.#call.isOver || this.#waiting.length > 0) return;
     this.#call.resumeReads();
     if (this.#isEnded) this.onHalfClose();

@@ -6,7 +6,7 @@ import { DiscoveryStream, reasonOf } from './discovery-stream.ts';
 import { CLUSTER_URL, VIRTUAL_HOST_URL } from './resource-view.ts';
 import type { DeltaItem } from './response-encodings.ts';
 import type { SnapshotResource } from './snapshot.ts';
-import type { TypeSubscription } from './type-subscription.ts';
+import { NAME_BYTES, type TypeSubscription } from './type-subscription.ts';
 import { routeOf, virtualHostsOf } from './virtual-hosts.ts';
 
 /** Changes alone. */
@@ -34,7 +34,7 @@ export class DeltaStream extends DiscoveryStream {
     if (this.isClosed) return;
     if (this.#changeNames(subscription, request, first) || first) subscription.due = true;
     if (subscription.wantsNothing) this.forgetAll(subscription);
-    if (!this.tooManyNames(subscription) && subscription.due) this.flushLater();
+    if (!this.keepsTooMuch(subscription) && subscription.due) this.flushLater();
   }
 
   /** What the client has from a server before this one. */
@@ -46,6 +46,7 @@ export class DeltaStream extends DiscoveryStream {
       return;
     }
     for (const [name, version] of held) {
+      subscription.keptBytes += name.length + version.length + NAME_BYTES;
       // Of one that must be sent all the same it is known that it is there: when it is gone that has to be told.
       subscription.sent.set(name, this.mustSend(subscription.typeUrl, name) ? '' : version);
     }
@@ -53,10 +54,11 @@ export class DeltaStream extends DiscoveryStream {
   }
 
   #changeNames(subscription: TypeSubscription, request: DeltaDiscoveryRequest, first: boolean): boolean {
-    const { names, sent, missing } = subscription;
+    const { sent, missing } = subscription;
     for (const name of request.resourceNamesUnsubscribe) {
       if (name === '*') subscription.wildcard = false;
-      names.delete(name);
+      subscription.dropName(name);
+      this.#askedAgain.delete(name);
       missing.delete(name);
       // Under a wildcard it is still wanted.
       if (!subscription.wildcard) sent.delete(name);
@@ -67,7 +69,7 @@ export class DeltaStream extends DiscoveryStream {
         subscription.wildcard = true;
         continue;
       }
-      names.add(name);
+      subscription.addName(name);
       // Who asks again has forgotten, and is to be told again.
       missing.delete(name);
       if (!Object.hasOwn(request.initialResourceVersions, name)) sent.delete(name);

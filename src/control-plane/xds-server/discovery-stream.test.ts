@@ -93,6 +93,20 @@ class Client implements GrpcServerCall {
     this.pauses--;
   }
 
+  held = 0;
+  /** What its connection may cost. */
+  budget = Number.POSITIVE_INFINITY;
+
+  hold(bytes: number): boolean {
+    if (this.held + bytes > this.budget) return false;
+    this.held += bytes;
+    return true;
+  }
+
+  release(bytes: number): void {
+    this.held -= bytes;
+  }
+
   finish(status: number, message: string): void {
     this.isOver = true;
     this.status = status;
@@ -881,6 +895,59 @@ test('what is held from before counts among the names', () => {
   const held = Object.fromEntries(['a', 'b', 'c', 'd'].map((name) => [name, '1']));
   client.request({ type_url: url('cluster'), initial_resource_versions: held });
   expect(client.status).toBe(8);
+});
+
+describe.each([false, true])('what a client makes us keep is counted to its connection (delta: %p)', (delta) => {
+  const names = (count: number, length = 8): string[] =>
+    Array.from({ length: count }, (_, i) => String(i).padStart(length, 'n'));
+  const ask = (client: Client, list: readonly string[], less: readonly string[] = []): void =>
+    client.request(
+      delta
+        ? { type_url: url('route'), resource_names_subscribe: list, resource_names_unsubscribe: less }
+        : { type_url: url('route'), resource_names: list },
+    );
+
+  test('its names, until it gives them up', () => {
+    const server = new Server();
+    server.set({ route: ['r'] });
+    const client = new Client(server, delta);
+    ask(client, names(1));
+    const { held } = client;
+    ask(client, names(1000, 50));
+    expect(client.held).toBeGreaterThan(held + 1000 * 50);
+    expect(client.held).toBeLessThan(held + 1000 * 200);
+    // In state of the world those that are not named any more are given up.
+    ask(client, ['a'], [...names(1), ...names(1000, 50)]);
+    expect(client.held).toBeLessThan(held + 200);
+    expect(client.held).toBeGreaterThan(100);
+  });
+
+  test('names beyond it end the stream', () => {
+    const server = new Server();
+    const client = new Client(server, delta);
+    client.budget = 50_000;
+    for (let i = 0; i < 1000 && !client.isOver; i++) ask(client, names(i + 1, 1000));
+    expect([client.status, client.words]).toEqual([8, 'the connection holds too much memory']);
+    expect(server.metrics.render()).toContain('pilot_streams_limited_total{limit="connection_bytes"} 1');
+  });
+
+  test('a node, and requests that wait', () => {
+    const server = new Server({ requestsPerSecond: 1 });
+    const client = new Client(server, delta);
+    const node = { id: 'n', cluster: 'c', metadata: { large: 'x'.repeat(5000) } };
+    const request = { type_url: url('cluster') };
+    client.request(request, node);
+    expect(client.held).toBeGreaterThan(5000);
+    client.request(request, node);
+    const { held } = client;
+    client.request(request, node);
+    expect(client.held).toBeGreaterThan(held + 5000);
+    server.pass(10_000);
+    expect(client.held).toBe(held);
+    client.budget = held + 12_000;
+    for (let i = 0; i < 5; i++) client.request(request, node);
+    expect(client.status).toBe(8);
+  });
 });
 
 test('requests that come too fast are not kept without end', () => {

@@ -102,8 +102,7 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
   onMessage(message: Uint8Array): void {
     if (this.#closed) return;
     if (this.#throttled.length === 0 && this.#budget.take(this.context.dispatcher.nowMs)) {
-      this.requests++;
-      this.onRequest(message);
+      this.#take(message);
       return;
     }
     // Whoever asks too much is read no further; what had come by then waits.
@@ -117,7 +116,15 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
       this.exceed('requests', 'too many requests at once');
       return;
     }
-    this.#throttled.push(message);
+    if (this.#hold(message.length)) this.#throttled.push(message);
+  }
+
+  #take(message: Uint8Array): void {
+    this.requests++;
+    const wasKnown = this.node !== null;
+    this.onRequest(message);
+    // Its node is kept.
+    if (!wasKnown && !this.#closed) this.#hold(message.length);
   }
 
   onTimer(timer: Timer): void {
@@ -126,8 +133,9 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
       return;
     }
     while (this.#throttled.length > 0 && this.#budget.take(this.context.dispatcher.nowMs)) {
-      this.requests++;
-      this.onRequest(this.#throttled.shift()!);
+      const message = this.#throttled.shift()!;
+      this.call.release(message.length);
+      this.#take(message);
       if (this.#closed) return;
     }
     if (this.#throttled.length > 0) this.#throttle!.enable(this.#budget.waitMs);
@@ -247,11 +255,24 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
     return false;
   }
 
-  protected tooManyNames(subscription: TypeSubscription): boolean {
+  /** @returns whether the stream has been ended for it */
+  protected keepsTooMuch(subscription: TypeSubscription): boolean {
     const { maxNames } = this.context.limits;
-    if (subscription.names.size <= maxNames) return false;
-    this.exceed('names', `more than ${maxNames} names of one type`);
-    return true;
+    if (subscription.names.size > maxNames) {
+      this.exceed('names', `more than ${maxNames} names of one type`);
+      return true;
+    }
+    const more = subscription.keptBytes - subscription.countedBytes;
+    subscription.countedBytes = subscription.keptBytes;
+    if (more < 0) this.call.release(-more);
+    return more > 0 && !this.#hold(more);
+  }
+
+  /** @returns false: the stream has been ended for it */
+  #hold(bytes: number): boolean {
+    if (this.call.hold(bytes)) return true;
+    this.exceed('connection_bytes', 'the connection holds too much memory');
+    return false;
   }
 
   // --- refusals ---

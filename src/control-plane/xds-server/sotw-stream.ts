@@ -53,7 +53,7 @@ export class SotwStream extends DiscoveryStream {
       subscription.due = true;
     }
     if (subscription.wantsNothing) this.forgetAll(subscription);
-    if (!this.tooManyNames(subscription) && subscription.due) this.flushLater();
+    if (!this.keepsTooMuch(subscription) && subscription.due) this.flushLater();
   }
 
   /** @returns whether anything is wanted that was not wanted before */
@@ -66,13 +66,11 @@ export class SotwStream extends DiscoveryStream {
     if (subscription.named) subscription.wildcard = hasStar;
     for (const name of [...subscription.names]) {
       if (wanted.has(name)) continue;
-      subscription.names.delete(name);
+      subscription.dropName(name);
       subscription.sent.delete(name);
     }
     for (const name of wanted) {
-      if (subscription.names.has(name)) continue;
-      subscription.names.add(name);
-      more = true;
+      if (subscription.addName(name)) more = true;
     }
     return more;
   }

@@ -12,12 +12,20 @@ export interface Refusal {
   readonly retryAtMs: number;
 }
 
+/** What a name costs beside its text: places in the set, among those that were sent and among those that are missing. */
+export const NAME_BYTES = 100;
+
 /** One type on one stream: what is wanted, what was sent, what was said to it. State of the world and delta share it. */
 export class TypeSubscription {
   readonly typeUrl: string;
   /** Everything of the type is wanted. */
   wildcard: boolean;
-  readonly names = new Set<string>();
+  readonly names: ReadonlySet<string>;
+  readonly #names = new Set<string>();
+  /** What the client has made us keep, about, in bytes. */
+  keptBytes: number;
+  /** As much of it is counted to its connection. */
+  countedBytes = 0;
   /** Names were asked for, be it the star: to name nothing is no wildcard any more (state of the world). */
   named = false;
   /** State of the world: further names were asked for since the last response. */
@@ -56,6 +64,20 @@ export class TypeSubscription {
   constructor(typeUrl: string, wildcard: boolean) {
     this.typeUrl = typeUrl;
     this.wildcard = wildcard;
+    this.names = this.#names;
+    this.keptBytes = typeUrl.length;
+  }
+
+  /** @returns whether it is new */
+  addName(name: string): boolean {
+    if (this.#names.has(name)) return false;
+    this.#names.add(name);
+    this.keptBytes += name.length + NAME_BYTES;
+    return true;
+  }
+
+  dropName(name: string): void {
+    if (this.#names.delete(name)) this.keptBytes -= name.length + NAME_BYTES;
   }
 
   /** The last response is neither acknowledged nor refused. */
