@@ -10,7 +10,8 @@ import type {
 } from '../../src/api/gen/envoy/service/discovery/v3/discovery_pb.d.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { SystemRandom } from '../../src/base/random.ts';
-import { GrpcServer, type GrpcServerCall, type GrpcServerCallHandler } from '../../src/grpc/grpc-server.ts';
+import { GrpcServer } from '../../src/grpc/grpc-server.ts';
+import type { GrpcServerCall, GrpcServerCallHandler } from '../../src/grpc/grpc-server-call.ts';
 import { ipAddress } from '../../src/net/address.ts';
 import { BunRuntime } from '../../src/net/bun/bun-runtime.ts';
 import { Dispatcher } from '../../src/net/dispatcher.ts';

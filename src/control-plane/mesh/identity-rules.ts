@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
-import type { GrpcServerCall } from '../../grpc/grpc-server.ts';
+import type { GrpcServerCall } from '../../grpc/grpc-server-call.ts';
 import { type NodeSelector, selectorOf, selectsNode } from '../node-groups.ts';
 import { pathFault } from './spiffe-id.ts';
 import type { SubjectNames } from './x509-issuer.ts';

@@ -3,7 +3,7 @@ import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
 import { SecretFiles } from '../../config/secrets/secret-files.ts';
-import type { GrpcServerCall } from '../../grpc/grpc-server.ts';
+import type { GrpcServerCall } from '../../grpc/grpc-server-call.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
 import type { Metrics } from '../metrics.ts';
 import type { PersonalResources } from '../xds-server/personal-resources.ts';

@@ -11,7 +11,7 @@ import type { Secret } from '../../api/gen/envoy/extensions/transport_sockets/tl
 import { ManualClock } from '../../base/clock.ts';
 import { Logger } from '../../base/log.ts';
 import { SeededRandom } from '../../base/random.ts';
-import type { GrpcServerCall } from '../../grpc/grpc-server.ts';
+import type { GrpcServerCall } from '../../grpc/grpc-server-call.ts';
 import { RequestHeaders } from '../../http/header-map.ts';
 import { Dispatcher } from '../../net/dispatcher.ts';
 import { certificatesOf } from '../../net/tls/certificate.ts';

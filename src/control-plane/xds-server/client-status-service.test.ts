@@ -1,6 +1,6 @@
 import { expect, test } from 'bun:test';
 import { openApiRegistry } from '../../api/api-registry.ts';
-import type { GrpcServerCall } from '../../grpc/grpc-server.ts';
+import type { GrpcServerCall } from '../../grpc/grpc-server-call.ts';
 import { RequestHeaders } from '../../http/header-map.ts';
 import { ClientStatusService } from './client-status-service.ts';
 

@@ -4,7 +4,7 @@ import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { ClientStatusRequest } from '../../api/gen/envoy/service/status/v3/csds_pb.d.ts';
 import { soundEncoding } from '../../api/sound-encoding.ts';
 import { buildNodeMatchers } from '../../config/builders/node-matcher.ts';
-import type { GrpcServerCall, GrpcServerCallHandler, GrpcServices } from '../../grpc/grpc-server.ts';
+import type { GrpcServerCall, GrpcServerCallHandler, GrpcServices } from '../../grpc/grpc-server-call.ts';
 import { GrpcStatus } from '../../http/grpc-headers.ts';
 import type { DiscoveryStream } from './discovery-stream.ts';
 import { SECRET_URL } from './resource-view.ts';

@@ -1,4 +1,4 @@
-import type { GrpcServerCall, GrpcServerCallHandler, GrpcServices } from '../../grpc/grpc-server.ts';
+import type { GrpcServerCall, GrpcServerCallHandler, GrpcServices } from '../../grpc/grpc-server-call.ts';
 import { DeltaStream } from './delta-stream.ts';
 import type { DiscoveryContext, DiscoveryStream } from './discovery-stream.ts';
 import { SotwStream } from './sotw-stream.ts';

@@ -3,7 +3,7 @@ import { fromBinary, fromJson, type JsonValue, toBinary, toJson } from '@bufbuil
 import { openApiRegistry } from '../../api/api-registry.ts';
 import { ManualClock } from '../../base/clock.ts';
 import { SeededRandom } from '../../base/random.ts';
-import type { GrpcServerCall, GrpcServerCallHandler } from '../../grpc/grpc-server.ts';
+import type { GrpcServerCall, GrpcServerCallHandler } from '../../grpc/grpc-server-call.ts';
 import { RequestHeaders } from '../../http/header-map.ts';
 import { Dispatcher } from '../../net/dispatcher.ts';
 import { Metrics } from '../metrics.ts';

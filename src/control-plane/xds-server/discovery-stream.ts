@@ -1,7 +1,7 @@
 import type { ApiRegistry } from '../../api/api-registry.ts';
 import type { Node } from '../../api/gen/envoy/config/core/v3/base_pb.d.ts';
 import type { Timer, TimerTarget } from '../../base/timer-wheel.ts';
-import type { GrpcServerCall, GrpcServerCallHandler } from '../../grpc/grpc-server.ts';
+import type { GrpcServerCall, GrpcServerCallHandler } from '../../grpc/grpc-server-call.ts';
 import { GrpcStatus } from '../../http/grpc-headers.ts';
 import type { Dispatcher } from '../../net/dispatcher.ts';
 import { type ClientLimits, RequestBudget } from './client-limits.ts';
@@ -204,9 +204,8 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
   /** Takes the answer to a response. @returns false: it answers another one than the last, and says nothing */
   protected settle(subscription: TypeSubscription, nonce: string, error: string | null): boolean {
     if (nonce === '') return false;
-    const { pending } = subscription;
+    const { pending, awaiting } = subscription;
     const { dispatcher, counts, limits } = this.context;
-    const { awaiting } = subscription;
     const isHeld = pending.length >= limits.maxPendingResponses;
     // An answer answers what came before, too.
     const answered = Number(nonce);
