@@ -931,6 +931,17 @@ describe.each([false, true])('what a client makes us keep is counted to its conn
     expect(server.metrics.render()).toContain('pilot_streams_limited_total{limit="connection_bytes"} 1');
   });
 
+  test('where it is used up there is no response', () => {
+    const server = new Server();
+    server.set({ route: ['a'] });
+    const client = new Client(server, delta);
+    ask(client, ['a']);
+    client.answers();
+    client.budget = 0;
+    server.set({ route: ['a=other'] });
+    expect([client.status, client.answers()]).toEqual([8, []]);
+  });
+
   test('a node, and requests that wait', () => {
     const server = new Server({ requestsPerSecond: 1 });
     const client = new Client(server, delta);

@@ -121,10 +121,10 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
 
   #take(message: Uint8Array): void {
     this.requests++;
-    const wasKnown = this.node !== null;
+    const isFirst = this.node === null;
     this.onRequest(message);
     // Its node is kept.
-    if (!wasKnown && !this.#closed) this.#hold(message.length);
+    if (isFirst && !this.#closed) this.#hold(message.length);
   }
 
   onTimer(timer: Timer): void {
@@ -269,9 +269,8 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
 
   /** @returns false: the stream has been ended for it */
   #hold(bytes: number): boolean {
-    if (this.call.hold(bytes)) return true;
-    this.exceed('connection_bytes', 'the connection holds too much memory');
-    return false;
+    if (!this.call.hold(bytes)) this.exceed('connection_bytes', 'the connection holds too much memory');
+    return !this.#closed;
   }
 
   // --- refusals ---
@@ -429,6 +428,8 @@ export abstract class DiscoveryStream implements GrpcServerCallHandler, Snapshot
         counts.heldResponses.inc();
         continue;
       }
+      // Before a response is made that would not be kept.
+      if (!this.#hold(0)) return;
       subscription.due = false;
       const { responses } = subscription;
       this.respond(subscription);
