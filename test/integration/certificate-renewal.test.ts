@@ -126,6 +126,26 @@ test('a pair in files is renewed; connections go on; what does not match is refu
   expect(body).toContain('secrets.files.update_success: 1\n');
 });
 
+test('what is renewed shows in the expiry gauge and in /certs', async () => {
+  const folder = folderForTest();
+  put(folder, 'tls.crt', 'server-ec.pem');
+  put(folder, 'tls.key', 'server-ec.key');
+  const { proxy, port } = await start(folder, { tls_certificates: [pair(folder)] });
+  const gauge = async (): Promise<string> =>
+    /ssl\.certificate\.\S+\.expiration_unix_time_seconds: (\d+)/.exec((await proxy.admin('/stats')).body)?.[1] ?? '';
+  const shows = async (): Promise<string> => {
+    const { certificates } = JSON.parse((await proxy.admin('/certs')).body);
+    return certificates[0].cert_chain[0].expiration_time;
+  };
+  expect(await gauge()).toBe(String(Date.UTC(2125, 0, 1) / 1000));
+  expect(await shows()).toStartWith('2125-01-01');
+  put(folder, 'tls.crt', 'server-expired.pem');
+  put(folder, 'tls.key', 'server-expired.key');
+  await until(async () => (await shown(port)) === 'server-expired');
+  await until(async () => (await gauge()) === String(Date.UTC(2021, 0, 1) / 1000));
+  expect(await shows()).toStartWith('2021-01-01');
+});
+
 test('a symbolic link in the middle of the path is swapped', async () => {
   const folder = folderForTest();
   for (const name of ['server-ec', 'other-ec']) {
