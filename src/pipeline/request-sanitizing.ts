@@ -40,6 +40,18 @@ function refuse(status: number, details: string, body = ''): LocalReply {
   return { status, body, details, grpcStatus: null, modifyHeaders: null };
 }
 
+/** RFC 9298 section 3, with the template that Envoy knows. */
+const UDP_TARGET = /^\/\.well-known\/masque\/udp\/([^/]+)\/([^/]+)\/$/;
+
+/** The authority becomes what the path of a CONNECT-UDP names. @returns whether it names something */
+function aimAtUdpTarget(headers: RequestHeaders): boolean {
+  const target = UDP_TARGET.exec(headers.path ?? '');
+  if (target === null) return false;
+  const host = target[1]!.replace(/%3a/gi, ':');
+  headers.authority = host.includes(':') ? `[${host}]:${target[2]}` : `${host}:${target[2]}`;
+  return true;
+}
+
 /**
  * Checks a request's head and makes it fit for filters and upstreams, as Envoy's connection manager does before routing.
  * @returns the reply that refuses it, or null
@@ -53,6 +65,9 @@ export function sanitizeRequest(stream: ActiveStream, headers: RequestHeaders): 
     stream.encoder.encode1xxHeaders(ResponseHeaders.of(100));
   }
   if (headers.authority === null) return refuse(400, 'missing_host_header');
+  if (isUpgrade(headers) && headers.get('upgrade')!.toLowerCase() === 'connect-udp' && !aimAtUdpTarget(headers)) {
+    return refuse(404, 'invalid_path', 'The path is incorrect for CONNECT-UDP');
+  }
   const path = headers.path;
   if (path === null || path === '') {
     if (headers.method !== 'CONNECT' || path === '') return refuse(404, 'missing_path_rejected');

@@ -145,6 +145,22 @@ suite(
     websocket1('http1 to http2', '/two'),
     websocket1('http1 to http2, refused', '/refuse'),
     websocket1('http1 to http1', '/ws'),
+    ...['/ws', '/.well-known/masque/udp/1.2.3.4/53/', '/.well-known/masque/udp/2001%3Adb8%3A%3A1/53/'].flatMap(
+      (path) => [
+        steps(`CONNECT-UDP over http2: ${path}`, async (exchange) => {
+          const client = await exchange.http2();
+          await client.settled();
+          await exchange.expectOver(client, client.request(`CONNECT ${path}`, [':protocol: connect-udp'], null, false));
+        }),
+        request(
+          `CONNECT-UDP over http1: ${path}`,
+          http(`GET ${path}`, ['connection: upgrade', 'upgrade: connect-udp']),
+          {
+            close: true,
+          },
+        ),
+      ],
+    ),
     steps('an upgrade that is not allowed', async (exchange) => {
       const client = await exchange.http2();
       await client.settled();

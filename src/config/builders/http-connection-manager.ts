@@ -46,6 +46,7 @@ import { buildHttp2Options, HTTP2_SUPPORT } from './http2-options.ts';
 import { buildLocalReplies } from './local-reply.ts';
 import { buildRds, RDS_SUPPORT } from './rds.ts';
 import { buildRouteTable } from './route-config.ts';
+import { refuseDatagrams } from './route-config-policies.ts';
 import { type BuiltScopes, buildScopedRoutes, SCOPED_ROUTES_SUPPORT } from './scoped-routes.ts';
 import { buildRequestIdOptions, buildTracing, TRACING_SUPPORT } from './tracing.ts';
 
@@ -346,7 +347,10 @@ function buildUpgrade(
 ): UpgradeEntry | null {
   const filters =
     message.filters.length === 0 ? null : buildFilters(context, `upgrade_configs[${index}].filters`, message.filters);
-  return { type: message.upgradeType.toLowerCase(), enabled: message.enabled ?? true, filters };
+  const type = message.upgradeType.toLowerCase();
+  const enabled = message.enabled ?? true;
+  if (enabled) refuseDatagrams(context, `upgrade_configs[${index}]`, type);
+  return { type, enabled, filters };
 }
 
 function checkUpgradeNames(context: BuildContext, upgrades: readonly HttpConnectionManager_UpgradeConfig[]): void {

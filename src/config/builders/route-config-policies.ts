@@ -281,6 +281,12 @@ export function buildHashPolicy(
   }
 }
 
+/** Passed on as if it were any upgrade, CONNECT-UDP would go where its path does not say. */
+export function refuseDatagrams(context: BuildContext, field: string, type: string): void {
+  if (type === 'connect-udp')
+    context.refuse(`${field}.upgrade_type`, 'CONNECT-UDP is not supported: it comes with HTTP/3');
+}
+
 /** Upgrades of a route; Envoy compares their types without case. */
 export function buildUpgrades(context: BuildContext, messages: readonly RouteAction_UpgradeConfig[]): UpgradeConfig[] {
   const out: UpgradeConfig[] = [];
@@ -296,6 +302,7 @@ export function buildUpgrades(context: BuildContext, messages: readonly RouteAct
       context.refuse(`${field}.connect_config`, `Non-CONNECT upgrade type ${message.upgradeType} has ConnectConfig`);
       return;
     }
+    if (message.enabled !== false) refuseDatagrams(context, field, type);
     const config =
       connect === undefined
         ? null

@@ -126,6 +126,11 @@ const REFUSED: [string, string, string][] = [
     'Non-CONNECT upgrade type websocket has ConnectConfig',
   ],
   [
+    '{match: {connect_matcher: {}}, route: {cluster: c, upgrade_configs: [{upgrade_type: CONNECT-UDP, connect_config: {}}]}}',
+    'route.upgrade_configs[0].upgrade_type',
+    'CONNECT-UDP is not supported',
+  ],
+  [
     '{match: {prefix: /}, request_headers_to_remove: ["Host"], route: {cluster: c}}',
     'request_headers_to_remove[0]',
     ':-prefixed or host headers may not be removed',
