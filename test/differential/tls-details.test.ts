@@ -70,6 +70,14 @@ const LISTENERS: readonly Fields[] = [
     keyLog('here.keys', { remote_address_range: range('127.0.0.0', 8), local_address_range: range('127.0.0.1', 32) }),
   ),
   listener('a', downstreamTls({ tls_certificates: both })),
+  listener('prefers', downstreamTls({ tls_certificates: both }, { prefer_client_ciphers: true })),
+  listener(
+    'signs',
+    downstreamTls({
+      tls_certificates: both,
+      tls_params: { signature_algorithms: ['rsa_pss_rsae_sha384', 'ecdsa_secp384r1_sha384'] },
+    }),
+  ),
   listener('inspected', downstreamTls({ tls_certificates: both }), { listener_filters: [INSPECTOR] }),
   listener(
     'mutual',
@@ -284,6 +292,17 @@ suite(
         client.reset();
       },
       { logLines: 1 },
+    ),
+    ...['a', 'prefers'].flatMap((listener) =>
+      [
+        'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256',
+        'ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384',
+      ].map((ciphers) =>
+        tls(`the order of cipher suites: ${listener}, ${ciphers}`, { listener, ciphers, maxVersion: 'TLSv1.2' }),
+      ),
+    ),
+    ...VERSIONS.map((maxVersion) =>
+      tls(`${maxVersion}: signature algorithms as configured`, { listener: 'signs', maxVersion }),
     ),
     tls('who is asked to close waits, and says why', {
       request: 'GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n',
