@@ -155,7 +155,7 @@ describe('ListenerRuntime', () => {
   test('a filter refuses', () => {
     accept([new Peeker(10, () => PeekStatus.Close)]);
     transport.receive('x');
-    expect(transport.end).toBe('closed');
+    expect(transport.end).toBe('reset');
     expect(dropped).toEqual(['filter']);
     expect(taken).toEqual([]);
   });
@@ -179,7 +179,7 @@ describe('ListenerRuntime', () => {
     expect(dropped).toEqual([]);
     loop.advance(1);
     expect(dropped).toEqual(['timeout']);
-    expect(transport.end).toBe('closed');
+    expect(transport.end).toBe('reset');
     expect(scope.count('downstream_pre_cx_timeout')).toBe(1);
     accept([new Peeker(10, want(10))], { continueOnTimeout: true, timeoutMs: 100 });
     transport.receive('abc');
@@ -234,7 +234,7 @@ describe('ListenerRuntime', () => {
     transport.receive('x');
     expect(bugs.length).toBe(1);
     expect(dropped).toEqual(['error']);
-    expect(transport.end).toBe('closed');
+    expect(transport.end).toBe('reset');
   });
 
   test('a peer that sends on is held back, and let go at the end', () => {

@@ -36,6 +36,12 @@ export interface ListenerChainConfig {
 /** Why an accepted connection never became one. */
 export type DropReason = 'refused' | 'timeout' | 'filter' | 'error' | 'remote_close' | 'listener_closed';
 
+/** Closes a socket as the kernel does, which resets where bytes were not read: Envoy's listener filters only look at them. */
+export function closeUnread(transport: Transport, unread: ByteBuffer): void {
+  if (unread.length > 0) transport.reset();
+  else transport.close();
+}
+
 /** Takes connections whose listener filters have run. */
 export interface ConnectionReceiver {
   /**
@@ -358,7 +364,7 @@ class PendingSocket implements AcceptedSocket, TransportHandler, TimerTarget {
   drop(reason: DropReason): void {
     if (!this.#leave()) return;
     this.#runtime.limits.release();
-    this.#transport.close();
+    closeUnread(this.#transport, this.#peeked);
     this.#peeked.clear();
     this.#runtime.receiver.onDropped?.(reason, this.#transport, this);
   }

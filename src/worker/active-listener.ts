@@ -8,7 +8,13 @@ import { CloseType, Connection, ConnectionEvent, type ConnectionEvents } from '.
 import { ConnectionCount, type ConnectionLimits, CountedLimits } from '../net/connection-limits.ts';
 import type { TurnTask } from '../net/dispatcher.ts';
 import type { AcceptedSocket } from '../net/filter.ts';
-import { type ConnectionReceiver, type DropReason, ListenerRuntime, replay } from '../net/listener-chain.ts';
+import {
+  type ConnectionReceiver,
+  closeUnread,
+  type DropReason,
+  ListenerRuntime,
+  replay,
+} from '../net/listener-chain.ts';
 import type { ListenerDirectory } from '../net/listener-directory.ts';
 import type { SocketRuntime, Transport } from '../net/transport.ts';
 import { type AccessLogger, AccessLogType } from '../pipeline/access-logger.ts';
@@ -303,7 +309,7 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     connection.state = socket.state;
     if (chain === null) {
       this.#noChain.inc();
-      this.#refuse(connection);
+      this.#refuse(connection, peeked);
       return;
     }
     carrier.setHandler(connection);
@@ -322,9 +328,9 @@ export class ActiveListener implements ConnectionReceiver, ListenerView, TimerTa
     if (wrap === null) replay(connection, peeked, peerEnded);
   }
 
-  #refuse(connection: Connection): void {
+  #refuse(connection: Connection, peeked: ByteBuffer): void {
     this.#runtime.limits.release();
-    connection.transport.close();
+    closeUnread(connection.transport, peeked);
     const info = this.#infoOf(connection);
     info.setFlag(ResponseFlag.NoRouteFound);
     info.responseCodeDetails = 'filter_chain_not_found';
