@@ -1,6 +1,16 @@
 /** Certificates in plain files are renewed while connections go on, with two workers; key logs. */
 import { afterEach, expect, test } from 'bun:test';
-import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, unlinkSync } from 'node:fs';
+import {
+  copyFileSync,
+  linkSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type TLSSocket } from 'node:tls';
@@ -159,6 +169,26 @@ test('a symbolic link in the middle of the path is swapped', async () => {
   expect(await shown(port)).toBe('server-ec');
   symlinkSync('other-ec', join(folder, 'next'));
   renameSync(join(folder, 'next'), join(folder, 'current'));
+  await until(async () => (await shown(port)) === 'other-ec');
+});
+
+test('a watched directory tells of what the directories of the files do not', async () => {
+  const folder = folderForTest();
+  const watched = mkdtempSync(join(folder, 'watched-'));
+  const elsewhere = mkdtempSync(join(folder, 'elsewhere-'));
+  const served = mkdtempSync(join(folder, 'served-'));
+  for (const name of ['tls.crt', 'tls.key']) {
+    put(elsewhere, name, name === 'tls.crt' ? 'server-ec.pem' : 'server-ec.key');
+    linkSync(join(elsewhere, name), join(served, name));
+  }
+  const { port } = await start(folder, {
+    tls_certificates: [{ ...pair(served), watched_directory: { path: watched } }],
+  });
+  // In place, by another name of the same files: nothing happens in their directory.
+  writeFileSync(join(elsewhere, 'tls.crt'), readFileSync(join(DATA, 'other-ec.pem')));
+  writeFileSync(join(elsewhere, 'tls.key'), readFileSync(join(DATA, 'other-ec.key')));
+  expect(await shown(port)).toBe('server-ec');
+  put(watched, 'done', 'other-ec.pem');
   await until(async () => (await shown(port)) === 'other-ec');
 });
 
