@@ -1,6 +1,7 @@
 /** TLS, further: forms of keys, key logs, hellos in pieces, sessions, and ends that are not in order. */
 import { createPrivateKey } from 'node:crypto';
 import { connect, type TLSSocket } from 'node:tls';
+import { fileURLToPath } from 'node:url';
 import type { RawClient } from '../support/raw-client.ts';
 import { httpUpstream, overTls, rawUpstream, reply } from '../support/scripted-upstream.ts';
 import { bootstrap, cluster, type Fields, fileLog, http, httpListener, to } from './configs.ts';
@@ -283,6 +284,15 @@ suite(
         ),
       ),
     ]),
+    steps(
+      'a client that asks for another handshake',
+      async (exchange) => {
+        const script = fileURLToPath(new URL('renegotiating-client.mjs', import.meta.url));
+        const client = Bun.spawn(['node', script, String(exchange.port('a'))], { stdout: 'pipe', timeout: 10_000 });
+        exchange.note('the client', await new Response(client.stdout).text());
+      },
+      { logLines: 1 },
+    ),
     steps(
       'a reset in the middle of the handshake',
       async (exchange) => {
