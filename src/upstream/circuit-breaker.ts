@@ -99,6 +99,21 @@ export class Resource {
     return this.count < this.#max;
   }
 
+  /** Takes one if one is left, which `canCreate` and `inc` tell apart: exact over all workers. */
+  take(): boolean {
+    const max = this.max;
+    this.#max = max;
+    if (this.#cells === null) {
+      if (this.#own >= max) return false;
+      this.#own++;
+    } else if (Atomics.add(this.#cells, this.#cell, 1) >= max) {
+      Atomics.sub(this.#cells, this.#cell, 1);
+      return false;
+    }
+    this.#publish();
+    return true;
+  }
+
   inc(): void {
     if (this.#cells === null) this.#own++;
     else Atomics.add(this.#cells, this.#cell, 1);

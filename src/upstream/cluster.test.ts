@@ -120,6 +120,19 @@ describe('Cluster', () => {
     expect(one!.resources(0).connections.canCreate()).toBe(true);
   });
 
+  test.each([true, false])('as many are taken as there are, and not one more (counts are shared: %p)', (shared) => {
+    const cells = shared ? new Int32Array(new SharedArrayBuffer(4 * CELLS_PER_CLUSTER)) : null;
+    const thresholds = { ...DEFAULT_THRESHOLDS, maxRequests: 2 };
+    const spec = clusterSpec('up', roundRobin(), { thresholds: [thresholds, thresholds] });
+    const first = new Cluster(spec, { ...new FakeUpstream().environment, sharedCells: () => cells });
+    const second = shared ? new Cluster(spec, { ...new FakeUpstream().environment, sharedCells: () => cells }) : first;
+    const [one, two] = [first, second].map((cluster) => cluster.resources(0).requests);
+    expect([one!.take(), two!.take(), one!.take(), two!.take()]).toEqual([true, true, false, false]);
+    expect(two!.count).toBe(2);
+    one!.dec();
+    expect([two!.take(), one!.take()]).toEqual([true, false]);
+  });
+
   test('gauges of shared counts are brought up to date before they are reported', () => {
     const cells = new Int32Array(new SharedArrayBuffer(4 * CELLS_PER_CLUSTER));
     const thresholds = { ...DEFAULT_THRESHOLDS, maxConnections: 2, trackRemaining: true };

@@ -123,7 +123,7 @@ export abstract class ConnectionPool implements TurnTask {
 
   /** Takes a stream's place on `client`. False: the breaker for requests is open, the overflow is counted. */
   protected reserve(client: PoolClient): boolean {
-    if (!this.resources.requests.canCreate()) {
+    if (!this.resources.requests.take()) {
       this.cluster.stats.upstream_rq_active_overflow.inc();
       return false;
     }
@@ -144,7 +144,6 @@ export abstract class ConnectionPool implements TurnTask {
     hostStats.rqActive++;
     this.#rqTotal.value++;
     this.#rqActive.inc();
-    this.resources.requests.inc();
     return true;
   }
 
